@@ -1,0 +1,80 @@
+"""Structured logs: one JSON object a line, each with run id, flow and component.
+
+`JsonLines` writes them and `render` reads them back for a person. Secrets that slip into a message are masked here,
+in the last place that every line passes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from blocks.settings import settings
+
+_MASK = "********"
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(?=@)", re.IGNORECASE)
+_BEARER = re.compile(r"(?P<head>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+
+
+def masked(text: str) -> str:
+    """`text` without the passwords of URLs and the tokens of authorisation headers."""
+    return _BEARER.sub(rf"\g<head>{_MASK}", _URL_PASSWORD.sub(rf"\g<head>{_MASK}", text))
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON: time, level, component, flow, run, logger, message."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+        self._component = settings().component
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One JSON object without a line break."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "component": getattr(record, "component", None) or self._component,
+            "flow": getattr(record, "flow_name", None),
+            "run_id": _text(getattr(record, "flow_run_id", None)),
+            "run": getattr(record, "flow_run_name", None),
+            "task": getattr(record, "task_name", None),
+            "logger": record.name,
+            "message": masked(record.getMessage()),
+        }
+        if record.exc_info:
+            line["exception"] = masked(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _text(value: object) -> str | None:
+    return None if value in {None, "<unknown>"} else str(value)
+
+
+def logger(component: str) -> logging.LoggerAdapter[logging.Logger]:
+    """A logger whose lines name `component`."""
+    return logging.LoggerAdapter(logging.getLogger(f"lama.{component}"), {"component": component})
+
+
+def log_to_stderr(level: str = "INFO") -> None:
+    """Write this process's logs as JSON lines, for processes that do not run under Prefect's logging."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def render(line: str) -> str:
+    """A line of a log file as a person wants to read it; lines that are not ours stay as they are."""
+    try:
+        record = json.loads(line)
+        moment = datetime.fromisoformat(record["time"]).astimezone()
+        parts = [f"{moment:%Y-%m-%d %H:%M:%S}", f"{record['level']:<7}"]
+        parts += [str(record[name]) for name in ("component", "flow", "run", "task") if record.get(name)]
+        text = f"{' '.join(parts)} | {record['message']}"
+    except (ValueError, KeyError, TypeError):
+        return line.rstrip("\n")
+    return f"{text}\n{record['exception']}" if record.get("exception") else text

@@ -1,0 +1,134 @@
+"""The only reader of the environment: one typed object that everything else is given."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""The folder that holds `prefect.yaml` and the packages."""
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Settings(BaseSettings):
+    """Every setting of a node, from `LAMA_...` environment variables (or a few well-known others)."""
+
+    model_config = SettingsConfigDict(env_prefix="LAMA_", extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default=Path("~/.lama"), description="Where all state lives, mode 0700.")
+    config: Path | None = Field(
+        default=None, description="The `lama.toml` to use; otherwise the one in the home, if there is one."
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address that Prefect and the gateway listen on. Other than loopback needs authentication.",
+    )
+    prefect_port: int = Field(default=4200, ge=1, le=65535, description="Port of the Prefect server and UI.")
+    gateway_port: int = Field(default=8765, ge=1, le=65535, description="Port of the gateway.")
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="`postgresql://...` of a PostgreSQL >= 15 to use instead of the embedded one.",
+    )
+    prefect_api_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("LAMA_PREFECT_API_URL", "prefect_api_url"),
+        description="`http://.../api` of a Prefect server to use instead of starting one.",
+    )
+    prefect_auth: SecretStr | None = Field(
+        default=None,
+        description="`user:password` that Prefect's API asks for; required when it listens beyond loopback.",
+    )
+    gateway_key: SecretStr | None = Field(
+        default=None, description="Key of the gateway's API; otherwise generated into the home."
+    )
+    gateway_auth: bool = Field(
+        default=True,
+        description="Whether the gateway's API asks for its key; false is refused beyond loopback.",
+    )
+    gemini_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("LAMA_GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "gemini_api_key"),
+        description="Key for Gemini, which then writes the narrative of reports.",
+    )
+    gemini_base_url: str | None = Field(default=None, description="Another address for Gemini's API.")
+    letta_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("LAMA_LETTA_TOKEN", "LETTA_API_KEY", "letta_token"),
+        description="Token for the Letta server that is watched.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="How much the processes log."
+    )
+    component: str = Field(default="lama", description="Name of this process in its log lines; the supervisor sets it.")
+    start_timeout_s: float = Field(
+        default=120.0, gt=0, description="Seconds that `lama up` waits for a process to become ready."
+    )
+    worker_poll_s: float = Field(
+        default=0.25, ge=0.05, le=60, description="Seconds between two looks of the worker at its queue."
+    )
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute_home(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @property
+    def instance(self) -> str:
+        """Short stable name of this home, for sockets and for finding our own processes."""
+        return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether everything listens on loopback only."""
+        return self.host in LOOPBACK
+
+    @property
+    def config_path(self) -> Path:
+        """The `lama.toml` that applies; it need not exist."""
+        return self.config.expanduser().absolute() if self.config else self.home / "lama.toml"
+
+    @property
+    def api_url(self) -> str:
+        """Prefect's API, ours or the one that was given."""
+        if self.prefect_api_url:
+            return self.prefect_api_url.rstrip("/")
+        return f"http://{self.reachable_host}:{self.prefect_port}/api"
+
+    @property
+    def ui_url(self) -> str:
+        """Prefect's UI."""
+        return self.api_url.removesuffix("/api")
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway."""
+        return f"http://{self.reachable_host}:{self.gateway_port}"
+
+    @property
+    def reachable_host(self) -> str:
+        """An address at which what listens on `host` is reached from this machine."""
+        if self.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+            return "127.0.0.1"
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def embeds_postgres(self) -> bool:
+        """Whether the embedded PostgreSQL is ours to run."""
+        return self.database_url is None
+
+    @property
+    def embeds_prefect(self) -> bool:
+        """Whether the Prefect server is ours to run."""
+        return self.prefect_api_url is None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,263 @@
+"""The platform of one node as a whole: start it, see it, stop it, and clear away what a crash left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import psutil
+
+from blocks.errors import ConfigurationError, StartError
+from blocks.home import Home
+from blocks.settings import Settings
+from deployments.embedded_postgres import EmbeddedPostgres
+from deployments.programs import Program, log_file, programs
+from deployments.schema import upgrade
+from deployments.supervision import ProcessState, Supervisor
+
+Observer = Callable[[str, str], None]
+"""Called with a process's name and what happens to it: `starting`, `ready`, or a sentence."""
+
+_POLL_S = 0.1
+
+
+def _silent(_name: str, _event: str) -> None:
+    return
+
+
+class Platform:
+    """The processes of one home.
+
+    Args:
+        settings: the node's settings.
+        only: names of the programs to run; all of them by default.
+    """
+
+    def __init__(self, settings: Settings, only: Iterable[str] | None = None) -> None:
+        self.settings = settings
+        self.home = Home(settings)
+        self.supervisor = Supervisor(settings)
+        self.programs = programs(settings)
+        self.chosen = [name for name in self.programs if only is None or name in set(only)]
+
+    def start(self, observe: Observer = _silent) -> bool:
+        """Bring every program up and wait until all are ready.
+
+        Returns:
+            False when the platform was up already; nothing was changed then.
+
+        Raises:
+            ConfigurationError: it must not start like this (no authentication beyond loopback, a taken port).
+            StartError: something did not come up; whatever had been started is stopped again.
+        """
+        self._refuse_unguarded()
+        self.home.prepare()
+        with self._starting():
+            if self.supervisor.running():
+                return False
+            self.sweep()
+            self._refuse_taken_ports()
+            try:
+                if "postgres" in self.chosen:
+                    EmbeddedPostgres(self.settings).prepare()
+                self.supervisor.write_configuration(self.programs.values())
+                self.supervisor.start()
+                self.bring(self.chosen, observe)
+            except BaseException:  # also Ctrl-C: half a platform is of no use to anybody
+                self.stop()
+                raise
+        return True
+
+    def bring(self, names: Iterable[str], observe: Observer = _silent) -> None:
+        """Start the programs called `names` under the running supervisor and wait until they are ready.
+
+        The database comes first; the others start together, each waits by itself for what it needs.
+
+        Raises:
+            StartError: one did not come up; the others keep running.
+        """
+        chosen = [self.programs[name] for name in self.programs if name in set(names)]
+        first = [program for program in chosen if program.name == "postgres"]
+        rest = [program for program in chosen if program.name != "postgres"]
+        for wave in (first, rest):
+            for program in wave:
+                observe(program.name, "starting")
+                self.supervisor.start_process(program.name)
+            self._wait(wave, observe)
+            if wave is first and first:
+                EmbeddedPostgres(self.settings).create_databases()
+                upgrade(self.settings)
+
+    def states(self) -> dict[str, ProcessState]:
+        """Every supervised process; empty when the platform is down."""
+        return self.supervisor.states()
+
+    def stop(self, timeout_s: float = 150.0) -> None:
+        """Stop everything in order, then whatever did not listen; no process is left."""
+        if self.supervisor.running():
+            self.supervisor.shutdown(timeout_s)
+        self.sweep()
+        self.supervisor.socket.unlink(missing_ok=True)
+
+    def sweep(self) -> list[int]:
+        """End processes of this home that no supervisor looks after; returns their pids.
+
+        They are what a killed supervisor leaves: a Prefect server that holds its port, a PostgreSQL that holds its
+        data. They are known by a variable in their environment, never by their name.
+        """
+        strays = self._own_processes()
+        # PostgreSQL last and gently, and never its children by themselves: that would look like a crash to it.
+        database = [process for process in strays if _is_postgres(process)]
+        others = [process for process in strays if process not in database]
+        _end(others, grace_s=10)
+        masters = [p for p in database if _parent(p) not in {q.pid for q in database}]
+        for process in masters:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(2)
+        psutil.wait_procs(database, timeout=30)
+        _end(database, grace_s=1)
+        return [process.pid for process in strays]
+
+    def _wait(self, wave: Iterable[Program], observe: Observer) -> None:
+        waiting = {program.name: program for program in wave}
+        deadline = time.monotonic() + self.settings.start_timeout_s
+        while waiting:
+            states = self.supervisor.states()
+            for name, program in list(waiting.items()):
+                state = states.get(name)
+                if state is None or state.given_up:
+                    raise self._failed(name, "keeps ending right after its start and was given up")
+                if state.state in {"STARTING", "RUNNING"} and program.ready():
+                    observe(name, "ready")
+                    del waiting[name]
+                elif state.state == "BACKOFF":
+                    observe(name, "ended at its start; trying again")
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
+                raise self._failed(", ".join(waiting), f"not ready within {self.settings.start_timeout_s:.0f} s")
+            time.sleep(_POLL_S)
+
+    def _failed(self, name: str, what: str) -> StartError:
+        paths = [log_file(self.home.logs, part) for part in name.split(", ")]
+        tail = "\n".join(f"  {line}" for path in paths for line in last_lines(path, 8))
+        logs = ", ".join(map(str, paths))
+        return StartError(f"{what}.", component=name, remedy=f"Log: {logs}\n{tail}")
+
+    def _refuse_unguarded(self) -> None:
+        if self.settings.on_loopback:
+            return
+        if self.settings.embeds_prefect and self.settings.prefect_auth is None:
+            raise ConfigurationError(
+                f"Prefect's API would listen on {self.settings.host} without authentication.",
+                component="prefect",
+                remedy="Set LAMA_PREFECT_AUTH=user:password, or listen on loopback.",
+            )
+        if not self.settings.gateway_auth:
+            raise ConfigurationError(
+                f"the gateway would listen on {self.settings.host} without authentication.",
+                component="gateway",
+                remedy="Leave LAMA_GATEWAY_AUTH on, or listen on loopback.",
+            )
+
+    def _refuse_taken_ports(self) -> None:
+        for program in (self.programs[name] for name in self.chosen):
+            if program.port is None:
+                continue
+            owner = _port_owner(self.settings.host, program.port)
+            if owner is not None:
+                raise ConfigurationError(
+                    f"port {program.port} is taken by {owner}.",
+                    component=program.name,
+                    remedy=f"End that process, or set LAMA_{program.name.upper()}_PORT to another port.",
+                )
+
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Two `lama up` at once: the second waits here, and then finds the platform up."""
+        with (self.home.run / "up.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _own_processes(self) -> list[psutil.Process]:
+        ourselves = psutil.Process()
+        spared = {ourselves.pid, *(parent.pid for parent in ourselves.parents())}
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid in spared or process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                if process.environ().get("LAMA_INSTANCE") == self.settings.instance:
+                    found.append(process)
+        return found
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last `count` lines of a log file; empty when there is none."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip("\n") for line in deque(file, maxlen=count)]
+    except FileNotFoundError:
+        return []
+
+
+def _port_owner(host: str, port: int) -> str | None:
+    """Who listens on `port`, in words; None when it can be bound."""
+    import socket  # noqa: PLC0415
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError:
+            return "nobody, but binding it is not permitted to this user"
+        except OSError:
+            return _listener(port)
+    return None
+
+
+def _listener(port: int) -> str:
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:  # macOS shows other processes' sockets to root only
+        return "another process"
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(connection.pid)
+                return f"{process.name()} (pid {process.pid}, user {process.username()})"
+    return "a process of another user"
+
+
+def _is_postgres(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return Path(process.exe()).name == "postgres"
+    return False
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with contextlib.suppress(psutil.Error):
+        return process.ppid()
+    return None
+
+
+def _end(processes: list[psutil.Process], grace_s: float) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=10)
+
+
+def is_up(settings: Settings) -> bool:
+    """Whether the platform of this home is up."""
+    return os.path.exists(Supervisor(settings).socket) and Supervisor(settings).running()  # noqa: PTH110

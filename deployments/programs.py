@@ -1,0 +1,145 @@
+"""The long-running processes of a node: what starts each, and how it shows that it is ready."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blocks.prefect_server import client_environment, server_environment
+from blocks.settings import CHECKOUT, Settings
+from deployments.embedded_postgres import EmbeddedPostgres
+
+POOL = "lama"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised process."""
+
+    name: str
+    command: tuple[str, ...]
+    priority: int
+    """Started lowest first, stopped highest first."""
+    ready: Callable[[], bool]
+    """Whether it does its work; called again and again while it starts."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    """The user to run as when we are root; None: as ourselves."""
+    port: int | None = None
+    """The TCP port that it will listen on."""
+    stop_signal: str = "TERM"
+    stop_wait_s: int = 30
+    """Seconds to end by itself before it is killed."""
+    kill_group: bool = True
+    """Whether what it started is killed with it. PostgreSQL sees to its own children."""
+
+
+def programs(settings: Settings) -> dict[str, Program]:
+    """What runs on this node under `settings`, by name, in starting order."""
+    python = sys.executable
+    common = _own_environment(settings)
+    chosen: list[Program] = []
+    if settings.embeds_postgres:
+        postgres = EmbeddedPostgres(settings)
+        chosen.append(
+            Program(
+                name="postgres",
+                command=tuple(postgres.command()),
+                priority=10,
+                ready=postgres.ready,
+                user=postgres.location.os_user,
+                stop_signal="INT",  # "fast": ends sessions, loses nothing
+                kill_group=False,
+                environment={"LAMA_INSTANCE": settings.instance},
+            )
+        )
+    if settings.embeds_prefect:
+        chosen.append(
+            Program(
+                name="prefect",
+                command=(python, "-m", "deployments.prefect_server"),
+                priority=20,
+                ready=lambda: _answers(f"{settings.api_url}/health"),
+                environment=common | server_environment(settings),
+                port=settings.prefect_port,
+                stop_wait_s=15,
+            )
+        )
+    chosen.append(
+        Program(
+            name="gateway",
+            command=(python, "-m", "services.gateway"),
+            priority=30,
+            ready=lambda: _answers(f"{settings.gateway_url}/ready"),
+            environment=common | client_environment(settings),
+            port=settings.gateway_port,
+            stop_wait_s=15,
+        )
+    )
+    chosen.append(
+        Program(
+            name="worker",
+            command=(python, "-m", "deployments.worker", "--pool", POOL),
+            priority=40,
+            ready=lambda: worker_online(settings, POOL),
+            environment=common | client_environment(settings),
+            stop_wait_s=60,
+        )
+    )
+    return {program.name: program for program in chosen}
+
+
+def _own_environment(settings: Settings) -> dict[str, str]:
+    """The `LAMA_...` variables that make a child see the settings that we see."""
+    variables = {
+        "LAMA_INSTANCE": settings.instance,
+        "LAMA_HOME": str(settings.home),
+        "LAMA_CONFIG": str(settings.config_path),
+        "LAMA_HOST": settings.host,
+        "LAMA_PREFECT_PORT": str(settings.prefect_port),
+        "LAMA_GATEWAY_PORT": str(settings.gateway_port),
+        "LAMA_LOG_LEVEL": settings.log_level,
+        "LAMA_WORKER_POLL_S": str(settings.worker_poll_s),
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONUNBUFFERED": "1",
+        # Nothing of ours needs more than one computing thread, and idle pools cost every process memory.
+        "OMP_NUM_THREADS": "1",
+    }
+    if settings.prefect_api_url:
+        variables["LAMA_PREFECT_API_URL"] = settings.prefect_api_url
+    return variables
+
+
+def _answers(url: str) -> bool:
+    import httpx  # noqa: PLC0415
+
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code in {200, 401}
+    except httpx.HTTPError:
+        return False
+
+
+def worker_online(settings: Settings, pool: str) -> bool:
+    """Whether Prefect holds a worker of `pool` for online."""
+    import httpx  # noqa: PLC0415
+
+    auth: tuple[str, str] | None = None
+    if settings.prefect_auth is not None:
+        user, _, password = settings.prefect_auth.get_secret_value().partition(":")
+        auth = (user, password)
+    try:
+        answer = httpx.post(
+            f"{settings.api_url}/work_pools/{pool}/workers/filter",
+            json={"workers": {"status": {"any_": ["ONLINE"]}}},
+            auth=auth, timeout=2, trust_env=False,
+        )  # fmt: skip
+        return answer.status_code == 200 and bool(answer.json())
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+def log_file(logs: Path, name: str) -> Path:
+    """Where the output of the program called `name` goes."""
+    return logs / f"{name}.log"

@@ -1,0 +1,49 @@
+"""`lama.toml`: what a node watches, its thresholds, its schedules, its webhooks."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from models.health_check import (
+    ArchitectureSettings,
+    Checkout,
+    DependenciesSettings,
+    DocumentationSettings,
+    GeminiSettings,
+    HealthCheckSettings,
+    PerformanceSettings,
+    SecuritySettings,
+    Service,
+)
+from models.report import Value
+
+
+class Configuration(Value):
+    """The whole file. Every part has a default: a node without a file watches itself and its own checkout."""
+
+    checkouts: tuple[Checkout, ...] = Field(default=(), description="`[[checkouts]]`: source code that is watched.")
+    services: tuple[Service, ...] = Field(default=(), description="`[[services]]`: what should answer.")
+    schedules: dict[str, str] = Field(
+        default_factory=dict,
+        description="`[schedules]`: cron expressions by deployment, instead of those in `prefect.yaml`; empty: none.",
+    )
+    health_check: HealthCheckSettings = Field(default=HealthCheckSettings(), description="The health check as a whole.")
+    architecture: ArchitectureSettings = Field(default=ArchitectureSettings(), description="Its architecture module.")
+    dependencies: DependenciesSettings = Field(default=DependenciesSettings(), description="Its dependencies module.")
+    performance: PerformanceSettings = Field(default=PerformanceSettings(), description="Its performance module.")
+    security: SecuritySettings = Field(default=SecuritySettings(), description="Its security module.")
+    documentation: DocumentationSettings = Field(
+        default=DocumentationSettings(), description="Its documentation module."
+    )
+    gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
+
+    @model_validator(mode="after")
+    def _names_identify(self) -> Configuration:
+        for kind, names in (
+            ("checkouts", [checkout.name for checkout in self.checkouts]),
+            ("services", [service.name for service in self.services]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"two {kind} are called {twice[0]!r}; names identify them")
+        return self

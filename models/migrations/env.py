@@ -1,0 +1,16 @@
+"""Runs migrations over the connection that the caller brought along; nothing here knows an address."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlmodel import SQLModel
+
+import models.record  # noqa: F401 - registers its tables
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

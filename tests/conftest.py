@@ -1,0 +1,92 @@
+"""Real systems for the tests, each started once a session: PostgreSQL, the Prefect server, the whole platform."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# A home of its own for the session, decided before anything reads the environment. Not below pytest's own folder:
+# the paths of sockets are limited to some hundred bytes.
+_HOME = Path(tempfile.mkdtemp(prefix="lama-test-"))
+_KEPT = {"LAMA_HOME": str(_HOME)}
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+for _name in [name for name in os.environ if name.startswith(("LAMA_", "PREFECT_"))]:
+    del os.environ[_name]
+for _name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
+    os.environ.pop(_name, None)
+os.environ.update(
+    _KEPT,
+    LAMA_PREFECT_PORT=str(free_port()),
+    LAMA_GATEWAY_PORT=str(free_port()),
+)
+
+from blocks.prefect_server import client_environment  # noqa: E402
+from blocks.settings import Settings, settings  # noqa: E402
+
+os.environ.update(client_environment(settings()))  # before Prefect is imported anywhere
+
+import psycopg  # noqa: E402
+
+from blocks.database import dsn  # noqa: E402
+from deployments.embedded_postgres import EmbeddedPostgres  # noqa: E402
+from deployments.platform import Platform  # noqa: E402
+from deployments.schema import upgrade  # noqa: E402
+
+_TEMPLATE = "lama_template"
+
+
+@pytest.fixture(scope="session")
+def config() -> Settings:
+    """The settings of this test session: a temporary home and free ports."""
+    return settings()
+
+
+@pytest.fixture(scope="session")
+def _servers(config: Settings) -> Iterator[Platform]:
+    platform = Platform(config, only=["postgres"])
+    platform.start()
+    with psycopg.connect(dsn(config, "postgres"), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{_TEMPLATE}"')
+    upgrade(config, _TEMPLATE)
+    yield platform
+    platform.stop()
+    if config.embeds_postgres:
+        EmbeddedPostgres(config).remove()
+
+
+@pytest.fixture(scope="session")
+def postgres(_servers: Platform, config: Settings) -> Settings:
+    """The embedded PostgreSQL with Lama's schema; returns the settings that lead to it."""
+    return config
+
+
+@pytest.fixture
+def database(postgres: Settings) -> Iterator[str]:
+    """The name of an empty database with Lama's schema, for this test alone (see `blocks.database.dsn`)."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(dsn(postgres, "postgres"), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_TEMPLATE}"')
+    yield name
+    with psycopg.connect(dsn(postgres, "postgres"), autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def prefect_server(_servers: Platform, config: Settings) -> Settings:
+    """A real Prefect server on the embedded PostgreSQL, which PREFECT_API_URL of this process points at."""
+    _servers.bring(["prefect"])
+    return config

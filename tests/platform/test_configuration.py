@@ -1,0 +1,62 @@
+"""lama.toml is validated at load, with messages that name file, line and key."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.configuration import load_configuration, parse_configuration
+from blocks.errors import ConfigurationError
+from blocks.settings import CHECKOUT, Settings
+
+
+def _problem(text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_configuration(text, "lama.toml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[health_check]\n\nreport_level = 'loud'\n", "lama.toml:3: health_check.report_level: "),
+        ("[performance]\ndisk_ratio = 0.5\nmemry = 1\n", "lama.toml:3: performance.memry: "),
+        ("[[checkouts]]\nname = 'a'\npath = '/a'\n\n[[checkouts]]\nname = 'b'\n", "lama.toml:5: checkouts[1].path: "),
+        ("[health_check]\nmodules = [\n  'security',\n  'luck',\n]\n", "lama.toml:2: health_check.modules[1]: "),
+        ("performance.disk_ratio = 7\n", "lama.toml:1: performance.disk_ratio: "),
+        ("[health_check\n", "lama.toml: not valid TOML: "),
+        ("[[checkouts]]\nname='a'\npath='/a'\n[[checkouts]]\nname='a'\npath='/b'\n", "two checkouts are called 'a'"),
+    ],
+)
+def test_a_mistake_is_reported_with_file_line_and_key(text: str, expected: str) -> None:
+    assert expected in _problem(text)
+
+
+def test_every_mistake_is_reported_at_once() -> None:
+    assert len(_problem("[performance]\ndisk_ratio = 7\nmemory_ratio = 'x'\n").splitlines()) == 2
+
+
+@given(st.text())
+def test_garbage_is_a_clear_error_or_a_configuration_never_a_crash(text: str) -> None:
+    with contextlib.suppress(ConfigurationError):
+        parse_configuration(text, "lama.toml")
+
+
+def test_without_a_file_our_own_checkout_is_watched(tmp_path: Path) -> None:
+    configuration = load_configuration(Settings(home=tmp_path))
+    assert [checkout.path for checkout in configuration.checkouts] == [CHECKOUT]
+
+
+def test_a_file_that_was_named_but_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no such file"):
+        load_configuration(Settings(home=tmp_path, config=tmp_path / "other.toml"))
+
+
+def test_a_file_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "lama.toml").write_bytes(b"[health_check]\n# caf\xe9\n")
+    with pytest.raises(ConfigurationError, match=r"lama\.toml:2: not UTF-8"):
+        load_configuration(Settings(home=tmp_path))
