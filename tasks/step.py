@@ -47,7 +47,6 @@ def step(
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         return task(
-            function,
             name=name,
             retries=retries,
             retry_delay_seconds=exponential_backoff(1),
@@ -57,6 +56,6 @@ def step(
             cache_policy=NO_CACHE,
             persist_result=False,
             tags=tags or set(),
-        )
+        )(function)
 
     return decorate
