@@ -13,6 +13,7 @@ from sqlmodel import Session, col, desc, select
 from blocks.postgres import Postgres
 from models.record import ReportRecord
 from models.report import Report
+from models.report_kinds import read_report
 
 R = TypeVar("R", bound=Report)
 
@@ -44,7 +45,7 @@ def save(database: Postgres, report: Report) -> None:
 
 
 def load(database: Postgres, run_id: str, cls: type[R]) -> R | None:
-    """The report of `run_id` as a `cls`, or None. A unique prefix of eight characters or more will do."""
+    """The report of `run_id`, which has to be a `cls`, or None. A unique prefix of eight characters or more will do."""
     with _session(database) as session:
         statement = select(ReportRecord).where(col(ReportRecord.run_id) == run_id)
         record = session.exec(statement).first()
@@ -53,7 +54,7 @@ def load(database: Postgres, run_id: str, cls: type[R]) -> R | None:
                 select(ReportRecord).where(col(ReportRecord.run_id).startswith(run_id, autoescape=True)).limit(2)
             ).all()
             record = found[0] if len(found) == 1 else None
-        return cls.model_validate(record.body) if record else None
+        return _read(record, cls)
 
 
 def latest(
@@ -67,7 +68,7 @@ def latest(
         statement = statement.where(col(ReportRecord.run_id) != before)
     with _session(database) as session:
         record = session.exec(statement.order_by(desc(ReportRecord.finished_at)).limit(1)).first()
-        return cls.model_validate(record.body) if record else None
+        return _read(record, cls)
 
 
 def recent(database: Postgres, *, capability: str | None = None, limit: int = 20) -> Sequence[ReportRecord]:
@@ -77,6 +78,15 @@ def recent(database: Postgres, *, capability: str | None = None, limit: int = 20
         statement = statement.where(col(ReportRecord.capability) == capability)
     with _session(database) as session:
         return session.exec(statement).all()
+
+
+def _read(record: ReportRecord | None, cls: type[R]) -> R | None:
+    if record is None:
+        return None
+    report = read_report(record.body)
+    if not isinstance(report, cls):
+        raise TypeError(f"the report of run {record.run_id} is a {type(report).__name__}, not a {cls.__name__}")
+    return report
 
 
 @contextlib.contextmanager

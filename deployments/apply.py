@@ -1,0 +1,224 @@
+"""Brings Prefect to what this checkout says: the work pool, its queues, the deployments, the standing automations.
+
+Applying twice changes nothing. Schedules of `lama.toml` replace those of `prefect.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from blocks.errors import ConfigurationError
+from blocks.prefect_server import ZOMBIE_WINDOW_S
+from blocks.settings import CHECKOUT
+from deployments.programs import POOL
+
+if TYPE_CHECKING:
+    from prefect.automations import Automation
+    from prefect.client.orchestration import PrefectClient
+    from prefect.deployments.runner import RunnerDeployment
+
+PENDING_WINDOW_S = 300
+"""Seconds that a run may stay Pending: a worker that died between taking it and starting it leaves it there."""
+
+
+def read_definitions(path: Path = CHECKOUT / "prefect.yaml") -> dict[str, Any]:
+    """The content of `prefect.yaml`."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or not isinstance(content.get("deployments"), list):
+        raise ConfigurationError("holds no list of deployments.", component=str(path))
+    return content
+
+
+def entrypoints(definitions: Mapping[str, Any]) -> list[str]:
+    """The entrypoint of every deployment, each once."""
+    return list(dict.fromkeys(str(deployment["entrypoint"]) for deployment in definitions["deployments"]))
+
+
+async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] | None = None) -> list[str]:
+    """Apply everything; returns the full names of the deployments.
+
+    Args:
+        schedules: cron expressions by deployment name, from `lama.toml`; an empty one removes the schedule.
+        definitions: content of `prefect.yaml`; read from the checkout by default.
+
+    Raises:
+        ConfigurationError: a schedule is for a deployment that is not there, or is no cron expression.
+    """
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+
+    content = definitions if definitions is not None else read_definitions()
+    wanted = [_deployment(entry, schedules) for entry in content["deployments"]]
+    unknown = sorted(schedules.keys() - {deployment.name for deployment in wanted})
+    if unknown:
+        raise ConfigurationError(
+            f"schedules.{unknown[0]}: there is no such deployment.",
+            component="lama.toml",
+            remedy=f"There are: {', '.join(sorted(d.name for d in wanted))}.",
+        )
+    async with get_client() as client:
+        await _apply_pool(client)
+        for queue in content.get("definitions", {}).get("work_queues", ()):
+            await _apply_queue(client, queue)
+    for deployment in wanted:
+        await deployment.aapply()
+    for automation in automations():
+        await _apply_automation(automation)
+    return [deployment.full_name for deployment in wanted]
+
+
+def automations() -> list[Automation]:
+    """What Prefect is to do by itself; the self-hosted server has none of these."""
+    from prefect.automations import Automation  # noqa: PLC0415
+    from prefect.client.schemas.objects import StateType  # noqa: PLC0415
+    from prefect.events.actions import ChangeFlowRunState  # noqa: PLC0415
+    from prefect.events.schemas.automations import EventTrigger, Posture  # noqa: PLC0415
+    from prefect.events.schemas.events import ResourceSpecification  # noqa: PLC0415
+
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    # Every state that a run can go to from Pending other than a final one: it is still alive then.
+    moves = {
+        f"prefect.flow-run.{state}"
+        for state in ("Running", "Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused", "Suspended",
+                      "Cancelling", "Retrying", "Submitting", "InfrastructurePending")
+    }  # fmt: skip
+    each_run = {
+        "match": ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        "for_each": {"prefect.resource.id"},
+        "posture": Posture.Proactive,
+        "threshold": 1,
+    }
+    return [
+        Automation(
+            name="lama: crash runs whose heartbeat stopped",
+            description="A run whose process is gone cannot say so itself.",
+            trigger=EventTrigger(
+                after={"prefect.flow-run.heartbeat"},
+                expect={"prefect.flow-run.heartbeat"} | ends,
+                within=timedelta(seconds=ZOMBIE_WINDOW_S),
+                **each_run,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED,
+                    message=f"No sign of life for {ZOMBIE_WINDOW_S} s: its process or its machine is gone.",
+                )
+            ],
+        ),
+        Automation(
+            name="lama: crash runs that were taken and never started",
+            description="A worker that dies between taking a run and starting it leaves the run Pending.",
+            trigger=EventTrigger(
+                after={"prefect.flow-run.Pending"},
+                expect=moves | ends,
+                within=timedelta(seconds=PENDING_WINDOW_S),
+                **each_run,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED,
+                    message=f"Pending for {PENDING_WINDOW_S} s: the worker that took it never started it.",
+                )
+            ],
+        ),
+    ]
+
+
+def _deployment(entry: Mapping[str, Any], schedules: Mapping[str, str]) -> RunnerDeployment:
+    from prefect.client.schemas.actions import DeploymentScheduleCreate  # noqa: PLC0415
+    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415
+    from prefect.deployments.runner import RunnerDeployment  # noqa: PLC0415
+
+    name = str(entry["name"])
+    declared = [
+        DeploymentScheduleCreate(
+            schedule=CronSchedule(cron=row["cron"], timezone=row.get("timezone", "UTC")),
+            slug=row.get("slug"),
+            active=row.get("active", True),
+        )
+        for row in entry.get("schedules", ())
+    ]
+    if name in schedules:
+        declared = []
+        if schedules[name]:
+            try:
+                own = CronSchedule(cron=schedules[name], timezone="UTC")
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"schedules.{name}: {schedules[name]!r} is no cron expression.", component="lama.toml"
+                ) from error
+            declared = [DeploymentScheduleCreate(schedule=own, slug="lama-toml", active=True)]
+    pool = entry.get("work_pool", {})
+    return RunnerDeployment.from_entrypoint(
+        str(entry["entrypoint"]),
+        name=name,
+        schedules=declared,
+        triggers=entry.get("triggers") or None,
+        parameters=entry.get("parameters") or {},
+        description=entry.get("description"),
+        tags=list(entry.get("tags", ())),
+        concurrency_limit=entry.get("concurrency_limit"),
+        work_pool_name=pool.get("name", POOL),
+        work_queue_name=pool.get("work_queue_name"),
+        job_variables=pool.get("job_variables") or {},
+    )
+
+
+async def _apply_pool(client: PrefectClient) -> None:
+    from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415
+    from prefect.exceptions import ObjectAlreadyExists  # noqa: PLC0415
+
+    from deployments.worker import LamaWorker  # noqa: PLC0415
+
+    try:
+        await client.create_work_pool(
+            WorkPoolCreate(
+                name=POOL,
+                type=LamaWorker.type,
+                description="Warm workers: a trigger becomes a running flow in under a second.",
+                base_job_template=LamaWorker.get_default_base_job_template(),
+            )
+        )
+    except ObjectAlreadyExists:
+        pool = await client.read_work_pool(POOL)
+        if pool.type != LamaWorker.type:
+            raise ConfigurationError(
+                f"the work pool {POOL!r} is of type {pool.type!r}, not {LamaWorker.type!r}.",
+                component="prefect",
+                remedy="Delete it in the Prefect UI, then start again.",
+            ) from None
+
+
+async def _apply_queue(client: PrefectClient, queue: Mapping[str, Any]) -> None:
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound  # noqa: PLC0415
+
+    name, limit = str(queue["name"]), queue.get("concurrency_limit")
+    try:
+        found = await client.read_work_queue_by_name(name, work_pool_name=POOL)
+    except ObjectNotFound:
+        try:
+            found = await client.create_work_queue(
+                name, work_pool_name=POOL, concurrency_limit=limit, priority=queue.get("priority")
+            )
+        except ObjectAlreadyExists:  # another node applies at the same moment
+            found = await client.read_work_queue_by_name(name, work_pool_name=POOL)
+    if limit is not None and found.concurrency_limit is None:
+        # A limit that an operator set in the UI stays: only a missing one is filled in.
+        await client.update_work_queue(found.id, concurrency_limit=limit)
+
+
+async def _apply_automation(wanted: Automation) -> None:
+    from prefect.automations import Automation  # noqa: PLC0415
+
+    try:
+        found = await Automation.aread(name=wanted.name)
+    except ValueError:
+        await wanted.acreate()
+        return
+    if found.trigger != wanted.trigger or found.actions != wanted.actions:
+        found.trigger, found.actions, found.description = wanted.trigger, wanted.actions, wanted.description
+        await found.aupdate()

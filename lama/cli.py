@@ -1,0 +1,104 @@
+"""The `lama` command. Exit codes: 0 ok, 1 findings at or above the chosen level, 2 it could not be done.
+
+Subcommands are imported when they are called, so that `lama --help` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+_COMMANDS = {
+    "up": ("lama.commands.platform:up", "Start the platform and stay up until Ctrl-C."),
+    "down": ("lama.commands.platform:down", "Stop the platform; no process is left."),
+    "status": ("lama.commands.platform:status", "Show what is up, where, and since when."),
+    "logs": ("lama.commands.platform:logs", "Show the log of a process of the platform."),
+    "run": ("lama.commands.flows:run", "Run a flow by its deployment's name and wait for it."),
+    "health-check": ("lama.commands.health_check:health_check", "Check this machine, its services and checkouts."),
+    "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
+    "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),
+    "secret": ("lama.commands.secrets:secret", "Keep a secret in the home, such as that of a webhook."),
+    "completion": ("lama.commands.completion:completion", "Print the completion script of a shell."),
+}
+
+OK, FINDINGS, COULD_NOT = 0, 1, 2
+
+
+class _LazyGroup(click.Group):
+    """Knows every command's name and one line about it, and imports the module when one is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which a newcomer needs them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself; imports its module."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, from the lines above: nothing is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a guess at what was meant."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in _COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(name, _COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"there is no command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lama", message="lama %(version)s")
+def cli() -> None:
+    """Runs the operations of a team that lives on agents, local models and automations.
+
+    Every capability is a Prefect flow: run it here, from the Prefect UI, on a schedule, from Python or by a webhook.
+    """
+
+
+def main() -> None:
+    """Entry point: turns errors into one readable sentence and exit code 2."""
+    # Imported late: it is only needed when something went wrong.
+    try:
+        code = cli.main(prog_name="lama", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(COULD_NOT)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nobody is left to tell
+        sys.exit(OK)
+    except Exception as error:
+        from pydantic import ValidationError
+
+        from blocks.errors import LamaError
+
+        if isinstance(error, ValidationError):
+            for problem in error.errors():
+                place = ".".join(map(str, problem["loc"]))
+                click.echo(f"lama: LAMA_{place.upper()}: {problem['msg']}", err=True)
+            sys.exit(COULD_NOT)
+        if not isinstance(error, LamaError):
+            raise
+        click.echo(f"lama: {error}", err=True)
+        sys.exit(COULD_NOT)
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""`lama up`, `down`, `status` and `logs`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from blocks.errors import ConfigurationError, LamaError
+from blocks.settings import Settings, settings
+from lama.cli import COULD_NOT, OK
+from lama.commands.terminal import echo_json, starting
+
+_LOOK_S = 1.0
+
+
+@click.command()
+@click.option("--detach", "-d", is_flag=True, help="Return as soon as everything is ready.")
+@click.option("--health-check", "check", is_flag=True, help="Run the health check when ready, and print its report.")
+def up(*, detach: bool, check: bool) -> int:
+    """Start the platform and stay up until Ctrl-C. A second `up` attaches to the first."""
+    from deployments.platform import Platform
+    from lama.commands.session import as_client, start_and_apply
+
+    config = settings()
+    platform = Platform(config)
+    began = time.monotonic()
+    with _terminate_as_interrupt():
+        with starting() as observe:
+            started = start_and_apply(platform, observe)
+        if not started:
+            as_client(config)
+        click.echo(
+            f"The platform is up{f' after {time.monotonic() - began:.1f} s' if started else ' already'}.", err=True
+        )
+        try:
+            if check:
+                _check()
+                click.echo(f"Report after {time.monotonic() - began:.1f} s.", err=True)
+            _print_addresses(config)
+            if detach:
+                return OK
+            return _stay(platform, owner=started)
+        except BaseException:
+            if started and not detach:
+                click.echo("Stopping ...", err=True)
+                platform.stop()
+            raise
+
+
+@click.command()
+def down() -> int:
+    """Stop the platform; no process is left. Flow runs are given time to end."""
+    from deployments.platform import Platform
+
+    platform = Platform(settings())
+    was_up = platform.supervisor.running()
+    platform.stop()
+    click.echo("Stopped." if was_up else "The platform was not up.")
+    return OK
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def status(*, as_json: bool) -> int:
+    """Show what is up, where, and since when. Exit code 2 when something that should be up is not."""
+    from deployments.platform import Platform
+
+    config = settings()
+    platform = Platform(config)
+    states = platform.states()
+    rows = [_row(platform, name, states) for name in platform.programs]
+    up = bool(states)
+    well = up and all(row["state"] == "RUNNING" and row["ready"] for row in rows)
+    if as_json:
+        addresses = {"prefect": config.ui_url, "gateway": config.gateway_url}
+        echo_json({"up": up, "ok": well, "home": str(config.home), "addresses": addresses, "processes": rows})
+        return OK if well else COULD_NOT
+    if not up:
+        click.echo("The platform is down. `lama up` starts it.")
+        return COULD_NOT
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("process", "state", "ready", "pid", "up for", "memory", "log")
+    for row in rows:
+        memory = f"{row['memory_bytes'] / 2**20:.0f} MiB" if row["memory_bytes"] else ""
+        age = _age(row["up_s"])
+        table.add_row(
+            row["name"], row["state"], "yes" if row["ready"] else "no", str(row["pid"] or ""), age, memory, row["log"]
+        )
+    Console().print(table)
+    _print_addresses(config)
+    return OK if well else COULD_NOT
+
+
+class _ProcessName(click.ParamType[str]):
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Names of the platform's processes."""
+        return [CompletionItem(name) for name in _process_names() if name.startswith(incomplete)]
+
+
+@click.command()
+@click.argument("name", type=_ProcessName(), required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on as lines are written.")
+@click.option("--lines", "-n", default=50, show_default=True, type=click.IntRange(0), help="How many to begin with.")
+@click.option("--json", "as_json", is_flag=True, help="Lines as they are in the file.")
+def logs(*, name: str | None, follow: bool, lines: int, as_json: bool) -> int:
+    """Show the log of the process NAME; without one, the names."""
+    from blocks.home import Home
+    from blocks.logs import render
+    from deployments.platform import last_lines
+    from deployments.programs import log_file
+
+    if name is None:
+        click.echo("\n".join(_process_names()))
+        return OK
+    path = log_file(Home(settings()).logs, name)
+    if name not in _process_names():
+        raise click.UsageError(f"no process is called {name!r}: {', '.join(_process_names())}.")
+    if not path.exists() and not follow:
+        raise LamaError(f"there is no log yet at {path}.", component=name)
+    for line in last_lines(path, lines):
+        click.echo(line if as_json else render(line))
+    if follow:
+        for line in _tail(path):
+            click.echo(line.rstrip("\n") if as_json else render(line))
+    return OK
+
+
+def _process_names() -> list[str]:
+    from deployments.programs import programs
+
+    return [*programs(settings()), "supervisord"]
+
+
+def _tail(path: Any) -> Iterator[str]:
+    """New lines of a log file for ever; a file that was rotated is followed to its successor."""
+    file = path.open(encoding="utf-8", errors="replace") if path.exists() else None
+    if file is not None:
+        file.seek(0, 2)
+    try:
+        while True:
+            line = file.readline() if file is not None else ""
+            if line:
+                yield line
+                continue
+            time.sleep(0.2)
+            with contextlib.suppress(FileNotFoundError):
+                import os
+
+                if file is None or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                    fresh = path.open(encoding="utf-8", errors="replace")
+                    if file is not None:
+                        file.close()
+                    file = fresh
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _check() -> None:
+    from lama.commands.health_check import check, show
+
+    try:
+        report = check({}, timeout_s=1800, quiet=False)
+    except LamaError as error:  # the platform is up all the same, and stays up: that is what `up` is for
+        click.echo(f"lama: {error}", err=True)
+        return
+    show(report, as_json=False)
+
+
+def _print_addresses(config: Settings) -> None:
+    from blocks.home import Home
+
+    click.echo(f"Prefect UI   {config.ui_url}")
+    click.echo(
+        f"Gateway      {config.gateway_url}  (API at /docs; its key is in {Home(config).secrets / 'gateway.key'})"
+    )
+    click.echo(f"Home         {config.home}")
+
+
+def _stay(platform: Any, *, owner: bool) -> int:
+    """Watch until Ctrl-C, and say what happens to the processes."""
+    click.echo("Ctrl-C stops it." if owner else "Ctrl-C leaves it up; `lama down` stops it.", err=True)
+    before = {name: (state.state, state.pid) for name, state in platform.states().items()}
+    try:
+        while platform.supervisor.running():
+            time.sleep(_LOOK_S)
+            for name, state in platform.states().items():
+                now = (state.state, state.pid)
+                if now != before.get(name):
+                    click.echo(f"  {name}: {state.state.lower()} {state.detail}", err=True)
+                before[name] = now
+    except KeyboardInterrupt:
+        if not owner:
+            return OK
+        click.echo("Stopping ...", err=True)
+        platform.stop()
+        return OK
+    click.echo("The platform was stopped.", err=True)
+    platform.stop()  # after a supervisor that died, not one that was asked to: ends what it left
+    return OK
+
+
+def _row(platform: Any, name: str, states: dict[str, Any]) -> dict[str, Any]:
+    import psutil
+
+    from deployments.programs import log_file
+
+    state = states.get(name)
+    pid = state.pid if state else 0
+    memory = 0
+    if pid:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            memory = sum(part.memory_info().rss for part in [process, *process.children(recursive=True)])
+    return {
+        "name": name,
+        "state": state.state if state else "STOPPED",
+        "ready": bool(pid) and platform.programs[name].ready(),
+        "pid": pid,
+        "up_s": max(0.0, time.time() - state.since) if state and state.since else 0.0,
+        "memory_bytes": memory,
+        "log": str(log_file(platform.home.logs, name)),
+    }
+
+
+def _age(seconds: float) -> str:
+    whole = int(seconds)
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (systemd, `kill`) ends us as Ctrl-C does; also where the shell made us ignore SIGINT."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError as error:
+        raise ConfigurationError("`lama up` has to run in the main thread.") from error
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.stdout.flush()

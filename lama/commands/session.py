@@ -1,0 +1,88 @@
+"""A platform to run something on: the one that is up, or one that is started for the purpose and stopped again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+
+from blocks.settings import Settings
+from deployments.platform import Observer, Platform, is_up
+
+
+@contextlib.contextmanager
+def platform_for_a_run(settings: Settings, observe: Observer) -> Iterator[bool]:
+    """Within it, flows can be run. Gives whether the platform was up before.
+
+    When it was down, what a run needs (no gateway) is started, and stopped at the end.
+    """
+    if is_up(settings) or not settings.embeds_prefect:
+        yield True
+        return
+    platform = Platform(settings, only=["postgres", "prefect", "worker"])
+    own = start_and_apply(platform, observe)
+    try:
+        yield not own
+    finally:
+        if own:
+            platform.stop()
+
+
+def start_and_apply(platform: Platform, observe: Observer) -> bool:
+    """Start `platform` and bring Prefect to what the checkout says; False when it was up already.
+
+    Prefect and the flows are imported while the servers start.
+    """
+    from blocks.configuration import load_configuration
+
+    configuration = load_configuration(platform.settings)  # what is wrong with it is said before anything starts
+    as_client(platform.settings)
+    warm = threading.Thread(target=_import_flows, daemon=True)
+    warm.start()
+    started = platform.start(observe)
+    warm.join()
+    if started:
+        apply_deployments(configuration.schedules)
+    return started
+
+
+def as_client(settings: Settings) -> None:
+    """Make this process a client of the platform's Prefect; has to come before Prefect is imported."""
+    from blocks.prefect_server import client_environment
+
+    os.environ.update(client_environment(settings))
+
+
+def apply_deployments(schedules: Mapping[str, str]) -> list[str]:
+    """Bring Prefect to what the checkout and `lama.toml` say."""
+    from deployments.apply import apply
+
+    return asyncio.run(apply(schedules))
+
+
+def _import_flows() -> None:
+    import importlib
+
+    from deployments.apply import entrypoints, read_definitions
+
+    for entrypoint in entrypoints(read_definitions()):
+        # A flow that cannot be imported is reported by `apply`, which tries again and has somebody to tell.
+        with contextlib.suppress(Exception):
+            importlib.import_module(entrypoint.rpartition(".")[0])
+
+
+@contextlib.contextmanager
+def database_for(settings: Settings, observe: Observer) -> Iterator[None]:
+    """Within it, the database answers: the platform's, or the embedded one started for the purpose."""
+    if is_up(settings) or not settings.embeds_postgres:
+        yield
+        return
+    platform = Platform(settings, only=["postgres"])
+    own = platform.start(observe)
+    try:
+        yield
+    finally:
+        if own:
+            platform.stop()

@@ -1,0 +1,19 @@
+"""Which class a stored report is read back as."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.health_check import HealthReport
+from models.report import Report
+
+_KINDS: dict[str, type[Report]] = {"health_check": HealthReport}
+
+
+def read_report(body: dict[str, Any]) -> Report:
+    """A stored report as the class of its capability; as a plain `Report` when the capability adds nothing.
+
+    Raises:
+        pydantic.ValidationError: the body is not a report.
+    """
+    return _KINDS.get(str(body.get("capability")), Report).model_validate(body)
