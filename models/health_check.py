@@ -171,7 +171,7 @@ class Cause(Value):
 
     title: str = Field(description="What they have in common.")
     severity: Severity = Field(description="The worst among them.")
-    keys: tuple[str, ...] = Field(description="Keys of the findings, worst first.")
+    findings: tuple[str, ...] = Field(description="Keys of the findings, worst first.")
     remedy: str = Field(default="", description="What would mend most of them.")
 
 
