@@ -64,8 +64,9 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
         await _apply_pool(client)
         for queue in content.get("definitions", {}).get("work_queues", ()):
             await _apply_queue(client, queue)
-    for deployment in wanted:
-        await deployment.aapply()
+        for deployment in wanted:
+            await _keep_pauses(client, deployment)
+            await deployment.aapply()
     for automation in automations():
         await _apply_automation(automation)
     return [deployment.full_name for deployment in wanted]
@@ -209,6 +210,20 @@ async def _apply_queue(client: PrefectClient, queue: Mapping[str, Any]) -> None:
     if limit is not None and found.concurrency_limit is None:
         # A limit that an operator set in the UI stays: only a missing one is filled in.
         await client.update_work_queue(found.id, concurrency_limit=limit)
+
+
+async def _keep_pauses(client: PrefectClient, deployment: RunnerDeployment) -> None:
+    """What an operator paused in the UI stays paused."""
+    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
+
+    try:
+        found = await client.read_deployment_by_name(deployment.full_name)
+    except ObjectNotFound:
+        return
+    active = {schedule.slug: schedule.active for schedule in found.schedules}
+    for schedule in deployment.schedules or ():
+        schedule.active = active.get(schedule.slug, schedule.active)
+    deployment.paused = found.paused
 
 
 async def _apply_automation(wanted: Automation) -> None:

@@ -16,13 +16,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from blocks.database import LAMA_DATABASE, PREFECT_DATABASE, ROLE, EmbeddedLocation, dsn, embedded_location
+from blocks.database import ROLE, EmbeddedLocation, dsn, embedded_location
 from blocks.errors import StartError
 from blocks.settings import Settings
 
 _ROOT_BINARIES = Path("/var/lib/lama/postgresql")
-
-_EXTENSIONS = {LAMA_DATABASE: ("pg_trgm", "vector", "pg_stat_statements"), PREFECT_DATABASE: ("pg_trgm",)}
 
 
 class EmbeddedPostgres:
@@ -54,21 +52,6 @@ class EmbeddedPostgres:
         if self.location.os_user is None or _reachable_by_all(bundled / "bin" / "postgres"):
             return bundled / "bin"
         return _copy_for_all(bundled) / "bin"
-
-    def create_databases(self) -> None:
-        """Create the databases and extensions that are not there yet; the server must be up."""
-        import psycopg  # noqa: PLC0415
-
-        with psycopg.connect(dsn(self._settings, "postgres"), autocommit=True) as connection:
-            existing = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
-            for database in _EXTENSIONS.keys() - existing:
-                with contextlib.suppress(psycopg.errors.DuplicateDatabase):  # another process was first
-                    connection.execute(f'CREATE DATABASE "{database}"')
-        for database, extensions in _EXTENSIONS.items():
-            with psycopg.connect(dsn(self._settings, database), autocommit=True) as connection:
-                for extension in extensions:
-                    with contextlib.suppress(psycopg.errors.UniqueViolation):
-                        connection.execute(f'CREATE EXTENSION IF NOT EXISTS "{extension}"')
 
     def ready(self) -> bool:
         """Whether the server takes connections."""

@@ -16,8 +16,9 @@ from blocks.errors import ConfigurationError, StartError
 from blocks.home import Home
 from blocks.settings import Settings
 from deployments.embedded_postgres import EmbeddedPostgres
+from deployments.guard import refuse_unguarded
 from deployments.programs import Program, log_file, programs
-from deployments.schema import upgrade
+from deployments.schema import create_databases, upgrade
 from deployments.supervision import ProcessState, Supervisor
 
 Observer = Callable[[str, str], None]
@@ -55,7 +56,8 @@ class Platform:
             ConfigurationError: it must not start like this (no authentication beyond loopback, a taken port).
             StartError: something did not come up; whatever had been started is stopped again.
         """
-        self._refuse_unguarded()
+        for name in self.chosen:
+            refuse_unguarded(self.settings, name)
         self.home.prepare()
         with self._starting():
             if self.supervisor.running():
@@ -89,8 +91,8 @@ class Platform:
                 observe(program.name, "starting")
                 self.supervisor.start_process(program.name)
             self._wait(wave, observe)
-            if wave is first and first:
-                EmbeddedPostgres(self.settings).create_databases()
+            if wave is first and (first or not self.settings.embeds_postgres):
+                create_databases(self.settings)
                 upgrade(self.settings)
 
     def states(self) -> dict[str, ProcessState]:
@@ -148,22 +150,6 @@ class Platform:
         tail = "\n".join(f"  {line}" for path in paths for line in last_lines(path, 8))
         logs = ", ".join(map(str, paths))
         return StartError(f"{what}.", component=name, remedy=f"Log: {logs}\n{tail}")
-
-    def _refuse_unguarded(self) -> None:
-        if self.settings.on_loopback:
-            return
-        if self.settings.embeds_prefect and self.settings.prefect_auth is None:
-            raise ConfigurationError(
-                f"Prefect's API would listen on {self.settings.host} without authentication.",
-                component="prefect",
-                remedy="Set LAMA_PREFECT_AUTH=user:password, or listen on loopback.",
-            )
-        if not self.settings.gateway_auth:
-            raise ConfigurationError(
-                f"the gateway would listen on {self.settings.host} without authentication.",
-                component="gateway",
-                remedy="Leave LAMA_GATEWAY_AUTH on, or listen on loopback.",
-            )
 
     def _refuse_taken_ports(self) -> None:
         for program in (self.programs[name] for name in self.chosen):
@@ -228,7 +214,11 @@ def _listener(port: int) -> str:
     except psutil.AccessDenied:  # macOS shows other processes' sockets to root only
         return "another process"
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and getattr(connection.laddr, "port", None) == port
+            and connection.pid
+        ):
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(connection.pid)
                 return f"{process.name()} (pid {process.pid}, user {process.username()})"

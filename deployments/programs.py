@@ -100,6 +100,7 @@ def _own_environment(settings: Settings) -> dict[str, str]:
         "LAMA_HOST": settings.host,
         "LAMA_PREFECT_PORT": str(settings.prefect_port),
         "LAMA_GATEWAY_PORT": str(settings.gateway_port),
+        "LAMA_GATEWAY_AUTH": str(settings.gateway_auth).lower(),
         "LAMA_LOG_LEVEL": settings.log_level,
         "LAMA_WORKER_POLL_S": str(settings.worker_poll_s),
         "PYTHONPATH": str(CHECKOUT),
@@ -109,6 +110,12 @@ def _own_environment(settings: Settings) -> dict[str, str]:
     }
     if settings.prefect_api_url:
         variables["LAMA_PREFECT_API_URL"] = settings.prefect_api_url
+    for name in ("database_url", "prefect_auth", "gateway_key", "gemini_api_key", "letta_token"):
+        value = getattr(settings, name)
+        if value is not None:
+            variables[f"LAMA_{name.upper()}"] = value.get_secret_value()
+    if settings.gemini_base_url:
+        variables["LAMA_GEMINI_BASE_URL"] = settings.gemini_base_url
     return variables
 
 

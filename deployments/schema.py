@@ -1,11 +1,73 @@
-"""Brings the schema of Lama's database to the newest revision."""
+"""The databases of a node, embedded or not: created where they are missing, their schema at the newest revision."""
 
 from __future__ import annotations
 
-from blocks.database import LAMA_DATABASE
+import contextlib
+
+from blocks.database import LAMA_DATABASE, PREFECT_DATABASE, dsn
+from blocks.errors import StartError, UnavailableError
 from blocks.settings import CHECKOUT, Settings
 
 _LOCK = 0x1A3A  # any number of our own: two nodes that start at once migrate one after the other
+
+_REQUIRED = {PREFECT_DATABASE: ("pg_trgm",), LAMA_DATABASE: ("pg_trgm",)}
+_WELCOME = {LAMA_DATABASE: ("vector", "pg_stat_statements")}
+"""Extensions that are created where the server has them."""
+
+
+def create_databases(settings: Settings) -> None:
+    """Create the databases and extensions that are not there yet.
+
+    Raises:
+        StartError: the server does not let us; the message says what an administrator has to do.
+        UnavailableError: the server cannot be reached.
+    """
+    import psycopg  # noqa: PLC0415
+
+    wanted = [LAMA_DATABASE] + ([PREFECT_DATABASE] if settings.embeds_prefect else [])
+    try:
+        with psycopg.connect(dsn(settings, "postgres"), autocommit=True) as connection:
+            existing = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+            for database in (_named(settings, name) for name in wanted):
+                if database not in existing:
+                    with contextlib.suppress(psycopg.errors.DuplicateDatabase):  # another node was first
+                        connection.execute(
+                            psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(database))
+                        )
+        for name in wanted:
+            _create_extensions(settings, name)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StartError(
+            f"PostgreSQL refuses to prepare the databases: {error}",
+            component="postgres",
+            remedy="Let an administrator create the databases `lama` and `prefect` with the extension pg_trgm.",
+        ) from error
+    except psycopg.OperationalError as error:
+        raise UnavailableError(f"cannot be reached: {error}", component="postgres") from error
+
+
+def _named(settings: Settings, database: str) -> str:
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    return urlsplit(dsn(settings, database)).path.lstrip("/") or database
+
+
+def _create_extensions(settings: Settings, database: str) -> None:
+    import psycopg  # noqa: PLC0415
+
+    with psycopg.connect(dsn(settings, database), autocommit=True) as connection:
+        here = {row[0] for row in connection.execute("SELECT extname FROM pg_extension")}
+        offered = {row[0] for row in connection.execute("SELECT name FROM pg_available_extensions")}
+        welcome = [name for name in _WELCOME.get(database, ()) if name in offered]
+        for extension in {*_REQUIRED[database], *welcome} - here:
+            statement = psycopg.sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(psycopg.sql.Identifier(extension))
+            try:
+                connection.execute(statement)
+            except psycopg.errors.UniqueViolation:  # another node was first
+                continue
+            except psycopg.errors.InsufficientPrivilege:
+                if extension in _REQUIRED[database]:
+                    raise
 
 
 def upgrade(settings: Settings, database: str = LAMA_DATABASE) -> None:

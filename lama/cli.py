@@ -20,6 +20,8 @@ _COMMANDS = {
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),
     "secret": ("lama.commands.secrets:secret", "Keep a secret in the home, such as that of a webhook."),
+    "setup": ("lama.commands.setup:setup", "Prepare the database, or apply the deployments."),
+    "serve": ("lama.commands.setup:serve", "Run one process of the platform in the foreground."),
     "completion": ("lama.commands.completion:completion", "Print the completion script of a shell."),
 }
 
