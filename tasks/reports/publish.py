@@ -155,7 +155,7 @@ def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
 
 def reason_of(error: BaseException) -> str:
     """`error` in one short line for a report, without the passwords of URLs."""
-    text = plain(masked(str(error).strip())).partition("\n")[0] or "no further word"
+    text = plain(masked(str(error).strip().partition("\n")[0])) or "no further word"
     text = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
     return text if isinstance(error, LamaError) else f"{type(error).__name__}: {text}"
 

@@ -1,0 +1,244 @@
+"""What is shown of a report at which level, before anybody decides how it looks.
+
+What was not looked at is shown at every level: a report that leaves that out would claim more than it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from models.health_check import Changes, HealthReport, ReportLevel
+from models.report import Finding, Report, Severity, Status
+from tasks.reports.diff import ReportDiff
+
+Cell = str | Severity | Status
+
+_MOST = {ReportLevel.summary: 5, ReportLevel.standard: 50, ReportLevel.comprehensive: 500}
+_LOWEST = {ReportLevel.summary: Severity.medium, ReportLevel.standard: Severity.low}
+_MOST_SKIPS = 200
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finding with all that is known about it."""
+
+    severity: Severity
+    title: str
+    fields: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    heading: str
+    lines: tuple[str, ...] = ()
+    table: Table | None = None
+    entries: tuple[Entry, ...] = ()
+    footer: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that is shown. Every text in it may come from outside and is untrusted."""
+
+    heading: str
+    status: Status | None
+    summary: str
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+
+
+def page_of(report: Report, level: ReportLevel, change: ReportDiff | None = None) -> Page:
+    """What `level` shows of `report`; `change` (when known) names what is gone by its title."""
+    sections: list[Section | None] = [_skips(report)]
+    if isinstance(report, HealthReport):
+        sections.append(_narrative(report))
+    sections.append(_changes(report, level, change))
+    if isinstance(report, HealthReport):
+        sections.append(_causes(report, level))
+        if level is not ReportLevel.summary:
+            sections.append(_modules(report.modules))
+    if level is ReportLevel.comprehensive:
+        sections += [_entries(report), _metrics(report)]
+    elif level is ReportLevel.standard or not isinstance(report, HealthReport):
+        sections.append(_findings(report, level))
+    return Page(
+        heading=report.capability.replace("_", " ").replace(".", ": ").capitalize(),
+        status=report.status,
+        summary=report.summary,
+        facts=(
+            ("Scope", report.scope),
+            ("Finished", report.finished_at.isoformat(timespec="seconds")),
+            ("Took", f"{report.duration_s:.1f} s"),
+            ("Run", report.run_id),
+        ),
+        sections=tuple(section for section in sections if section is not None),
+    )
+
+
+def page_of_diff(change: ReportDiff) -> Page:
+    """What changed between two reports."""
+    parts = (
+        ("New", change.opened),
+        ("Gone", change.closed),
+        ("Not looked for this time", change.unseen),
+        ("As before", change.persisting),
+    )
+    return Page(
+        heading="What changed",
+        status=None,
+        summary=_counts(*(len(findings) for _, findings in parts)),
+        facts=(("Before", change.before or "nothing"), ("After", change.after)),
+        sections=tuple(Section(heading, table=_table(findings)) for heading, findings in parts if findings),
+    )
+
+
+def _skips(report: Report) -> Section | None:
+    if not report.skipped:
+        return None
+    shown = report.skipped[:_MOST_SKIPS]
+    rows = tuple((skip.area, skip.component, skip.reason) for skip in shown)
+    return Section(
+        "Not looked at",
+        table=Table(("Area", "What", "Why"), rows),
+        footer=_more(len(report.skipped) - len(shown), "more that could not be looked at"),
+    )
+
+
+def _narrative(report: HealthReport) -> Section:
+    narrative = report.narrative
+    note = f" {narrative.note}" if narrative.note else ""
+    return Section(
+        "In short",
+        lines=tuple(line for line in narrative.text.splitlines() if line.strip()),
+        footer=f"Written by {narrative.author}.{note}",
+    )
+
+
+def _changes(report: Report, level: ReportLevel, change: ReportDiff | None) -> Section | None:
+    changes = report.changes if isinstance(report, HealthReport) else _keys(change)
+    if changes is None:
+        return None
+    if changes.since is None:
+        return Section("Since the last run", lines=("There is no earlier run of this scope to compare with.",))
+    titles = {
+        finding.key: finding for finding in (*report.findings, *(change.closed + change.unseen if change else ()))
+    }
+    rows: list[tuple[Cell, ...]] = []
+    for what, keys in (("new", changes.opened), ("gone", changes.closed), ("not looked for", changes.unseen)):
+        for key in keys:
+            known = titles.get(key)
+            rows.append((what, known.severity if known else "", known.title if known else key))
+    shown = rows[: _MOST[level]]
+    counts = _counts(len(changes.opened), len(changes.closed), len(changes.unseen), len(changes.persisting))
+    return Section(
+        "Since the last run",
+        lines=(f"{counts} Compared with {changes.since}.",),
+        table=Table(("Change", "Severity", "Finding"), tuple(shown)) if shown else None,
+        footer=_more(len(rows) - len(shown), "more changes"),
+    )
+
+
+def _keys(change: ReportDiff | None) -> Changes | None:
+    if change is None:
+        return None
+    groups = {
+        name: tuple(f.key for f in getattr(change, name)) for name in ("opened", "closed", "persisting", "unseen")
+    }
+    return Changes(since=change.before, **groups)
+
+
+def _causes(report: HealthReport, level: ReportLevel) -> Section | None:
+    causes = [c for c in report.causes if c.severity.rank >= _LOWEST.get(level, Severity.info).rank]
+    if not causes:
+        return None
+    shown = causes[: _MOST[level]]
+    rows = tuple((cause.severity, cause.title, str(len(cause.findings)), cause.remedy) for cause in shown)
+    return Section(
+        "Causes",
+        table=Table(("Severity", "Cause", "Findings", "Remedy"), rows),
+        footer=_more(len(causes) - len(shown), "more causes"),
+    )
+
+
+def _modules(modules: Sequence[Report]) -> Section:
+    rows = tuple(
+        (
+            module.capability.rpartition(".")[2],
+            module.status,
+            str(len(module.findings)),
+            str(len(module.skipped)),
+            f"{module.duration_s:.1f}",
+        )
+        for module in modules
+    )
+    return Section("Modules", table=Table(("Module", "Status", "Findings", "Skipped", "Seconds"), rows))
+
+
+def _findings(report: Report, level: ReportLevel) -> Section | None:
+    if not report.findings:
+        return None
+    wanted = report.at_or_above(_LOWEST[level])
+    shown = wanted[: _MOST[level]]
+    left = len(report.findings) - len(shown)
+    return Section(
+        "Findings",
+        table=_table(shown, remedy=True) if shown else None,
+        footer=_more(left, "more in the comprehensive report"),
+    )
+
+
+def _entries(report: Report) -> Section | None:
+    if not report.findings:
+        return None
+    shown = report.findings[: _MOST[ReportLevel.comprehensive]]
+    return Section(
+        "Findings",
+        entries=tuple(_entry(finding) for finding in shown),
+        footer=_more(len(report.findings) - len(shown), "more in the report as JSON"),
+    )
+
+
+def _entry(finding: Finding) -> Entry:
+    fields = [("Component", finding.component), ("Detail", finding.detail), ("Remedy", finding.remedy)]
+    fields += [(f"Evidence: {name}", _value(value)) for name, value in finding.evidence.items()]
+    fields.append(("Key", finding.key))
+    return Entry(finding.severity, finding.title, tuple((name, text) for name, text in fields if text))
+
+
+def _value(value: object) -> str:
+    text = ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    return text if len(text) <= 500 else f"{text[:500]}..."
+
+
+def _metrics(report: Report) -> Section | None:
+    if not report.metrics:
+        return None
+    rows = tuple((name, f"{value:.6g}") for name, value in sorted(report.metrics.items()))
+    return Section("Metrics", table=Table(("Metric", "Value"), rows))
+
+
+def _table(findings: Iterable[Finding], *, remedy: bool = False) -> Table:
+    if remedy:
+        rows = tuple((f.severity, f.component, f.title, f.remedy) for f in findings)
+        return Table(("Severity", "Component", "Finding", "Remedy"), rows)
+    return Table(("Severity", "Component", "Finding"), tuple((f.severity, f.component, f.title) for f in findings))
+
+
+def _counts(opened: int, closed: int, unseen: int, persisting: int) -> str:
+    hidden = f", {unseen} not looked for this time" if unseen else ""
+    return f"{opened} new, {closed} gone, {persisting} as before{hidden}."
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} {what}." if count > 0 else ""
