@@ -70,6 +70,13 @@ class Platform:
                 self.supervisor.write_configuration(self.programs.values())
                 self.supervisor.start()
                 self.bring(self.chosen, observe)
+            except OSError as error:  # a full or read-only disk
+                self.stop()
+                raise StartError(
+                    f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.",
+                    component=str(self.home.path),
+                    remedy="Is there room, and is it writable?",
+                ) from error
             except BaseException:  # also Ctrl-C: half a platform is of no use to anybody
                 self.stop()
                 raise
