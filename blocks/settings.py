@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("LAMA_LETTA_TOKEN", "LETTA_API_KEY", "letta_token"),
         description="Token for the Letta server that is watched.",
     )
+    pip_index_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("LAMA_PIP_INDEX_URL", "PIP_INDEX_URL", "pip_index_url"),
+        description="Package index that newer versions are looked up in; otherwise the one in pip's configuration.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="How much the processes log."
     )
@@ -77,6 +82,20 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_home(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make another process see these settings; only what differs from the defaults.
+
+        Secrets are among them: hand them to a process of ours, and show them to nobody.
+        """
+        variables = {"LAMA_HOME": str(self.home)}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value is None or value == field.default or name == "component":
+                continue
+            shown = value.get_secret_value() if isinstance(value, SecretStr) else value
+            variables[f"LAMA_{name.upper()}"] = str(shown).lower() if isinstance(shown, bool) else str(shown)
+        return variables
 
     @property
     def instance(self) -> str:

@@ -92,31 +92,14 @@ def programs(settings: Settings) -> dict[str, Program]:
 
 
 def _own_environment(settings: Settings) -> dict[str, str]:
-    """The `LAMA_...` variables that make a child see the settings that we see."""
-    variables = {
+    """What a child needs to see the settings that we see, and to be known as ours."""
+    return settings.environment() | {
         "LAMA_INSTANCE": settings.instance,
-        "LAMA_HOME": str(settings.home),
-        "LAMA_CONFIG": str(settings.config_path),
-        "LAMA_HOST": settings.host,
-        "LAMA_PREFECT_PORT": str(settings.prefect_port),
-        "LAMA_GATEWAY_PORT": str(settings.gateway_port),
-        "LAMA_GATEWAY_AUTH": str(settings.gateway_auth).lower(),
-        "LAMA_LOG_LEVEL": settings.log_level,
-        "LAMA_WORKER_POLL_S": str(settings.worker_poll_s),
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
         # Nothing of ours needs more than one computing thread, and idle pools cost every process memory.
         "OMP_NUM_THREADS": "1",
     }
-    if settings.prefect_api_url:
-        variables["LAMA_PREFECT_API_URL"] = settings.prefect_api_url
-    for name in ("database_url", "prefect_auth", "gateway_key", "gemini_api_key", "letta_token"):
-        value = getattr(settings, name)
-        if value is not None:
-            variables[f"LAMA_{name.upper()}"] = value.get_secret_value()
-    if settings.gemini_base_url:
-        variables["LAMA_GEMINI_BASE_URL"] = settings.gemini_base_url
-    return variables
 
 
 def _answers(url: str) -> bool:
