@@ -1,0 +1,200 @@
+"""References in Markdown documents, and which of them lead nowhere.
+
+Only what is certainly ours is judged: names that begin with a package of the checkout, paths below one of its
+top-level folders, its own commands, relative links. Code blocks, placeholders and addresses are left alone; a wrong
+accusation costs a reader more than a missed one.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from tasks.health_check.documentation.surveyed import Broken
+
+if TYPE_CHECKING:
+    from tasks.health_check.documentation.objects import Names
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
+_CALL = re.compile(r"\([^()]*\)$")
+_PATH = re.compile(r"(?:\./)?[\w.-]+(?:/[\w.-]+)*/?", re.ASCII)
+_PLACE = re.compile(r"(?::\d+(?:-\d+)?|::[\w:.\[\]-]+|:[A-Za-z_][\w.]*|#[\w-]+)$")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_SUFFIXES = frozenset(
+    {
+        "py", "pyi", "md", "rst", "txt", "toml", "yaml", "yml", "json", "ini", "cfg", "conf", "sh", "sql", "html",
+        "css", "js", "ts", "lock", "log", "env", "service", "socket", "plist", "xml", "csv", "db", "zip", "gz", "whl",
+        "so", "pid", "jinja", "mako", "ipynb", "png", "svg", "jpg",
+    }
+)  # fmt: skip
+_TARGET = re.compile(r"^([A-Za-z0-9][\w.-]*)\s*:(?!=)", re.MULTILINE)
+_SHOUTED = frozenset({"README", "LICENSE", "CHANGELOG", "CONTRIBUTING", "SECURITY", "NOTICE"})
+_WORD = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class References:
+    """What references may lead to."""
+
+    root: Path
+    names: Names
+    packages: frozenset[str]
+    folders: frozenset[str]
+    """Top-level folders of the checkout that hold source or documents."""
+    scripts: frozenset[str]
+    """Commands that the checkout installs."""
+    targets: frozenset[str] = field(default=frozenset())
+    """Targets of its Makefile; empty when they cannot be known."""
+
+    @classmethod
+    def of(cls, root: Path, names: Names, packages: list[str]) -> References:
+        """Those of the checkout `root`."""
+        folders = {
+            entry.name
+            for entry in (root.iterdir() if root.is_dir() else ())
+            if entry.is_dir() and not entry.name.startswith(".") and entry.name not in {"build", "dist", "node_modules"}
+        }
+        return cls(root, names, frozenset(packages), frozenset(folders), _scripts(root), _targets(root))
+
+
+def broken_references(document: str, text: str, known: References) -> tuple[list[Broken], int]:
+    """References of the Markdown `document` (a path in the checkout) that lead nowhere, and how many were judged."""
+    found: dict[tuple[str, str], Broken] = {}
+    judged = 0
+    for line, kind, content in _references(text):
+        verdicts = [_judge_link(document, content, known)] if kind == "link" else list(_judge_code(content, known))
+        for verdict in verdicts:
+            if verdict is None:
+                continue
+            what, subject, exists = verdict
+            judged += 1
+            if not exists:
+                found.setdefault((what, subject), Broken(document=document, line=line, kind=what, text=subject))
+    return list(found.values()), judged
+
+
+def _references(text: str) -> Iterator[tuple[int, str, str]]:
+    """(line, `code` or `link`, content) of every inline code span, link and image outside of code blocks."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415
+
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        line = token.map[0] + 1 if token.map else 0
+        for part in token.children or ():
+            if part.type == "code_inline":
+                yield line, "code", part.content.strip()
+            elif part.type in {"link_open", "image"}:
+                target = part.attrGet("href" if part.type == "link_open" else "src")
+                yield line, "link", str(target or "")
+
+
+def _judge_code(text: str, known: References) -> Iterator[tuple[str, str, bool] | None]:
+    if len(text) > 200:
+        return
+    if " " in text:
+        yield _judge_command(text, known)
+        return
+    path = _PLACE.sub("", text)
+    if "/" in text:
+        yield _judge_path(path, known)
+        return
+    name = _CALL.sub("", text)
+    name = name.replace(":", ".") if name.count(":") == 1 else name  # entry points: package.module:object
+    if _DOTTED.fullmatch(name) and name.rpartition(".")[2] not in _SUFFIXES:
+        yield _judge_name(name, known)
+
+
+def _judge_name(name: str, known: References) -> tuple[str, str, bool] | None:
+    if name.partition(".")[0] not in known.packages:
+        return None
+    return "name", name, _defined(name, known.names) or _literal(name, known.names.words)
+
+
+def _defined(name: str, names: Names) -> bool:
+    if name in names.defined:
+        return True
+    parts = name.split(".")
+    return any(".".join(parts[:length]) in names.open for length in range(1, len(parts)))
+
+
+def _literal(name: str, words: set[str]) -> bool:
+    """Whether the code spells `name` in a string, whole or up to a dot: then it is a name of something else."""
+    if name in words:
+        return True
+    parts = name.split(".")
+    return any(f"{'.'.join(parts[:length])}." in words for length in range(2, len(parts)))
+
+
+def _judge_path(text: str, known: References) -> tuple[str, str, bool] | None:
+    if not _PATH.fullmatch(text):
+        return None
+    parts = PurePosixPath(text).parts
+    if len(parts) < 2 or parts[0] not in known.folders or ".." in parts or "..." in text:
+        return None
+    if any(stem.isupper() and stem not in _SHOUTED for stem in map(_stem, parts)):
+        return None  # a placeholder, such as NAME.py
+    if all(part in known.folders for part in parts):
+        return None  # "tasks/flows": this or that
+    suffix = parts[-1].rpartition(".")[2] if "." in parts[-1] else ""
+    below = (known.root / parts[0] / parts[1]).is_dir() and len(parts) > 2
+    if not (suffix in _SUFFIXES or text.endswith("/") or below):
+        return None
+    exists = (known.root / text).exists() or _defined(".".join(parts), known.names)
+    return "path", text, exists or text.rstrip("/") in known.names.words
+
+
+def _stem(part: str) -> str:
+    return part.partition(".")[0]
+
+
+def _judge_command(text: str, known: References) -> tuple[str, str, bool] | None:
+    words = text.split()
+    words = words[words[0] == "$" :]
+    if len(words) < 2:
+        return None
+    if words[0] in known.scripts and _WORD.fullmatch(words[1]):
+        return "command", f"{words[0]} {words[1]}", words[1] in known.names.words
+    if words[0] == "make" and known.targets and _WORD.fullmatch(words[1]):
+        return "command", f"make {words[1]}", words[1] in known.targets
+    if words[0].startswith("python") and words[1] == "-m" and len(words) > 2 and _DOTTED.fullmatch(words[2]):
+        return _judge_name(words[2], known)
+    return None
+
+
+def _judge_link(document: str, target: str, known: References) -> tuple[str, str, bool] | None:
+    target = unquote(target)
+    place = target.partition("#")[0].partition("?")[0]
+    if not place or _SCHEME.match(target) or target.startswith("//") or re.search(r"[<>{}*\0]", target):
+        return None
+    base = PurePosixPath() if place.startswith("/") else PurePosixPath(document).parent
+    parts: list[str] = []
+    for part in (*base.parts, *PurePosixPath(place.lstrip("/")).parts):
+        if part == "..":
+            if not parts:
+                return None  # leaves the checkout: an address on the site that shows it
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return "link", target, known.root.joinpath(*parts).exists()
+
+
+def _scripts(root: Path) -> frozenset[str]:
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        return frozenset(project.get("scripts", {}))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return frozenset()  # nothing that can be judged
+
+
+def _targets(root: Path) -> frozenset[str]:
+    try:
+        text = (root / "Makefile").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return frozenset()
+    if re.search(r"^-?include\b|^[^\t#]*%[^=]*:", text, re.MULTILINE):
+        return frozenset()  # targets may come from elsewhere
+    return frozenset(_TARGET.findall(text))
