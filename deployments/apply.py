@@ -154,7 +154,7 @@ def _deployment(entry: Mapping[str, Any], schedules: Mapping[str, str]) -> Runne
                 ) from error
             declared = [DeploymentScheduleCreate(schedule=own, slug="lama-toml", active=True)]
     pool = entry.get("work_pool", {})
-    return RunnerDeployment.from_entrypoint(
+    deployment = RunnerDeployment.from_entrypoint(
         str(entry["entrypoint"]),
         name=name,
         schedules=declared,
@@ -167,6 +167,11 @@ def _deployment(entry: Mapping[str, Any], schedules: Mapping[str, str]) -> Runne
         work_queue_name=pool.get("work_queue_name"),
         job_variables=pool.get("job_variables") or {},
     )
+    if ":" not in str(entry["entrypoint"]):
+        # A flow of an installed module is imported. With a path, every run would first copy all that lies there
+        # into its workspace: the whole checkout, with its environment.
+        deployment._path = None  # noqa: SLF001 - Prefect offers no other way from an entrypoint
+    return deployment
 
 
 async def _apply_pool(client: PrefectClient) -> None:
