@@ -21,7 +21,6 @@ class Postgres(Block):
 
     _block_type_name: ClassVar[str] = "Lama PostgreSQL"
     _block_type_slug: ClassVar[str] = "lama-postgres"
-    _logo_url: ClassVar[Any] = "https://www.postgresql.org/media/img/about/press/elephant.png"
     _documentation_url: ClassVar[Any] = "https://www.postgresql.org/docs/current/libpq-connect.html"
 
     url: SecretStr = Field(description="`postgresql://user:password@host:port/database`.")
