@@ -43,7 +43,7 @@ class Watched:
     progress: float | None
     """Percent of its progress artifact, when it has one."""
     logs: tuple[str, ...]
-    """New lines since the last look."""
+    """New lines of the flow itself since the last look; those of its tasks are in the Prefect UI."""
 
 
 class PrefectApi:
@@ -72,12 +72,9 @@ class PrefectApi:
             found += page
         return found
 
-    def flow_names(self) -> dict[str, str]:
-        """Names of flows by id."""
-        found: list[dict[str, Any]] = []
-        while page := self._call("POST", "/flows/filter", {"offset": len(found), "limit": 200}):
-            found += page
-        return {flow["id"]: flow["name"] for flow in found}
+    def automation_names(self) -> set[str]:
+        """The names of the automations, at most the first 200."""
+        return {str(row["name"]) for row in self._call("POST", "/automations/filter", {"limit": 200})}
 
     def deployment(self, name: str) -> dict[str, Any]:
         """The deployment called `flow/deployment`, or `flow` for one called like its flow.
@@ -127,13 +124,14 @@ class PrefectApi:
         while True:
             try:
                 run = self.run(run_id)
-                lines = self._logs(run_id, seen)
+                rows = self._logs(run_id, seen)
                 progress = self._progress(run_id)
             except UnavailableError:
                 if time.monotonic() > deadline:
                     raise
             else:
-                seen += len(lines)
+                seen += len(rows)
+                lines = [f"{row['timestamp'][11:19]} {row['message']}" for row in rows if not row.get("task_run_id")]
                 yield Watched(run, progress, tuple(lines))
                 if run.final:
                     return
@@ -145,14 +143,14 @@ class PrefectApi:
                 )
             sleep(poll_s)
 
-    def _logs(self, run_id: str, offset: int) -> list[str]:
+    def _logs(self, run_id: str, offset: int) -> list[dict[str, Any]]:
         body = {
             "logs": {"flow_run_id": {"any_": [run_id]}, "level": {"ge_": 20}},
             "sort": "TIMESTAMP_ASC",
             "offset": offset,
             "limit": 200,
         }
-        return [f"{line['timestamp'][11:19]} {line['message']}" for line in self._call("POST", "/logs/filter", body)]
+        return list(self._call("POST", "/logs/filter", body))
 
     def _progress(self, run_id: str) -> float | None:
         body = {

@@ -5,6 +5,9 @@ Applying twice changes nothing. Schedules of `lama.toml` replace those of `prefe
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from blocks.errors import ConfigurationError
+from blocks.prefect_api import PrefectApi
 from blocks.prefect_server import ZOMBIE_WINDOW_S
 from blocks.settings import CHECKOUT
 from deployments.programs import POOL
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 PENDING_WINDOW_S = 300
 """Seconds that a run may stay Pending: a worker that died between taking it and starting it leaves it there."""
+
+_AUTOMATIONS = ("lama: crash runs whose heartbeat stopped", "lama: crash runs that were taken and never started")
 
 
 def read_definitions(path: Path = CHECKOUT / "prefect.yaml") -> dict[str, Any]:
@@ -37,6 +43,24 @@ def read_definitions(path: Path = CHECKOUT / "prefect.yaml") -> dict[str, Any]:
 def entrypoints(definitions: Mapping[str, Any]) -> list[str]:
     """The entrypoint of every deployment, each once."""
     return list(dict.fromkeys(str(deployment["entrypoint"]) for deployment in definitions["deployments"]))
+
+
+def fingerprint(schedules: Mapping[str, str]) -> str:
+    """Stands for everything that `apply` would bring to Prefect: equal ones need not be applied again."""
+    digest = hashlib.blake2b(importlib.metadata.version("prefect").encode(), digest_size=16)
+    digest.update(json.dumps(dict(schedules), sort_keys=True).encode())
+    for folder in ("flows", "models", "deployments"):  # a form of the UI is made of the types of these
+        for path in sorted((CHECKOUT / folder).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest.update((CHECKOUT / "prefect.yaml").read_bytes())
+    return digest.hexdigest()
+
+
+def in_place(api: PrefectApi) -> bool:
+    """Whether Prefect has every deployment and automation, by name; somebody may have deleted one."""
+    names = {deployment["name"] for deployment in api.deployments()}
+    wanted = {str(entry["name"]) for entry in read_definitions()["deployments"]}
+    return wanted <= names and set(_AUTOMATIONS) <= api.automation_names()
 
 
 async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] | None = None) -> list[str]:
@@ -95,7 +119,7 @@ def automations() -> list[Automation]:
     }
     return [
         Automation(
-            name="lama: crash runs whose heartbeat stopped",
+            name=_AUTOMATIONS[0],
             description="A run whose process is gone cannot say so itself.",
             trigger=EventTrigger(
                 after={"prefect.flow-run.heartbeat"},
@@ -111,7 +135,7 @@ def automations() -> list[Automation]:
             ],
         ),
         Automation(
-            name="lama: crash runs that were taken and never started",
+            name=_AUTOMATIONS[1],
             description="A worker that dies between taking a run and starting it leaves the run Pending.",
             trigger=EventTrigger(
                 after={"prefect.flow-run.Pending"},

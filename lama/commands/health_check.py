@@ -123,6 +123,6 @@ def accept(what: str) -> int:
 
     config = settings()
     with starting() as observe, database_for(config, observe):
-        count = accept_snapshots(Postgres.of(config))
+        count = accept_snapshots(Postgres.of(config), now=datetime.now(UTC))
     click.echo(f"Accepted {count} snapshot(s) of the {what}.")
     return OK if count else COULD_NOT

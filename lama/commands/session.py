@@ -33,19 +33,30 @@ def platform_for_a_run(settings: Settings, observe: Observer) -> Iterator[bool]:
 def start_and_apply(platform: Platform, observe: Observer) -> bool:
     """Start `platform` and bring Prefect to what the checkout says; False when it was up already.
 
-    Prefect and the flows are imported while the servers start.
+    What was applied at the last start and has not changed is not applied again. Otherwise Prefect and the flows are
+    imported while the servers start.
     """
     from blocks.configuration import load_configuration
+    from blocks.prefect_api import PrefectApi
+    from deployments.apply import fingerprint, in_place
 
     configuration = load_configuration(platform.settings)  # what is wrong with it is said before anything starts
     as_client(platform.settings)
+    mark = platform.home.run / "applied"
+    wanted = fingerprint(configuration.schedules)
+    known = mark.exists() and mark.read_text(encoding="ascii") == wanted
     warm = threading.Thread(target=_import_flows, daemon=True)
-    warm.start()
-    started = platform.start(observe)
-    warm.join()
-    if started:
+    if not known:
+        warm.start()
+    if not platform.start(observe):
+        return False
+    if known:
+        with PrefectApi(platform.settings) as api:
+            known = in_place(api)
+    if not known:
         apply_deployments(configuration.schedules)
-    return started
+        mark.write_text(wanted, encoding="ascii")
+    return True
 
 
 def as_client(settings: Settings) -> None:
