@@ -116,13 +116,17 @@ def _named_or_absolute(text: str) -> str:
 @click.argument("what", type=click.Choice(["architecture"]))
 def accept(what: str) -> int:
     """Take the newest snapshot of WHAT for right: drift is reported against it from now on."""
-    from tasks.health_check.architecture.snapshot import accept as accept_snapshots
+    from datetime import UTC, datetime
 
     from blocks.postgres import Postgres
     from lama.commands.session import database_for
+    from tasks.health_check.architecture.snapshot import accept as accept_snapshots
 
     config = settings()
     with starting() as observe, database_for(config, observe):
-        count = accept_snapshots(Postgres.of(config), now=datetime.now(UTC))
-    click.echo(f"Accepted {count} snapshot(s) of the {what}.")
-    return OK if count else COULD_NOT
+        subjects = accept_snapshots(Postgres.of(config), now=datetime.now(UTC))
+    if not subjects:
+        click.echo(f"There is no snapshot of the {what} yet: `lama health-check` makes one.", err=True)
+        return COULD_NOT
+    click.echo(f"Accepted: {', '.join(subjects)}.")
+    return OK
