@@ -82,6 +82,10 @@ class Home:
             self.write_secret(name, randomness.token_urlsafe(32), replace=False)
         return path.read_text(encoding="ascii").strip()
 
+    def webhook_secrets(self, source: str) -> Path:
+        """The file with the secrets of one source of webhooks, one a line; people write it."""
+        return self.secrets / "webhooks" / source
+
     def write_secret(self, name: str, value: str, *, replace: bool = True) -> Path:
         """Store `value` with mode 0600, whole or not at all."""
         path = self.secrets / name

@@ -16,6 +16,7 @@ from models.health_check import (
     Service,
 )
 from models.report import Value
+from models.webhook import WebhooksSettings
 
 
 class Configuration(Value):
@@ -35,6 +36,7 @@ class Configuration(Value):
     documentation: DocumentationSettings = Field(
         default=DocumentationSettings(), description="Its documentation module."
     )
+    webhooks: WebhooksSettings = Field(default=WebhooksSettings(), description="What the gateway takes and starts.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @model_validator(mode="after")

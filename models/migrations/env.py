@@ -5,7 +5,8 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-import models.record  # noqa: F401 - registers its tables
+import models.record
+import models.webhook  # noqa: F401 - both register their tables
 
 context.configure(
     connection=context.config.attributes["connection"],

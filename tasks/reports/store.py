@@ -45,7 +45,13 @@ def save(database: Postgres, report: Report) -> None:
 
 
 def load(database: Postgres, run_id: str, cls: type[R]) -> R | None:
-    """The report of `run_id`, which has to be a `cls`, or None. A unique prefix of eight characters or more will do."""
+    """The report of `run_id` as a `cls`, or None. A unique prefix of eight characters or more will do."""
+    record = find(database, run_id)
+    return cls.model_validate(record.body) if record else None
+
+
+def find(database: Postgres, run_id: str) -> ReportRecord | None:
+    """The stored row of `run_id`, or None. A unique prefix of eight characters or more will do."""
     with _session(database) as session:
         statement = select(ReportRecord).where(col(ReportRecord.run_id) == run_id)
         record = session.exec(statement).first()
@@ -54,7 +60,7 @@ def load(database: Postgres, run_id: str, cls: type[R]) -> R | None:
                 select(ReportRecord).where(col(ReportRecord.run_id).startswith(run_id, autoescape=True)).limit(2)
             ).all()
             record = found[0] if len(found) == 1 else None
-        return _read(record, cls)
+        return record
 
 
 def latest(

@@ -1,0 +1,73 @@
+"""`python -m services.gateway`: serve until a signal ends us."""
+
+from __future__ import annotations
+
+import sys
+
+from blocks.configuration import load_configuration
+from blocks.errors import ConfigurationError, LamaError
+from blocks.home import Home
+from blocks.logs import log_to_stderr, logger
+from blocks.settings import Settings, settings
+
+_CONNECTIONS = 1000
+_STOP_S = 5
+
+
+def main() -> int:
+    """Serve. Returns 2 when it must not, or cannot, start like this."""
+    config = settings()
+    log_to_stderr(config.log_level)
+    try:
+        serve(config)
+    except LamaError as error:
+        logger("gateway").error("%s", error)
+        return 2
+    return 0
+
+
+def serve(config: Settings) -> None:
+    """Serve until a signal ends us.
+
+    Raises:
+        ConfigurationError: it would be open to everybody, or `lama.toml` cannot be used.
+    """
+    refuse_unguarded(config)
+    hooks = load_configuration(config).webhooks
+    Home(config).prepare()
+
+    import uvicorn  # noqa: PLC0415
+
+    from services.gateway.app import create_app  # noqa: PLC0415
+
+    uvicorn.run(
+        create_app(config, hooks),
+        host=config.host,
+        port=config.gateway_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_STOP_S,
+        ws="none",
+    )
+
+
+def refuse_unguarded(config: Settings) -> None:
+    """Refuse to listen beyond loopback without authentication.
+
+    Raises:
+        ConfigurationError: that is what the settings ask for.
+    """
+    if not config.on_loopback and not config.gateway_auth:
+        raise ConfigurationError(
+            f"would listen on {config.host} without authentication.",
+            component="gateway",
+            remedy="Leave LAMA_GATEWAY_AUTH on, or listen on loopback.",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

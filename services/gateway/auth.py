@@ -1,0 +1,51 @@
+"""The key of the gateway's API."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import HTTPException, Request, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from blocks.home import Home
+from blocks.settings import Settings
+
+_BEARER = HTTPBearer(auto_error=False, description="The key, from `secrets/gateway.key` of the home.")
+_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
+
+
+class Key:
+    """The one key. `required` is False only on loopback, and only when the node's settings say so."""
+
+    def __init__(self, settings: Settings) -> None:
+        given = settings.gateway_key
+        self._key = (given.get_secret_value() if given is not None else Home(settings).secret("gateway.key")).encode()
+        self.required = settings.gateway_auth or not settings.on_loopback
+
+    def fits(self, offered: str | None) -> bool:
+        """Whether `offered` is the key; takes the same time however much of it is right."""
+        return offered is not None and hmac.compare_digest(offered.encode("utf-8", "replace"), self._key)
+
+
+async def require_key(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
+    header: Annotated[str | None, Security(_HEADER)] = None,
+) -> None:
+    """Refuse whoever has no key.
+
+    Raises:
+        HTTPException: 401.
+    """
+    key: Key = request.app.state.gateway.key
+    # Without a key, at least no page of another site may ask in a visitor's name.
+    foreign = request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+    if not key.required and not foreign:
+        return
+    if not key.fits(bearer.credentials if bearer else None) and not key.fits(header):
+        raise HTTPException(
+            401,
+            "The API needs its key: `Authorization: Bearer ...` or `X-API-Key`.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )

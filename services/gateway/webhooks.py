@@ -1,0 +1,213 @@
+"""`POST /webhooks/{source}`: verified over the raw body, durable before it is answered.
+
+The order matters. Unknown sources are turned away before their body is read, unsigned ones before it is parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request
+from pydantic import JsonValue
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from blocks.logs import logger
+from models.webhook import DeliveryStatus, Source, WebhooksSettings
+from models.webhook_template import PayloadError, lookup
+from services.gateway.intake import Arrival, Intake, NotStoredError
+from services.gateway.measures import Measures
+from services.gateway.payload import GarbageError, parse
+from services.gateway.registry import Registry
+from services.gateway.routing import matching
+from services.gateway.signatures import BadSignatureError, Claim, event_name, read_claim, verify
+
+_log = logger("gateway")
+
+router = APIRouter(tags=["webhooks"])
+
+_MOST_BUFFERED = 200_000_000
+"""Bytes of bodies that are held at once, over all senders."""
+_LARGE = 200_000
+"""Bytes from which a body is verified beside the event loop, so that small ones do not wait for it."""
+_QUIET_S = 10.0
+
+
+class _Refusal(Exception):  # noqa: N818 - not an error of ours
+    def __init__(self, status: int, outcome: str, sentence: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.outcome = outcome
+        self.sentence = sentence
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class _Proven:
+    delivery_id: str
+    event: str
+    payload: JsonValue
+    fingerprint: bytes | None
+
+
+class Reception:
+    """Takes deliveries in. One a gateway."""
+
+    def __init__(
+        self, settings: WebhooksSettings, registry: Registry, intake: Intake, measures: Measures, wake: asyncio.Event
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._intake = intake
+        self._measures = measures
+        self._wake = wake
+        self._buffered = 0
+        self._said: dict[tuple[str, str], float] = {}
+
+    async def receive(self, name: str, request: Request) -> Response:
+        """Answer one delivery to the source `name`."""
+        source = self._registry.source(name)
+        try:
+            fresh, delivery_id = await self._accept(_existing(source), request)
+        except _Refusal as refusal:
+            label = source.name if source else "unknown"
+            self._measures.delivery(label, refusal.outcome)
+            self._say(label, refusal)
+            headers = {"Retry-After": str(refusal.retry_after_s)} if refusal.retry_after_s else None
+            return JSONResponse({"error": refusal.sentence}, refusal.status, headers)
+        outcome = "accepted" if fresh else "duplicate"
+        self._measures.delivery(name, outcome)
+        return JSONResponse({"status": outcome, "id": delivery_id}, 202 if fresh else 200)
+
+    async def _accept(self, source: Source, request: Request) -> tuple[bool, str]:
+        keys = self._registry.keys(source)
+        if not keys:
+            raise _Refusal(503, "no_secret", "This source has no secret yet.", retry_after_s=60)
+        try:
+            claim = read_claim(source, request.headers, time.time())
+        except BadSignatureError as error:
+            raise _bad_signature(error) from None
+        limit = source.body_limit_bytes or self._settings.body_limit_bytes
+        body = bytearray()
+        try:
+            await self._read(request, body, limit)
+            content = bytes(body)
+            if len(content) > _LARGE:
+                proven = await asyncio.to_thread(_prove, source, claim, content, keys)
+            else:
+                proven = _prove(source, claim, content, keys)
+            routes = matching(self._settings.routes, source.name, proven.event, proven.payload)
+            arrival = Arrival(
+                source=source.name,
+                delivery_id=proven.delivery_id,
+                fingerprint=proven.fingerprint,
+                event=proven.event,
+                content_type=_printable(request.headers.get("content-type", "")),
+                body=content,
+                received_at=datetime.now(UTC),
+                status=DeliveryStatus.stored if routes else DeliveryStatus.ignored,
+            )
+            fresh = await self._intake.store(arrival)
+        except NotStoredError as error:
+            raise _Refusal(503, "unavailable", f"Not stored: {error}.", retry_after_s=5) from None
+        finally:
+            self._buffered -= len(body)
+        if fresh and routes:
+            self._wake.set()
+        return fresh, proven.delivery_id
+
+    async def _read(self, request: Request, body: bytearray, limit: int) -> None:
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                async for chunk in request.stream():
+                    if len(body) + len(chunk) > limit:
+                        raise _too_large(limit)
+                    body += chunk
+                    self._buffered += len(chunk)
+                    if self._buffered > _MOST_BUFFERED:
+                        raise _Refusal(503, "overloaded", "Too much is being received.", retry_after_s=5)
+        except TimeoutError:
+            raise _Refusal(408, "timeout", "The body did not arrive in time.") from None
+        except ClientDisconnect:
+            raise _Refusal(400, "disconnected", "The body did not arrive.") from None
+
+    def _say(self, source: str, refusal: _Refusal) -> None:
+        # One line in a while: whoever sends garbage at full speed must not fill the disk with our complaints.
+        now = time.monotonic()
+        if now - self._said.get((source, refusal.outcome), -_QUIET_S) >= _QUIET_S:
+            self._said[source, refusal.outcome] = now
+            _log.warning("delivery to %s refused: %s (%d)", source, refusal.outcome, refusal.status)
+
+
+@router.post(
+    "/webhooks/{source}",
+    summary="Take a delivery",
+    responses={
+        200: {"description": "Seen before; nothing happens."},
+        202: {"description": "New, and durable."},
+        400: {"description": "Signed, but no JSON that can be used, or without an id."},
+        401: {"description": "The signature is missing, wrong, or too old."},
+        404: {"description": "No such source."},
+        408: {"description": "The body did not arrive in time."},
+        413: {"description": "The body is too large."},
+        503: {"description": "Not stored, or the source has no secret; send it again later."},
+    },
+    status_code=202,
+    response_model=None,
+)
+async def receive(source: str, request: Request) -> Response:
+    """A delivery of `source`, signed the way that source signs. The body is JSON."""
+    reception: Reception = request.app.state.gateway.reception
+    return await reception.receive(source, request)
+
+
+def _existing(source: Source | None) -> Source:
+    if source is None:
+        raise _Refusal(404, "unknown_source", "There is no such source.")
+    return source
+
+
+def _prove(source: Source, claim: Claim, body: bytes, keys: Sequence[bytes]) -> _Proven:
+    try:
+        fingerprint = verify(source, claim, body, keys)
+    except BadSignatureError as error:
+        raise _bad_signature(error) from None
+    try:
+        payload = parse(body)
+    except GarbageError as error:
+        raise _Refusal(400, "malformed", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+    if claim.delivery_id is None:
+        raise _Refusal(400, "malformed", f"There is no usable id in {source.id_header}.")
+    event = claim.event
+    if not event and source.event_path is not None:
+        try:
+            event = event_name(lookup(payload, source.event_path))
+        except PayloadError:
+            event = ""  # an event without a name matches routes for any event only
+    return _Proven(claim.delivery_id, event, payload, fingerprint)
+
+
+def _bad_signature(error: BadSignatureError) -> _Refusal:
+    # Which part was wrong helps whoever sets a source up; it tells a forger nothing that trying would not.
+    sentences = {
+        "missing": "The signature, or what it covers, is missing.",
+        "malformed": "The signature cannot be read.",
+        "stale": "The signed time is outside of the replay window.",
+    }
+    outcome = "stale" if error.reason == "stale" else "bad_signature"
+    return _Refusal(401, outcome, sentences.get(error.reason, "The signature is wrong."))
+
+
+def _too_large(limit: int) -> _Refusal:
+    return _Refusal(413, "too_large", f"The body is larger than {limit} bytes.")
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text[:100] if " " <= character <= "~")
