@@ -45,9 +45,8 @@ def save(database: Postgres, report: Report) -> None:
 
 
 def load(database: Postgres, run_id: str, cls: type[R]) -> R | None:
-    """The report of `run_id` as a `cls`, or None. A unique prefix of eight characters or more will do."""
-    record = find(database, run_id)
-    return cls.model_validate(record.body) if record else None
+    """The report of `run_id`, which has to be a `cls`, or None. A unique prefix of eight characters or more will do."""
+    return _read(find(database, run_id), cls)
 
 
 def find(database: Postgres, run_id: str) -> ReportRecord | None:
