@@ -86,7 +86,13 @@ def database(postgres: Settings) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(_servers: Platform, config: Settings) -> Settings:
+def prefect_server(_servers: Platform, config: Settings) -> Iterator[Settings]:
     """A real Prefect server on the embedded PostgreSQL, which PREFECT_API_URL of this process points at."""
     _servers.bring(["prefect"])
-    return config
+    yield config
+    # Logs and events still to be sent go while the server is there; otherwise Prefect waits a minute for it at exit.
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=10)

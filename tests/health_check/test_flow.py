@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,11 +13,11 @@ from types import ModuleType
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
+from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
 from blocks import settings as environment
+from blocks.errors import ConfigurationError
 from blocks.postgres import Postgres
 from blocks.settings import Settings
 from deployments.schema import upgrade
@@ -24,7 +25,8 @@ from flows import health_check as subject
 from models.health_check import HealthReport, Module, ReportLevel
 from models.report import Finding, Report, Severity, Skip, Status, compose
 from tasks.health_check.target import Target
-from tasks.reports import store
+from tasks.reports import publish, store
+from tasks.reports.diff import diff
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [
@@ -36,12 +38,9 @@ Look = Callable[[Target], Awaitable[Report]]
 
 
 @pytest.fixture(scope="session")
-def platform(prefect_server: Settings) -> Iterator[Settings]:
+def platform(prefect_server: Settings) -> Settings:
     upgrade(prefect_server)
-    yield prefect_server
-    # What is still to be sent must go while the server is there; without it Prefect waits for a minute at exit.
-    APILogWorker.drain_all(timeout=10)
-    EventsWorker.drain_all(timeout=10)
+    return prefect_server
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +109,127 @@ async def test_the_second_run_says_what_changed(configured: Path, monkeypatch: p
     assert second.changes.opened == ("security.k:comes",)
     assert second.changes.closed == ("security.k:goes",)
     assert second.changes.persisting == ("security.k:stays",)
+
+
+async def test_a_planted_change_in_a_checkout_opens_and_closes(configured: Path) -> None:
+    """The real documentation module, twice, with a document that is mended in between."""
+    code = configured.parent / "code"
+    (code / "acme").mkdir()
+    (code / "acme" / "__init__.py").write_text('"""Acme."""\n')
+    (code / "README.md").write_text("`acme.gone`\n")
+    (code / "docs").mkdir()
+    first = await subject.health_check(modules=[Module.documentation])
+    key = f"documentation.name:{configured.parent.name}/README.md#acme.gone"
+    assert [finding.key for finding in first.findings] == [key]
+    (code / "README.md").write_text("`acme` [x](gone.md)\n")
+    second = await subject.health_check(modules=[Module.documentation])
+    assert second.changes.closed == (key,)
+    assert second.changes.opened == (f"documentation.link:{configured.parent.name}/README.md#gone.md",)
+    (code / "acme" / "torn.py").write_text("def (:")
+    (code / "README.md").write_text("nothing\n")
+    third = await subject.health_check(modules=[Module.documentation])
+    assert third.status is Status.incomplete
+    assert third.changes.closed == ()
+    assert third.changes.unseen == second.changes.opened
+
+
+async def test_a_module_that_fails_or_hangs_takes_no_other_with_it(
+    configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(target: Target) -> Report:
+        raise RuntimeError("postgresql://me:hunter2@db/x is\nno good")
+
+    async def hangs(target: Target) -> Report:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    _module(monkeypatch, security=fails, performance=hangs, dependencies=_saying("dependencies", "a"))
+    _write(configured, "[health_check]\nmodule_timeout_s = 0.5\n")
+    report = await subject.health_check(modules=[Module.security, Module.performance, Module.dependencies])
+    assert report.status is Status.incomplete
+    reasons = {skip.area: skip.reason for skip in report.skipped}
+    assert set(reasons) == {"security", "performance"}
+    assert "RuntimeError" in reasons["security"]
+    assert "took longer than 0.5 s" in reasons["performance"]
+    assert [finding.key for finding in report.findings] == ["dependencies.k:a"]
+    assert "hunter2" not in report.model_dump_json()
+    markdown = str((await _artifacts(report.run_id))["health-check"])
+    assert "took longer than 0.5 s" in markdown
+    assert "hunter2" not in markdown
+
+
+async def test_a_checkout_that_does_not_exist_is_incomplete(configured: Path, tmp_path: Path) -> None:
+    report = await subject.health_check(checkouts=[str(tmp_path / "nowhere")], modules=[Module.documentation])
+    assert report.status is Status.incomplete
+    assert any("nowhere" in skip.reason for skip in report.skipped)
+
+
+async def test_a_database_that_is_gone_costs_history_and_not_the_report(
+    configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMA_DATABASE_URL", "postgresql://nobody:hunter2@127.0.0.1:9/none")
+    environment.settings.cache_clear()
+    monkeypatch.setattr(publish._latest, "retry_delay_seconds", 0.01)
+    _module(monkeypatch, security=_saying("security", "a"))
+    report = await subject.health_check(modules=[Module.security])
+    assert report.status is Status.incomplete
+    assert [finding.key for finding in report.findings] == ["security.k:a"]
+    (skip,) = report.skipped
+    assert "not stored" in skip.reason
+    assert "hunter2" not in skip.reason
+    assert report.changes.since is None
+
+
+async def test_garbage_in_the_configuration_is_refused_with_its_place(configured: Path) -> None:
+    _write(configured, "[documentation]\n\ndocstring_coverage = 7\n")
+    with pytest.raises(ConfigurationError, match=rf"{configured}:3: documentation.docstring_coverage"):
+        await subject.health_check(modules=[Module.documentation])
+    _write(configured, "= = =")
+    with pytest.raises(ConfigurationError, match="not valid TOML"):
+        await subject.health_check(modules=[Module.documentation])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"checkouts": ["nobody"]}, "no checkout is called 'nobody'"),
+        ({"checkouts": []}, "empty list"),
+        ({"modules": []}, "empty list"),
+        ({"checkouts": ["../up"]}, "absolute path"),
+    ],
+)
+async def test_bad_parameters_are_refused_with_a_sentence(
+    configured: Path, parameters: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(target: Target) -> Report:
+        raise AssertionError("nothing may be looked at")
+
+    _module(monkeypatch, **dict.fromkeys(Module, never))
+    with pytest.raises(ConfigurationError, match=words):
+        await subject.health_check(**parameters)
+
+
+async def test_an_unknown_module_is_refused_by_the_form() -> None:
+    with pytest.raises(ParameterTypeError, match=r"modules\.0"):
+        await subject.health_check(modules=["astrology"])
+
+
+async def test_findings_are_announced_once_and_within_bounds(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    announced: list[dict[str, object]] = []
+    monkeypatch.setattr(publish, "emit_event", lambda **event: announced.append(event))
+    _module(monkeypatch, security=_saying("security", *(f"{n:03}" for n in range(150))))
+    report = await subject.health_check(modules=[Module.security])
+    names = [event["event"] for event in announced]
+    assert names == ["lama.finding.opened"] * publish.MOST_EVENTS + ["lama.report.finished"]
+    assert announced[-1]["payload"]["opened"] == 150  # type: ignore[index]
+    first = [event["id"] for event in announced]
+    announced.clear()
+    publish.announce(report, diff(None, report))
+    assert [event["id"] for event in announced] == first, "announced again, it is the same event"
+
+
+def _write(configured: Path, text: str) -> None:
+    configured.write_text(text)
 
 
 async def _artifacts(run_id: str) -> dict[str | None, object]:
