@@ -17,6 +17,7 @@ Cell = str | Severity | Status
 _MOST = {ReportLevel.summary: 5, ReportLevel.standard: 50, ReportLevel.comprehensive: 500}
 _LOWEST = {ReportLevel.summary: Severity.medium, ReportLevel.standard: Severity.low}
 _MOST_SKIPS = 200
+_MOST_COMPONENTS = 5
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,25 @@ def page_of_diff(change: ReportDiff) -> Page:
 
 
 def _skips(report: Report) -> Section | None:
+    """Every gap; those with one reason share a row that counts them and names the first."""
     if not report.skipped:
         return None
-    shown = report.skipped[:_MOST_SKIPS]
-    rows = tuple((skip.area, skip.component, skip.reason) for skip in shown)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for skip in report.skipped:
+        groups.setdefault((skip.area, skip.reason), []).append(skip.component)
+    rows = tuple((area, _listed(components), reason) for (area, reason), components in groups.items())
+    shown = rows[:_MOST_SKIPS]
     return Section(
         "Not looked at",
-        table=Table(("Area", "What", "Why"), rows),
-        footer=_more(len(report.skipped) - len(shown), "more that could not be looked at"),
+        table=Table(("Area", "What", "Why"), shown),
+        footer=_more(len(rows) - len(shown), "more reasons for which something could not be looked at"),
     )
+
+
+def _listed(components: Sequence[str]) -> str:
+    first = ", ".join(components[:_MOST_COMPONENTS])
+    left = len(components) - _MOST_COMPONENTS
+    return f"{first} and {left} more" if left > 0 else first
 
 
 def _narrative(report: HealthReport) -> Section:

@@ -95,6 +95,13 @@ def test_what_was_not_seen_is_shown_at_every_level(level: ReportLevel) -> None:
         assert "incomplete" in shown
 
 
+def test_gaps_with_one_reason_share_a_row_that_counts_them() -> None:
+    gaps = tuple(Skip(area="security", component=f"file{n}", reason="Not parsed.") for n in range(12))
+    shown = to_markdown(_report(skipped=gaps), ReportLevel.summary)
+    assert "| security | file0, file1, file2, file3, file4 and 7 more | Not parsed. |" in shown
+    assert shown.count("Not parsed.") == 1
+
+
 def test_each_level_shows_more_than_the_one_below() -> None:
     report = _health(_finding("Worst"), _finding("Least", Severity.info, key="a.b:least"))
     summary, standard, comprehensive = (to_markdown(report, level) for level in ReportLevel)
