@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     )
     prefect_api_url: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("LAMA_PREFECT_API_URL", "prefect_api_url"),
         description="`http://.../api` of a Prefect server to use instead of starting one.",
     )
     prefect_auth: SecretStr | None = Field(
@@ -53,18 +52,18 @@ class Settings(BaseSettings):
     )
     gemini_api_key: SecretStr | None = Field(
         default=None,
-        validation_alias=AliasChoices("LAMA_GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "gemini_api_key"),
+        validation_alias=AliasChoices("LAMA_GEMINI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"),
         description="Key for Gemini, which then writes the narrative of reports.",
     )
     gemini_base_url: str | None = Field(default=None, description="Another address for Gemini's API.")
     letta_token: SecretStr | None = Field(
         default=None,
-        validation_alias=AliasChoices("LAMA_LETTA_TOKEN", "LETTA_API_KEY", "letta_token"),
+        validation_alias=AliasChoices("LAMA_LETTA_TOKEN", "LETTA_API_KEY"),
         description="Token for the Letta server that is watched.",
     )
     pip_index_url: SecretStr | None = Field(
         default=None,
-        validation_alias=AliasChoices("LAMA_PIP_INDEX_URL", "PIP_INDEX_URL", "pip_index_url"),
+        validation_alias=AliasChoices("LAMA_PIP_INDEX_URL", "PIP_INDEX_URL"),
         description="Package index that newer versions are looked up in; otherwise the one in pip's configuration.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

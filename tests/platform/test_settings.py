@@ -29,3 +29,11 @@ def test_settings_never_show_their_secrets(tmp_path: Path) -> None:
 def test_the_page_about_configuration_is_written_from_the_settings() -> None:
     page = (CHECKOUT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert page == reference(), "write it anew: python -m lama.reference > docs/configuration.md"
+
+
+def test_variables_of_other_programs_are_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere/api")
+    monkeypatch.setenv("LETTA_TOKEN", "t")
+    settings = Settings(home=tmp_path)
+    assert settings.embeds_prefect
+    assert settings.letta_token is None
