@@ -54,6 +54,15 @@ class Generations:
         for server in self._all:
             server.close()
 
+    async def ready(self) -> None:
+        """Wait until the newest fork server is ready.
+
+        Raises:
+            StartError: it could not be started.
+        """
+        assert self._boot is not None  # noqa: S101 - entering has made it
+        await asyncio.shield(self._boot)
+
     async def fork(self, request: RunRequest, stdout: int, stderr: int) -> ForkedProcess:
         """A child of the fork server that has imported the code as it is on disk at this moment.
 

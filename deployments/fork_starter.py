@@ -90,13 +90,19 @@ class ForkStarter(WorkspaceResolvingEngineCommandStarter):
                 with anyio.CancelScope(shield=True):
                     await end_group(process, self._grace_seconds)
 
-    async def cancel(self) -> None:
-        """Cancel the run as if a user had asked for it."""
+    def cancel(self) -> None:
+        """Cancel the run as if a user had asked for it; its context stays open until that is done."""
         if self._flow_run_id is not None:
-            await self._context._cancellation_manager.cancel_by_id(self._flow_run_id)  # noqa: SLF001
+            manager, group = self._context._cancellation_manager, self._context._cancellation_task_group  # noqa: SLF001
+            group.start_soon(manager.cancel_by_id, self._flow_run_id)
 
     async def _kill(
-        self, process: ForkedProcess, _run: UUID, _grace_seconds: float = 0.0, *, force: bool = False
+        self,
+        process: ForkedProcess,
+        flow_run_id: UUID,
+        grace_seconds: float = 0.0,
+        *,
+        force: bool = False,
     ) -> None:
         await end_group(process, 0.0 if force else self._grace_seconds)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,8 +13,10 @@ import anyio
 import anyio.abc
 import httpx
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
 from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessHandle
+from prefect.workers.base import BaseWorkerResult
 from prefect.workers.process import (
     ProcessJobConfiguration,
     ProcessVariables,
@@ -26,6 +28,7 @@ from pydantic import Field
 from deployments.fork_code import Checkout
 from deployments.fork_generations import Generations
 from deployments.fork_starter import ForkStarter, base_environment, limiting
+from deployments.orphans import labels, orphans
 
 _MIB = 1024 * 1024
 _LONGEST_PAUSE_S = 10.0
@@ -92,7 +95,9 @@ class LamaWorker(ProcessWorker):
         super().__init__(*args, **kwargs)
         self._checkout = Checkout(checkout) if checkout else Checkout()
         self._generations: Generations | None = None
-        self._running: dict[UUID, Callable[[], Coroutine[Any, Any, None]]] = {}
+        self._accepted: set[UUID] = set()
+        self._in_flight: set[UUID] = set()
+        self._cancels: dict[UUID, Callable[[], None]] = {}
         self._draining = False
         self._pause_s = 0.0
 
@@ -111,17 +116,80 @@ class LamaWorker(ProcessWorker):
         """
         if self._draining:
             return []
+        # While a run becomes Pending, its row is locked, and the server's query for scheduled runs passes over locked
+        # rows before it counts: it would hand out the next run beyond the limit of the pool.
+        while self._submitting_flow_run_ids - self._accepted:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
         try:
             found = await super().get_and_submit_flow_runs()
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
-            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
-                raise
+            self._outlive(error)
             self._pause_s = min(max(2 * self._pause_s, 0.5), _LONGEST_PAUSE_S)
-            self._logger.warning("Prefect's API does not answer, looking again in %.1f s: %r", self._pause_s, error)
             await anyio.sleep(self._pause_s)
             return []
         self._pause_s = 0.0
         return found
+
+    async def _sync_and_initialize(self) -> None:
+        try:
+            await super()._sync_and_initialize()
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            if not self.is_setup:
+                raise
+            self._outlive(error)
+
+    def _outlive(self, error: httpx.TransportError | httpx.HTTPStatusError) -> None:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+            raise error
+        self._logger.warning("Prefect's API does not answer; trying again: %r", error)
+
+    async def _initialize_after_sync(self) -> None:
+        await super()._initialize_after_sync()
+        if self._work_pool is None:
+            return
+        async for flow_run in orphans(self.client, self._work_pool_name):
+            if flow_run.state is not None and flow_run.state.is_cancelling():
+                message = "Cancelled; its worker was gone before it could say so."
+                await self._mark_flow_run_as_cancelled(flow_run, {"message": message})
+            else:
+                await self._propose_crashed_state(flow_run, "The worker that ran it was killed, and the run with it.")
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        # Beside the submission, not before it: the run need not wait for its labels.
+        if self._runs_task_group is not None:
+            self._runs_task_group.start_soon(self._label, flow_run_id)
+
+    async def _label(self, flow_run_id: UUID) -> None:
+        try:
+            await super()._give_worker_labels_to_flow_run(flow_run_id)
+            await self.client.update_flow_run_labels(flow_run_id, {**labels()})
+        except (httpx.HTTPError, ObjectNotFound) as error:
+            self._logger.warning("Flow run '%s' has no labels of its worker: %r", flow_run_id, error)
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        try:
+            await super()._submit_run(flow_run)
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:  # nothing has happened yet: it is found again
+            self._outlive(error)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            self._release_limit_slot(flow_run.id)
+        finally:
+            self._accepted.discard(flow_run.id)
+
+    async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
+        try:
+            return await super()._propose_pending_state(flow_run)
+        finally:
+            self._accepted.add(flow_run.id)
+
+    async def _submit_run_and_capture_errors(
+        self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[int | Exception] | None = None
+    ) -> BaseWorkerResult | Exception:
+        self._in_flight.add(flow_run.id)
+        try:
+            return await super()._submit_run_and_capture_errors(flow_run, task_status)
+        finally:
+            self._in_flight.discard(flow_run.id)
 
     async def run(
         self,
@@ -156,22 +224,33 @@ class LamaWorker(ProcessWorker):
                     nonlocal execution
                     execution = await executor.submit(task_status=task_status)
 
-                self._running[flow_run.id] = starter.cancel
+                self._cancels[flow_run.id] = starter.cancel
                 try:
                     async with anyio.create_task_group() as group:
                         handle: ProcessHandle = await group.start(execute)
                         if task_status is not None and handle.pid is not None:
                             task_status.started(handle.pid)
                 finally:
-                    self._running.pop(flow_run.id, None)
+                    del self._cancels[flow_run.id]
         if execution is None or execution.status_code is None:
             raise RuntimeError("The process of the flow run could not be started.")
+        if configuration.memory_limit_mib:
+            await self._explain_memory_limit(flow_run, configuration.memory_limit_mib)
         return ProcessWorkerResult(status_code=execution.status_code, identifier=str(execution.handle.pid))
+
+    async def _explain_memory_limit(self, flow_run: FlowRun, limit_mib: int) -> None:
+        state = (await self.client.read_flow_run(flow_run.id)).state
+        if state is not None and "MemoryError" in (state.message or ""):
+            self.get_flow_run_logger(flow_run).error(
+                "The run reached its memory limit of %s MiB: give it more with the job variable "
+                "`memory_limit_mib`, or less to hold at a time.",
+                limit_mib,
+            )
 
     @property
     def runs_in_flight(self) -> int:
         """How many runs it is submitting or has running."""
-        return len(self._running.keys() | self._submitting_flow_run_ids)
+        return len(self._in_flight | self._submitting_flow_run_ids)
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no more runs, and wait up to `grace_seconds` for those in flight."""
@@ -181,7 +260,9 @@ class LamaWorker(ProcessWorker):
                 await anyio.sleep(0.1)
 
     async def cancel_runs(self) -> None:
-        """Cancel every run in flight, as a user would: its hooks run, and its state is Cancelled."""
-        async with anyio.create_task_group() as group:
-            for cancel in list(self._running.values()):
-                group.start_soon(cancel)
+        """Cancel every run in flight, as a user would: its hooks run, its state is Cancelled. Waits for the end."""
+        cancelled = set(self._cancels)
+        for cancel in self._cancels.values():
+            cancel()
+        while cancelled & self._in_flight:  # noqa: ASYNC110
+            await anyio.sleep(0.1)
