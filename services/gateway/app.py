@@ -58,7 +58,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings) -> ASGIApp:
     wake = asyncio.Event()
     intake_connection, dispatch_connection, reads = Connection(url), Connection(url), Connection(url)
     intake = Intake(intake_connection, measures)
-    starter = PrefectStarter()
+    starter = PrefectStarter(settings)
     dispatcher = Dispatcher(hooks, dispatch_connection, starter, measures, wake)
     prefect = PrefectFigures(settings)
     registry = Registry(hooks.registry, Home(settings))
@@ -88,10 +88,12 @@ def create_app(settings: Settings, hooks: WebhooksSettings) -> ASGIApp:
             HTTPException: _http_error, RequestValidationError: _bad_parameters, Exception: _unexpected,
         },
     )  # fmt: skip
+    reception = webhooks.Reception(hooks, registry, intake, measures, wake)
+    app.add_middleware(webhooks.Door, reception=reception)
     app.state.gateway = Gateway(
         settings=settings,
         key=Key(settings),
-        reception=webhooks.Reception(hooks, registry, intake, measures, wake),
+        reception=reception,
         reads=reads,
         prefect=prefect,
         exposition=Exposition(measures, reads, prefect),

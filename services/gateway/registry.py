@@ -27,7 +27,7 @@ class Registry:
 
     def __init__(self, sources: Mapping[str, Source], home: Home) -> None:
         self._sources = dict(sources)
-        self._home = home
+        self._paths = {name: home.webhook_secrets(name) for name in self._sources}
         self._known: dict[str, _Known] = {}
 
     @property
@@ -41,9 +41,8 @@ class Registry:
 
     def keys(self, source: Source) -> tuple[bytes, ...]:
         """Every key that is valid for `source` now; without one, nothing it sends may be accepted."""
-        path = self._home.webhook_secrets(source.name)
         try:
-            state = path.stat()
+            state = self._paths[source.name].stat()
         except OSError:
             version = None
         else:
@@ -55,7 +54,7 @@ class Registry:
         return known.keys
 
     def _read(self, source: Source) -> tuple[bytes, ...]:
-        path = self._home.webhook_secrets(source.name)
+        path = self._paths[source.name]
         try:
             with path.open("rb") as file:
                 if path.stat().st_mode & _OPEN_TO_OTHERS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from blocks.configuration import parse_configuration
 from blocks.errors import ConfigurationError
+from blocks.settings import CHECKOUT
 from models.webhook import Route
 from models.webhook_template import PayloadError, check_template, lookup, matches, resolve
 from services.gateway.payload import MAX_DEPTH, GarbageError, parse
@@ -189,3 +191,14 @@ def test_mistakes_in_the_configuration_are_said_at_load(text: str, expected: str
     with pytest.raises(ConfigurationError) as caught:
         parse_configuration(text, "lama.toml")
     assert expected in str(caught.value)
+
+
+def test_the_examples_of_the_guide_are_valid() -> None:
+    guide = (CHECKOUT / "docs" / "gateway.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    webhooks = parse_configuration("\n".join(examples), "docs/gateway.md").webhooks
+    assert set(webhooks.registry) > {"github", "shop"}
+    [taken] = webhooks.routes
+    payload: dict[str, Any] = {"repository": {"name": "shop", "private": False}, "ref": "refs/heads/x", "commits": []}
+    assert matching(webhooks.routes, "github", "push", payload) == (taken,)
+    assert parameters(taken, payload)
