@@ -12,7 +12,8 @@ from models.report import Finding
 
 _OUTAGES = frozenset({"down", "hanging", "unreachable"})
 _OFF = "platform_off"
-_PLATFORM = frozenset({"postgres", "postgresql", "prefect", "gateway", "worker"})
+_PARTS = ("postgres", "postgresql", "prefect", "gateway", "worker")
+_PLATFORM = frozenset({*_PARTS, *(f"lama-{part}" for part in _PARTS)})
 
 
 def causes_of(findings: Sequence[Finding]) -> tuple[Cause, ...]:
