@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from blocks.errors import ConfigurationError
 from blocks.settings import CHECKOUT, Settings
 from models.configuration import Configuration
 from models.health_check import Checkout
+
+V = TypeVar("V", bound=BaseModel)
 
 _LARGEST = 1_000_000  # bytes; a configuration is not a database
 
@@ -28,7 +30,7 @@ def load_configuration(settings: Settings) -> Configuration:
             raise ConfigurationError("there is no such file.", component=str(path), remedy="Correct LAMA_CONFIG.")
         configuration = Configuration()
     else:
-        configuration = parse_configuration(_read(path), str(path))
+        configuration = parse_configuration(read_document(path), str(path))
     if configuration.checkouts:
         return configuration
     return configuration.model_copy(update={"checkouts": (Checkout(name="lama", path=CHECKOUT),)})
@@ -40,12 +42,21 @@ def parse_configuration(text: str, name: str) -> Configuration:
     Raises:
         ConfigurationError: every problem, each with its line and key.
     """
+    return parse_document(Configuration, text, name)
+
+
+def parse_document(model: type[V], text: str, name: str) -> V:
+    """TOML `text` as a `model`; `name` is what messages call the file.
+
+    Raises:
+        ConfigurationError: every problem, each with its line and key.
+    """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{name}: not valid TOML: {error}.") from error
     try:
-        return Configuration.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         problems = []
         for problem in error.errors():
@@ -56,7 +67,12 @@ def parse_configuration(text: str, name: str) -> Configuration:
         raise ConfigurationError("\n".join(problems)) from error
 
 
-def _read(path: Path) -> str:
+def read_document(path: Path) -> str:
+    """The text of a file that a user wrote.
+
+    Raises:
+        ConfigurationError: it cannot be read, is absurdly large, or is not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
