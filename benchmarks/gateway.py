@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="within 45 seconds")
     quick = parser.parse_args().quick
-    rounds, seconds, crash_seconds = (1, 4.0, 8.0) if quick else (3, 8.0, 20.0)
+    rounds, seconds, crash_seconds = (3, 1.2, 6.0) if quick else (5, 5.0, 20.0)
     with tempfile.TemporaryDirectory(prefix="lama-bench-") as home, running(Path(home)) as platform:
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in ("gateway", *PEERS)}
         with contextlib.ExitStack() as stack:

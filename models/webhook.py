@@ -1,17 +1,12 @@
-"""Webhooks: who may send them, what they start, and the table of those that came."""
+"""Webhooks: who may send them, and what they start. The table of those that came is in `models.delivery`."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
-from sqlalchemy import Column, DateTime, Index, LargeBinary, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field as ColumnField
-from sqlmodel import SQLModel
 
 from models.report import Value
 from models.webhook_template import check_template, parse_path
@@ -215,32 +210,3 @@ class WebhooksSettings(Value):
     def registry(self) -> dict[str, Source]:
         """Every source by name."""
         return _preset_sources() | {source.name: source for source in self.sources}
-
-
-class Delivery(SQLModel, table=True):
-    """One delivery, as it came. The body is kept as bytes: JSON may hold what JSONB cannot."""
-
-    __tablename__ = "delivery"
-    __table_args__ = (
-        UniqueConstraint("source", "fingerprint", name="delivery_once_per_signature"),
-        Index("delivery_due", "next_attempt_at", postgresql_where=text("status = 'stored'")),
-    )
-
-    source: str = ColumnField(primary_key=True)
-    delivery_id: str = ColumnField(primary_key=True, description="The sender's id; resent deliveries have the same.")
-    fingerprint: bytes | None = ColumnField(
-        default=None,
-        sa_column=Column(LargeBinary),
-        description="Digest of the signature where that does not cover the id; equal ones are replays.",
-    )
-    event: str
-    content_type: str
-    body: bytes = ColumnField(sa_column=Column(LargeBinary, nullable=False))
-    received_at: datetime = ColumnField(sa_column=Column(DateTime(timezone=True), nullable=False, index=True))
-    status: str
-    flow_run_ids: dict[str, Any] = ColumnField(
-        sa_column=Column(JSONB, nullable=False), description="Ids of the runs that were started, by route."
-    )
-    attempts: int = 0
-    next_attempt_at: datetime = ColumnField(sa_column=Column(DateTime(timezone=True), nullable=False))
-    last_error: str | None = None

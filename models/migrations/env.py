@@ -5,8 +5,8 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-import models.record
-import models.webhook  # noqa: F401 - both register their tables
+import models.delivery
+import models.record  # noqa: F401 - both register their tables
 
 context.configure(
     connection=context.config.attributes["connection"],
