@@ -72,7 +72,7 @@ def main() -> None:
                 "kill_9_in_mid_load": crash,
                 "connections": CONNECTIONS,
                 "mean_body_bytes": round(measured["gateway"][0]["mean_body_bytes"]),
-                "seconds_each": rounds * seconds,
+                "seconds_each": round(rounds * seconds, 1),
                 "prefect": "away: one delivery in ten asks for a run, which waits",
                 "cores": os.cpu_count(),
                 "load_average": [round(value, 1) for value in os.getloadavg()],
