@@ -22,7 +22,7 @@ LARGEST_TOTAL = 4_000_000_000
 """Bytes of all records, unpacked."""
 
 _NAME = re.compile(rb'"name"\s*:\s*"([^"]{1,300})"')
-_MODIFIED = re.compile(rb'"modified"\s*:\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)[^"]{0,12}"')
+_MODIFIED = re.compile(rb'"modified"\s*:\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)[^"]{0,32}"')
 _MENTIONED = 5  # bad entries that are named; of more only the number is told
 
 

@@ -71,7 +71,8 @@ async def _http(method: str, url: str, timeout_s: float, shape: type, body: Any 
     try:
         # No environment: a proxy or a .netrc would answer or sign for us.
         async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
-            response = await client.request(method, url, json=body)
+            # A user and password in the address would be sent, and the server look open.
+            response = await client.request(method, httpx.URL(url).copy_with(userinfo=b""), json=body)
     except httpx.TimeoutException as error:
         raise UnavailableError("did not answer in time.") from error
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:

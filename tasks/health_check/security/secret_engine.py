@@ -33,6 +33,8 @@ _LOCKS = frozenset(
         *("flake.lock", "Podfile.lock", "packages.lock.json"),
     }
 )
+_GUESSED = frozenset({"Secret Keyword", "Base64 High Entropy String", "Hex High Entropy String"})
+"""Kinds that are recognised by their surroundings or their disorder, not by their form."""
 _WORD = re.compile(r"[a-z_.-]{1,12}")  # a name more often than a password
 _NOISY = frozenset({"IPPublicDetector"})  # an address is not a secret
 
@@ -140,12 +142,39 @@ def _secrets(name: str, text: str) -> Iterator[tuple[int, str, str]]:
             # Of its context only the line before counts, and only when a pragma for the next line stands there.
             before = lines[number - 1] if number and "pragma" in lines[number - 1] else ""
             window = [(1, before), (2, lines[number])]
-            for secret in engine._process_line_based_plugins(window, name):  # noqa: SLF001
-                if secret.line_number == 2 and secret.secret_value:
-                    found = True
-                    yield number + 1, secret.type, secret.secret_value
+            told = [
+                (secret.type, _whole(secret.type, secret.secret_value, lines[number]))
+                for secret in engine._process_line_based_plugins(window, name)  # noqa: SLF001
+                if secret.line_number == 2 and secret.secret_value
+            ]
+            found = found or bool(told)
+            known = [value for kind, value in told if kind not in _GUESSED]
+            for kind, value in sorted(told):
+                # One secret, seen by its form and again by its disorder, is one.
+                if kind not in _GUESSED or not any(value in other or other in value for other in known):
+                    yield number + 1, kind, value
         if found:
             return
+
+
+def _whole(kind: str, value: str, line: str) -> str:
+    """The secret of which a detector gave only a part: of a GitHub token it gives `ghp`, as its pattern groups that."""
+    if len(value) >= 8:
+        return value
+    for pattern in _denylist(kind):
+        for match in pattern.finditer(line):
+            if value in match.groups():
+                return match.group(0)
+    return value
+
+
+@functools.cache
+def _denylist(kind: str) -> tuple[re.Pattern[str], ...]:
+    from detect_secrets.plugins.base import RegexBasedDetector  # noqa: PLC0415
+    from detect_secrets.settings import get_plugins  # noqa: PLC0415
+
+    plugins = [plugin for plugin in get_plugins() if plugin.secret_type == kind]
+    return tuple(regex for plugin in plugins if isinstance(plugin, RegexBasedDetector) for regex in plugin.denylist)
 
 
 def _candidates(lines: list[str]) -> set[int]:
