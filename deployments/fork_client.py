@@ -215,6 +215,8 @@ class ForkServerClient:
                 self._importing = module
             case {"unimportable": str(module), "error": str(why)}:
                 self._logger.warning("Flow module %s cannot be imported; its runs will fail: %s", module, why)
+            case {"unprepared": str(why)}:
+                self._logger.warning("Prefect is imported, but not prepared ahead of runs: %s", why)
             case {"threaded": str(module)}:
                 if self._ready and not self._ready.done():
                     self._ready.set_exception(ModuleUnfitError(module, "its import leaves threads running"))

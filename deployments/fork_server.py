@@ -141,8 +141,7 @@ def preload(control: socket.socket, modules: list[str]) -> None:
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - whatever a flow's module raises, the others still load
-            reason = "".join(traceback.format_exception_only(error)).strip()
-            control.send(packet(unimportable=module, error=reason[-2000:]))
+            control.send(packet(unimportable=module, error=_last_line(error)))
             continue
         if not _single_threaded():
             # Only the thread that forks lives on in the child; locks of the others would stay locked forever.
@@ -193,7 +192,10 @@ def main(base_path: list[str]) -> None:
         order = json.loads(control.recv(PACKET_BYTES))
         sys.path.insert(0, order["checkout"])
         preload(control, order["modules"])
-        warm()
+        try:
+            warm()
+        except Exception as error:  # noqa: BLE001 - it only saves time, and another Prefect may do things otherwise
+            control.send(packet(unprepared=_last_line(error)))
         if not _single_threaded():
             control.send(packet(threaded=""))
             sys.exit(3)
@@ -208,6 +210,10 @@ def main(base_path: list[str]) -> None:
         return
     if began is not None:
         begin(*began, origin)
+
+
+def _last_line(error: Exception) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()[-2000:]
 
 
 def _single_threaded() -> bool:

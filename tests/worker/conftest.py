@@ -192,18 +192,18 @@ async def client(prefect_server: Settings) -> AsyncIterator[PrefectClient]:
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout that the tests may change."""
     return Path(shutil.copytree(Path(__file__).parent / "checkout", tmp_path_factory.mktemp("code") / "checkout"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def pool() -> str:
     return f"lama-{uuid.uuid4().hex[:8]}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def worker(
     prefect_server: Settings, pool: str, checkout: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:

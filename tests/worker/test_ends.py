@@ -29,7 +29,7 @@ async def cancel(client: PrefectClient, started: Started) -> None:
 
 async def test_cancelling_ends_the_whole_group(bench: Bench, client: PrefectClient, hook: Path) -> None:
     """After a cancellation no process of the run is left, its hook has run, and its state is Cancelled."""
-    started = await bench.trigger("nap", job={"env": {"HOOK": str(hook)}})
+    started = await bench.trigger("hooked", job={"env": {"HOOK": str(hook)}})
     seen = await started.running()
     await cancel(client, started)
     run = await started.final()
@@ -39,9 +39,9 @@ async def test_cancelling_ends_the_whole_group(bench: Bench, client: PrefectClie
     until(hook.exists, "the cancellation hook")
 
 
-async def test_what_ignores_sigterm_is_killed_after_its_grace(bench: Bench, client: PrefectClient, hook: Path) -> None:
+async def test_what_ignores_sigterm_is_killed_after_its_grace(bench: Bench, client: PrefectClient) -> None:
     """A run that does not end is killed with its children when the grace that was configured is over."""
-    started = await bench.trigger("nap", stubborn=True, job={"grace_seconds": 1, "env": {"HOOK": str(hook)}})
+    started = await bench.trigger("nap", stubborn=True, job={"grace_seconds": 1})
     seen = await started.running()
     await cancel(client, started)
     until(lambda: gone(seen["pid"]) and gone(seen["child"]), "the end of its processes", 10)
@@ -61,7 +61,7 @@ async def test_a_process_that_dies_is_a_crash(bench: Bench, how: str, code: str)
 
 async def test_the_fork_server_may_die(bench: Bench, worker: Worker, hook: Path) -> None:
     """Its death crashes the runs that it had, with all their processes; the next run has a new one."""
-    started = await bench.trigger("nap", job={"env": {"HOOK": str(hook)}})
+    started = await bench.trigger("hooked", job={"env": {"HOOK": str(hook)}})
     seen = await started.running()
     worker.fork_server.kill()
     run = await started.final()
@@ -125,7 +125,7 @@ async def test_sigterm_drains(client: PrefectClient, lone_worker: Worker, tmp_pa
 async def test_what_outlasts_the_drain_is_cancelled(client: PrefectClient, lone_worker: Worker, tmp_path: Path) -> None:
     """A second signal ends the patience: the run is Cancelled, and the worker ends."""
     bench = Bench(client, lone_worker.pool, lone_worker.checkout, tmp_path)
-    started = await bench.trigger("nap", job={"env": {"HOOK": str(tmp_path / "hook")}})
+    started = await bench.trigger("nap")
     seen = await started.running()
     for _ in range(2):
         lone_worker.signal(signal.SIGINT)

@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 
+from deployments.fork_child import Origin
 from tests.worker.conftest import Bench, Worker, logged, until
 
 
@@ -54,26 +55,37 @@ async def test_prefect_settings_of_a_run_hold_in_it(bench: Bench, client: Prefec
 
 
 async def test_settings_in_the_working_directory_hold(bench: Bench, tmp_path: Path) -> None:
-    """A `prefect.toml` beside the flow configures its runs, as it does with a fresh interpreter."""
-    configured = Path(shutil.copytree(bench.checkout, tmp_path / "configured"))
-    (configured / "prefect.toml").write_text("[results]\npersist_by_default = true\n")
-    job = {"env": {"PYTHONPATH": str(bench.checkout)}}
-    started = await bench.trigger("observe", directory=configured, job=job)
-    assert (await started.seen_at_end())["persists"]
-    (bench.checkout / "prefect.toml").write_text("[results]\npersist_by_default = true\n")
-    warm = await (await bench.trigger("observe")).seen_at_end()
-    (bench.checkout / "prefect.toml").unlink()
-    assert warm["persists"]
-    assert warm["warm"]
+    """A `prefect.toml` in the working directory configures its runs, as it does with a fresh interpreter."""
+    (tmp_path / "prefect.toml").write_text("[results]\npersist_by_default = true\n")
+    started = await bench.trigger("observe", directory=tmp_path, job={"env": {"PYTHONPATH": str(bench.checkout)}})
+    seen = await started.seen_at_end()
+    assert seen["persists"]
+    assert seen["warm"]
     assert not (await (await bench.trigger("observe")).seen_at_end())["persists"]
 
 
-async def test_what_is_read_at_start_gets_a_fresh_interpreter(bench: Bench) -> None:
-    """A variable that Python reads when it starts takes effect, and so does the wish for a fresh interpreter."""
-    hashed = await bench.trigger("observe", job={"env": {"PYTHONHASHSEED": "1"}})
-    asked = await bench.trigger("observe", job={"fresh_interpreter": True})
-    assert not (await hashed.seen_at_end())["warm"]
-    assert not (await asked.seen_at_end())["warm"]
+async def test_a_fresh_interpreter_for_who_asks(bench: Bench) -> None:
+    """The run is one of a new interpreter then, with the same limit of memory."""
+    started = await bench.trigger("observe", job={"fresh_interpreter": True, "memory_limit_mib": 600})
+    seen = await started.seen_at_end()
+    assert not seen["warm"]
+    assert seen["memory_limit"] == 600 * 1024 * 1024
+
+
+async def test_a_command_of_its_own_is_executed(bench: Bench) -> None:
+    """An explicit command starts as it does with the stock worker, with the same limit of memory."""
+    command = f"{sys.executable} -m prefect.engine"
+    seen = await (await bench.trigger("observe", job={"command": command, "memory_limit_mib": 600})).seen_at_end()
+    assert not seen["warm"]
+    assert seen["memory_limit"] == 600 * 1024 * 1024
+
+
+def test_what_is_read_at_start_needs_a_start() -> None:
+    """A variable that Python or a library reads once, when it starts, is not taken for one that can be set later."""
+    origin = Origin(parent=1, environment={"LANG": "C", "HOME": "/a"}, base_path=(), project={})
+    assert origin.started_alike({"LANG": "C", "HOME": "/b", "PYTHONPATH": "/c"})
+    for other in ({"LANG": "C", "PYTHONHASHSEED": "1"}, {"LANG": "de_DE"}, {"LANG": "C", "HF_HOME": "/d"}, {}):
+        assert not origin.started_alike(other)
 
 
 async def test_a_file_is_executed_in_the_run(bench: Bench) -> None:
@@ -95,12 +107,6 @@ async def test_code_of_the_workspace_wins(bench: Bench, tmp_path: Path) -> None:
     assert seen["code"] == str(facts)
 
 
-async def test_a_command_of_its_own_is_executed(bench: Bench) -> None:
-    """An explicit command starts as it does with the stock worker."""
-    started = await bench.trigger("observe", job={"command": f"{sys.executable} -m prefect.engine"})
-    assert not (await started.seen_at_end())["warm"]
-
-
 async def test_memory_limit(bench: Bench, worker: Worker, client: PrefectClient) -> None:
     """A run beyond its memory limit fails and says why; one below it, and the worker, do not notice."""
     started = await bench.trigger("eat", mib=2000, job={"memory_limit_mib": 600})
@@ -112,12 +118,6 @@ async def test_memory_limit(bench: Bench, worker: Worker, client: PrefectClient)
     below = await (await bench.trigger("eat", mib=100, job={"memory_limit_mib": 600})).final()
     assert below.state is not None
     assert below.state.is_completed()
-    fresh = await bench.trigger("observe", job={"memory_limit_mib": 600, "fresh_interpreter": True})
-    assert (await fresh.seen_at_end())["memory_limit"] == 600 * 1024 * 1024
-    commanded = await bench.trigger(
-        "observe", job={"memory_limit_mib": 600, "command": f"{sys.executable} -m prefect.engine"}
-    )
-    assert (await commanded.seen_at_end())["memory_limit"] == 600 * 1024 * 1024
 
 
 async def test_new_code_is_used_by_the_next_run(bench: Bench) -> None:

@@ -59,7 +59,7 @@ def note(flow, flow_run, state):
     write(os.environ["HOOK"], state=state.name)
 
 
-@flow(on_cancellation=[note], on_crashed=[note])
+@flow
 async def nap(out: str, seconds: float = 300.0, stubborn: bool = False):
     if stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -70,6 +70,9 @@ async def nap(out: str, seconds: float = 300.0, stubborn: bool = False):
     await asyncio.sleep(seconds)
     child.kill()
     write(out, pid=os.getpid(), child=child.pid, began=began, ended=time.time())
+
+
+hooked = nap.with_options(name="hooked", on_cancellation=[note], on_crashed=[note])
 
 
 @flow
