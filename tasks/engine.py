@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from blocks.errors import UnavailableError
 
 _CHUNK = 1 << 16
+_REAP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,25 +52,50 @@ async def run_engine(
             stderr=asyncio.subprocess.PIPE,
             cwd=cwd,
             env=None if environment is None else dict(environment),
-            start_new_session=True,
         )
     except OSError as error:
         raise UnavailableError(f"cannot be started: {error}", component=Path(command[0]).name) from error
+    readers = [
+        asyncio.create_task(_read(process.stdout, max_output)),
+        asyncio.create_task(_read(process.stderr, max_output)),
+    ]
+    feeder = asyncio.create_task(_feed(process.stdin, stdin))
     try:
         async with asyncio.timeout(timeout_s):
-            stdout, stderr, _ = await asyncio.gather(
-                _read(process.stdout, max_output), _read(process.stderr, max_output), _feed(process.stdin, stdin)
-            )
+            stdout, stderr = await asyncio.gather(*readers)
             code = await process.wait()
     except TimeoutError as error:
         raise UnavailableError(f"took longer than {timeout_s:g} s.", component=_name(command)) from error
     except _TooMuchError as error:
         raise UnavailableError(f"wrote more than {max_output} bytes.", component=_name(command)) from error
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # also what it started and left behind
-        await process.wait()
+        for task in (*readers, feeder):
+            task.cancel()
+        await asyncio.gather(*readers, feeder, return_exceptions=True)
+        if process.returncode is None:
+            _kill_with_children(process.pid)
+        await _reaped(process)
     return Outcome(code, stdout, stderr.decode(errors="replace")[-4000:])
+
+
+async def _reaped(process: asyncio.subprocess.Process) -> None:
+    # `wait` returns only when the pipes are closed as well: what is still in them is read and thrown away. Somebody
+    # who left the engine's family may hold them open for ever, so this is bounded, too.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REAP_S):
+            for stream in (process.stdout, process.stderr):
+                while stream is not None and await stream.read(_CHUNK):
+                    pass
+            await process.wait()
+
+
+def _kill_with_children(pid: int) -> None:
+    # Not by a process group of its own: the engine stays in the run's group, so that it dies with a run that is killed.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        engine = psutil.Process(pid)
+        for process in (*engine.children(recursive=True), engine):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 class _TooMuchError(Exception):
