@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import anyio
@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessHandle
+from prefect.settings import get_current_settings
 from prefect.workers.base import BaseWorkerResult
 from prefect.workers.process import (
     ProcessJobConfiguration,
@@ -31,6 +32,7 @@ from deployments.fork_starter import ForkStarter, base_environment, limiting
 from deployments.orphans import labels, orphans
 
 _MIB = 1024 * 1024
+_API_LOOK_S = 0.25
 _LONGEST_PAUSE_S = 10.0
 
 
@@ -101,13 +103,40 @@ class LamaWorker(ProcessWorker):
         self._draining = False
         self._pause_s = 0.0
 
-    async def setup(self) -> None:
-        """Prepare the worker, and start the first fork server in the background."""
+    async def __aenter__(self) -> Self:
         if sys.platform == "linux":  # elsewhere a fork without exec is not safe: runs start the stock way
-            self._generations = await self._exit_stack.enter_async_context(
-                Generations(self._checkout, base_environment(), self._logger)
-            )
-        await super().setup()
+            self._generations = Generations(self._checkout, base_environment(), self._logger)
+            await self._generations.__aenter__()
+        try:
+            await self._await_api()
+            await super().__aenter__()
+        except BaseException:
+            await self._end_generations()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            await super().__aexit__(*exc_info)
+        finally:
+            await self._end_generations()
+
+    async def _end_generations(self) -> None:
+        if self._generations is not None:
+            await self._generations.__aexit__()
+            self._generations = None
+
+    async def _await_api(self) -> None:
+        # A worker whose first look fails does not look again before its next heartbeat, half a minute later.
+        url = get_current_settings().api.url
+        while url:
+            try:
+                async with httpx.AsyncClient(timeout=_LONGEST_PAUSE_S) as client:
+                    if (await client.get(f"{url}/health")).status_code < 500:
+                        return
+            except httpx.TransportError as error:
+                self._logger.debug("Waiting for Prefect's API: %r", error)
+            await anyio.sleep(_API_LOOK_S)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Look for scheduled runs and submit them; none while draining.
