@@ -34,7 +34,7 @@ from blocks.settings import Settings  # noqa: E402
 from deployments.embedded_postgres import EmbeddedPostgres  # noqa: E402
 from deployments.platform import Platform  # noqa: E402
 
-SECRET = "benchmark secret"
+SECRET = "benchmark secret"  # pragma: allowlist secret
 CONNECTIONS = 16
 PEERS = ("asyncpg", "sqlmodel")
 

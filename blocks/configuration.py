@@ -15,6 +15,7 @@ from models.health_check import Checkout
 
 V = TypeVar("V", bound=BaseModel)
 
+_FLOORS = ("lama", "services", "deployments", "flows", "tasks", "blocks", "models")
 _LARGEST = 1_000_000  # bytes; a configuration is not a database
 
 
@@ -33,7 +34,13 @@ def load_configuration(settings: Settings) -> Configuration:
         configuration = parse_configuration(read_document(path), str(path))
     if configuration.checkouts:
         return configuration
-    return configuration.model_copy(update={"checkouts": (Checkout(name="lama", path=CHECKOUT),)})
+    ours = {"lama": _FLOORS} | configuration.architecture.layers
+    return configuration.model_copy(
+        update={
+            "checkouts": (Checkout(name="lama", path=CHECKOUT),),
+            "architecture": configuration.architecture.model_copy(update={"layers": ours}),
+        }
+    )
 
 
 def parse_configuration(text: str, name: str) -> Configuration:

@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     @property
     def reachable_host(self) -> str:
         """An address at which what listens on `host` is reached from this machine."""
-        if self.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+        if self.host in {"0.0.0.0", "::"}:  # noqa: S104  # nosec B104 - compared with, not bound to
             return "127.0.0.1"
         return f"[{self.host}]" if ":" in self.host else self.host
 

@@ -53,7 +53,7 @@ exclude = ["vendored/**"]
 name = "letta"
 kind = "letta"
 url = "http://127.0.0.1:8283"
-secret = "letta"            # lama secret letta
+secret = "letta"            # kept with `lama secret letta`; pragma: allowlist secret
 
 [schedules]
 health-check = "*/30 * * * *"

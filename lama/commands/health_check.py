@@ -9,7 +9,7 @@ import click
 from blocks.errors import LamaError
 from blocks.settings import settings
 from lama.cli import COULD_NOT, FINDINGS, OK
-from lama.commands.terminal import starting
+from lama.commands.terminal import console, starting
 from models.health_check import Module, ReportLevel
 from models.report import Severity, Status
 
@@ -92,9 +92,7 @@ def show(report: HealthReport, *, as_json: bool) -> None:
     if as_json:
         click.echo(report.model_dump_json(indent=2))
         return
-    from rich.console import Console
-
-    render.to_terminal(report, report.report_level, Console())
+    render.to_terminal(report, report.report_level, console())
 
 
 def exit_code(report: HealthReport, fail_level: Severity) -> int:

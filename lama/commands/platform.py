@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 from blocks.errors import ConfigurationError, LamaError
 from blocks.settings import Settings, settings
 from lama.cli import COULD_NOT, OK
-from lama.commands.terminal import echo_json, starting
+from lama.commands.terminal import console, echo_json, starting
 
 _LOOK_S = 1.0
 
@@ -86,7 +86,6 @@ def status(*, as_json: bool) -> int:
     if not up:
         click.echo("The platform is down. `lama up` starts it.")
         return COULD_NOT
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("process", "state", "ready", "pid", "up for", "memory", "log")
@@ -96,7 +95,7 @@ def status(*, as_json: bool) -> int:
         table.add_row(
             row["name"], row["state"], "yes" if row["ready"] else "no", str(row["pid"] or ""), age, memory, row["log"]
         )
-    Console().print(table)
+    console().print(table)
     _print_addresses(config)
     return OK if well else COULD_NOT
 

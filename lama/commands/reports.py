@@ -7,7 +7,7 @@ import click
 from blocks.errors import LamaError
 from blocks.settings import settings
 from lama.cli import OK
-from lama.commands.terminal import echo_json, starting
+from lama.commands.terminal import console, echo_json, starting
 from models.health_check import HealthReport, ReportLevel
 from models.report import Report
 
@@ -21,7 +21,6 @@ def reports(context: click.Context, *, capability: str | None, limit: int, as_js
     """List reports, newest first; `show` one, or `diff` two."""
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
     from rich.table import Table
 
     from blocks.postgres import Postgres
@@ -39,7 +38,7 @@ def reports(context: click.Context, *, capability: str | None, limit: int, as_js
             f"{row.finished_at.astimezone():%Y-%m-%d %H:%M}", row.capability, row.status,
             str(len(row.body["findings"])), str(len(row.body["skipped"])), row.run_id[:8], row.summary,
         )  # fmt: skip
-    Console().print(table if rows else "No reports yet: `lama health-check` makes one.")
+    console().print(table if rows else "No reports yet: `lama health-check` makes one.")
 
 
 @reports.command()
@@ -48,8 +47,6 @@ def reports(context: click.Context, *, capability: str | None, limit: int, as_js
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(*, run_id: str, report_level: str | None, as_json: bool) -> int:
     """Show the report of RUN_ID, whole or its first eight characters or more."""
-    from rich.console import Console
-
     from tasks.reports import render
 
     report = _load(run_id, quiet=as_json)
@@ -57,7 +54,7 @@ def show(*, run_id: str, report_level: str | None, as_json: bool) -> int:
         click.echo(report.model_dump_json(indent=2))
         return OK
     own = report.report_level if isinstance(report, HealthReport) else ReportLevel.standard
-    render.to_terminal(report, ReportLevel(report_level) if report_level else own, Console())
+    render.to_terminal(report, ReportLevel(report_level) if report_level else own, console())
     return OK
 
 
@@ -67,8 +64,6 @@ def show(*, run_id: str, report_level: str | None, as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def diff(*, before: str, after: str, as_json: bool) -> int:
     """Show what changed from the report BEFORE to the report AFTER."""
-    from rich.console import Console
-
     from tasks.reports import render
     from tasks.reports.diff import diff as difference
 
@@ -79,7 +74,7 @@ def diff(*, before: str, after: str, as_json: bool) -> int:
     if as_json:
         click.echo(change.model_dump_json(indent=2))
     else:
-        render.diff_to_terminal(change, Console())
+        render.diff_to_terminal(change, console())
     return OK
 
 

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_PIPE_COLUMNS = 120
 
 
 def echo_json(value: Any) -> None:
     """Print `value` as one JSON document, for machines."""
     click.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or 120 columns where there is none and COLUMNS does not say."""
+    from rich.console import Console
+
+    # shutil knows COLUMNS; rich does not tell a width that it was given from one that it made up
+    return Console() if sys.stdout.isatty() else Console(width=shutil.get_terminal_size((_PIPE_COLUMNS, 0)).columns)
 
 
 @contextlib.contextmanager
