@@ -20,7 +20,7 @@ from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessHandle, create_isolated_termination_scope
 from prefect.runner._workspace_runtime import WorkspaceSupervisorConfig, write_private_model
 from prefect.runner._workspace_starter import WorkspaceResolvingEngineCommandStarter
-from prefect.settings import get_current_settings
+from prefect.settings import Settings
 from prefect.utilities.processutils import sanitize_subprocess_env
 
 from blocks.errors import StartError
@@ -134,9 +134,8 @@ class ForkStarter(WorkspaceResolvingEngineCommandStarter):
             raise
 
     def _run_environment(self, flow_run: FlowRun, control: Mapping[str, str]) -> dict[str, str]:
-        # In the order of Prefect's `EngineCommandStarter` with `env_overrides_settings`.
+        # As Prefect's `EngineCommandStarter`. The worker's own environment and its settings are in the job's already.
         environment: dict[str, str | None] = {
-            **base_environment(),
             **self._environment,
             "PREFECT__FLOW_RUN_ID": str(flow_run.id),
             "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
@@ -145,9 +144,17 @@ class ForkStarter(WorkspaceResolvingEngineCommandStarter):
         return sanitize_subprocess_env(environment)
 
 
-def base_environment() -> dict[str, str]:
-    """What the worker passes to every run: its own environment and its Prefect settings."""
-    return {**os.environ, **get_current_settings().to_environment_variables(exclude_unset=True)}
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The variables that give another process `settings`.
+
+    Prefect takes 35 ms to find them, and needs them for every run; the settings of a process hardly ever change.
+    """
+    if not _environments or _environments[-1][0] is not settings:
+        _environments[:] = [(settings, settings.to_environment_variables(exclude_unset=True))]
+    return _environments[-1][1]
+
+
+_environments: list[tuple[Settings, dict[str, str]]] = []
 
 
 async def end_group(process: ForkedProcess, grace_seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from pydantic import Field
 
 from deployments.fork_code import Checkout
 from deployments.fork_generations import Generations
-from deployments.fork_starter import ForkStarter, base_environment, limiting
+from deployments.fork_starter import ForkStarter, limiting, settings_environment
 from deployments.orphans import labels, orphans
 
 _MIB = 1024 * 1024
@@ -42,6 +43,10 @@ class LamaJobConfiguration(ProcessJobConfiguration):
     memory_limit_mib: int | None = Field(default=None, ge=64)
     grace_seconds: float = Field(default=30.0, ge=0)
     fresh_interpreter: bool = Field(default=False)
+
+    @classmethod
+    def _base_environment(cls) -> dict[str, str]:
+        return settings_environment(get_current_settings())
 
     @property
     def memory_limit_bytes(self) -> int | None:
@@ -105,7 +110,8 @@ class LamaWorker(ProcessWorker):
 
     async def __aenter__(self) -> Self:
         if sys.platform == "linux":  # elsewhere a fork without exec is not safe: runs start the stock way
-            self._generations = Generations(self._checkout, base_environment(), self._logger)
+            environment = {**os.environ, **settings_environment(get_current_settings())}  # as of every run
+            self._generations = Generations(self._checkout, environment, self._logger)
             await self._generations.__aenter__()
         try:
             await self._await_api()
@@ -184,14 +190,17 @@ class LamaWorker(ProcessWorker):
                 await self._propose_crashed_state(flow_run, "The worker that ran it was killed, and the run with it.")
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
-        # Beside the submission, not before it: the run need not wait for its labels.
-        if self._runs_task_group is not None:
-            self._runs_task_group.start_soon(self._label, flow_run_id)
+        """Nothing yet: `run` labels the run beside its start, which need not wait for that."""
 
     async def _label(self, flow_run_id: UUID) -> None:
+        ours = {
+            "prefect.worker.name": self.name,
+            "prefect.worker.type": self.type,
+            "prefect.work-pool.name": self.work_pool.name,
+            "prefect.work-pool.id": str(self.work_pool.id),
+        }
         try:
-            await super()._give_worker_labels_to_flow_run(flow_run_id)
-            await self.client.update_flow_run_labels(flow_run_id, {**labels()})
+            await self.client.update_flow_run_labels(flow_run_id, {**ours, **labels()})
         except (httpx.HTTPError, ObjectNotFound) as error:
             self._logger.warning("Flow run '%s' has no labels of its worker: %r", flow_run_id, error)
 
@@ -229,6 +238,7 @@ class LamaWorker(ProcessWorker):
         """Run `flow_run` in a child of the fork server; with a `command` of its own, as the stock worker does."""
         assert isinstance(configuration, LamaJobConfiguration)  # noqa: S101 - Prefect makes it from our class
         if configuration._command_configured or self._generations is None:  # noqa: SLF001
+            await self._label(flow_run.id)
             return await super().run(flow_run, configuration, limiting(task_status, configuration.memory_limit_bytes))
         with tempfile.TemporaryDirectory(suffix="prefect") as temporary:
             async with FlowRunExecutorContext() as context:
@@ -257,6 +267,7 @@ class LamaWorker(ProcessWorker):
                 try:
                     async with anyio.create_task_group() as group:
                         handle: ProcessHandle = await group.start(execute)
+                        group.start_soon(self._label, flow_run.id)
                         if task_status is not None and handle.pid is not None:
                             task_status.started(handle.pid)
                 finally:
