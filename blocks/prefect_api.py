@@ -16,6 +16,8 @@ import httpx
 from blocks.errors import LamaError, UnavailableError
 from blocks.settings import Settings
 
+_OVERLAP = 50
+
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 
 
@@ -120,17 +122,18 @@ class PrefectApi:
             UnavailableError: it is not final after `timeout_s` seconds.
         """
         deadline = time.monotonic() + timeout_s
-        seen = 0
+        seen: set[str] = set()
         while True:
             try:
                 run = self.run(run_id)
-                rows = self._logs(run_id, seen)
+                # Lines of several processes do not arrive in the order of their times: the last ones are read again.
+                rows = [row for row in self._logs(run_id, max(0, len(seen) - _OVERLAP)) if row["id"] not in seen]
                 progress = self._progress(run_id)
             except UnavailableError:
                 if time.monotonic() > deadline:
                     raise
             else:
-                seen += len(rows)
+                seen |= {row["id"] for row in rows}
                 lines = [f"{row['timestamp'][11:19]} {row['message']}" for row in rows if not row.get("task_run_id")]
                 yield Watched(run, progress, tuple(lines))
                 if run.final:

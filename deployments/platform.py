@@ -46,8 +46,12 @@ class Platform:
         self.programs = programs(settings)
         self.chosen = [name for name in self.programs if only is None or name in set(only)]
 
-    def start(self, observe: Observer = _silent) -> bool:
+    def start(self, observe: Observer = _silent, meanwhile: Callable[[], None] | None = None) -> bool:
         """Bring every program up and wait until all are ready.
+
+        Args:
+            observe: told what happens.
+            meanwhile: something worth doing while the servers start, such as slow imports.
 
         Returns:
             False when the platform was up already; nothing was changed then.
@@ -69,7 +73,7 @@ class Platform:
                     EmbeddedPostgres(self.settings).prepare()
                 self.supervisor.write_configuration(self.programs.values())
                 self.supervisor.start()
-                self.bring(self.chosen, observe)
+                self.bring(self.chosen, observe, meanwhile)
             except OSError as error:  # a full or read-only disk
                 self.stop()
                 raise StartError(
@@ -82,7 +86,9 @@ class Platform:
                 raise
         return True
 
-    def bring(self, names: Iterable[str], observe: Observer = _silent) -> None:
+    def bring(
+        self, names: Iterable[str], observe: Observer = _silent, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         """Start the programs called `names` under the running supervisor and wait until they are ready.
 
         The database comes first; the others start together, each waits by itself for what it needs.
@@ -93,14 +99,16 @@ class Platform:
         chosen = [self.programs[name] for name in self.programs if name in set(names)]
         first = [program for program in chosen if program.name == "postgres"]
         rest = [program for program in chosen if program.name != "postgres"]
-        for wave in (first, rest):
-            for program in wave:
-                observe(program.name, "starting")
-                self.supervisor.start_process(program.name)
-            self._wait(wave, observe)
-            if wave is first and (first or not self.settings.embeds_postgres):
-                create_databases(self.settings)
-                upgrade(self.settings)
+        self._start(first, observe)
+        self._wait(first, observe)
+        if first or not self.settings.embeds_postgres:
+            create_databases(self.settings)
+        self._start(rest, observe)
+        if first or not self.settings.embeds_postgres:
+            upgrade(self.settings)  # while they start: who needs the tables waits for them
+        if meanwhile is not None:
+            meanwhile()  # in this thread: two threads that import at once can meet half-made modules
+        self._wait(rest, observe)
 
     def states(self) -> dict[str, ProcessState]:
         """Every supervised process; empty when the platform is down."""
@@ -131,6 +139,11 @@ class Platform:
         psutil.wait_procs(database, timeout=30)
         _end(database, grace_s=1)
         return [process.pid for process in strays]
+
+    def _start(self, wave: Iterable[Program], observe: Observer) -> None:
+        for program in wave:
+            observe(program.name, "starting")
+            self.supervisor.start_process(program.name)
 
     def _wait(self, wave: Iterable[Program], observe: Observer) -> None:
         waiting = {program.name: program for program in wave}

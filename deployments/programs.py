@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from blocks.prefect_server import client_environment, server_environment
 from blocks.settings import CHECKOUT, Settings
@@ -103,31 +107,37 @@ def _own_environment(settings: Settings) -> dict[str, str]:
 
 
 def _answers(url: str) -> bool:
-    import httpx  # noqa: PLC0415
-
-    try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code in {200, 401}
-    except httpx.HTTPError:
-        return False
+    return _ask("GET", url)[0] in {200, 401}
 
 
 def worker_online(settings: Settings, pool: str) -> bool:
     """Whether Prefect holds a worker of `pool` for online."""
-    import httpx  # noqa: PLC0415
-
-    auth: tuple[str, str] | None = None
+    headers = {"Content-Type": "application/json"}
     if settings.prefect_auth is not None:
-        user, _, password = settings.prefect_auth.get_secret_value().partition(":")
-        auth = (user, password)
+        token = base64.b64encode(settings.prefect_auth.get_secret_value().encode()).decode()
+        headers["Authorization"] = f"Basic {token}"
+    body = json.dumps({"workers": {"status": {"any_": ["ONLINE"]}}})
+    status, content = _ask("POST", f"{settings.api_url}/work_pools/{pool}/workers/filter", body, headers)
+    return status == 200 and content not in {b"", b"[]"}
+
+
+def _ask(method: str, url: str, body: str | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """Status and content of one answer; 0 when there is none.
+
+    Readiness is asked for ten times a second while the machine is busy starting: the standard library does it without
+    the set-up (certificates, pools) that a real client makes for each call.
+    """
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=2)
     try:
-        answer = httpx.post(
-            f"{settings.api_url}/work_pools/{pool}/workers/filter",
-            json={"workers": {"status": {"any_": ["ONLINE"]}}},
-            auth=auth, timeout=2, trust_env=False,
-        )  # fmt: skip
-        return answer.status_code == 200 and bool(answer.json())
-    except (httpx.HTTPError, ValueError):
-        return False
+        connection.request(method, parts.path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, answer.read(1 << 20)
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
 
 
 def log_file(logs: Path, name: str) -> Path:

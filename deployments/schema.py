@@ -72,6 +72,8 @@ def _create_extensions(settings: Settings, database: str) -> None:
 
 def upgrade(settings: Settings, database: str = LAMA_DATABASE) -> None:
     """Apply the migrations that are missing, all or none; a second caller waits for the first."""
+    if _revision(settings, database) == newest_revision():
+        return  # known without importing Alembic and SQLAlchemy, which takes longer than all the rest of a start
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from sqlalchemy import text  # noqa: PLC0415
@@ -88,3 +90,20 @@ def upgrade(settings: Settings, database: str = LAMA_DATABASE) -> None:
             command.upgrade(configuration, "head")
     finally:
         engine.dispose()
+
+
+def newest_revision() -> str:
+    """The revision that this checkout knows last; files of migrations begin with their revision."""
+    versions = CHECKOUT / "models" / "migrations" / "versions"
+    return max(path.name.partition("_")[0] for path in versions.glob("[0-9]*_*.py"))
+
+
+def _revision(settings: Settings, database: str) -> str | None:
+    import psycopg  # noqa: PLC0415
+
+    with psycopg.connect(dsn(settings, database)) as connection:
+        known = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+        if known is None or not known[0]:
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return None if row is None else str(row[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 from collections.abc import Iterator, Mapping
 
 from blocks.settings import Settings
@@ -45,10 +44,7 @@ def start_and_apply(platform: Platform, observe: Observer) -> bool:
     mark = platform.home.run / "applied"
     wanted = fingerprint(configuration.schedules)
     known = mark.exists() and mark.read_text(encoding="ascii") == wanted
-    warm = threading.Thread(target=_import_flows, daemon=True)
-    if not known:
-        warm.start()
-    if not platform.start(observe):
+    if not platform.start(observe, meanwhile=None if known else _import_flows):
         return False
     if known:
         with PrefectApi(platform.settings) as api:
