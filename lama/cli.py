@@ -22,7 +22,8 @@ _COMMANDS = {
     "secret": ("lama.commands.secrets:secret", "Keep a secret in the home, such as that of a webhook."),
     "setup": ("lama.commands.setup:setup", "Prepare the database, or apply the deployments."),
     "serve": ("lama.commands.setup:serve", "Run one process of the platform in the foreground."),
-    "completion": ("lama.commands.completion:completion", "Print the completion script of a shell."),
+    "env": ("lama.commands.shell:env", "Print the variables that lead Python and prefect to this platform."),
+    "completion": ("lama.commands.shell:completion", "Print the completion script of a shell."),
 }
 
 OK, FINDINGS, COULD_NOT = 0, 1, 2
