@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import random
-import signal
 import socket
 import statistics
 import subprocess
@@ -64,14 +63,15 @@ def main() -> None:
         platform = Platform(settings, only=["postgres", "prefect"])
         try:
             platform.start()
-            measured = asyncio.run(measure(settings, Path(folder), 2 if options.quick else options.runs))
+            turns = [[OURS, STOCK, OURS, OURS]] if options.quick else [[OURS, STOCK] for _ in range(options.runs)]
+            measured = asyncio.run(measure(settings, Path(folder), turns))
         finally:
             platform.stop()
             EmbeddedPostgres(settings).remove()
     show(measured)
 
 
-async def measure(settings: Settings, folder: Path, rounds: int) -> dict[str, dict[str, Any]]:
+async def measure(settings: Settings, folder: Path, turns: list[list[str]]) -> dict[str, dict[str, Any]]:
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its settings are in the environment
 
     checkout = folder / "checkout"
@@ -81,15 +81,16 @@ async def measure(settings: Settings, folder: Path, rounds: int) -> dict[str, di
     async with get_client() as client, workers(client, settings, checkout) as processes:
         deployments = {pool: await deploy(client, pool, checkout) for pool in (OURS, STOCK)}
         idle = {pool: memory(process) for pool, process in processes.items()}
-        for pool in processes:  # what only the first run of a worker pays
-            await trigger(client, deployments[pool])
+        await trigger(client, deployments[OURS])  # what only its first run pays; every run is a first one for the other
         times: dict[str, list[float]] = {OURS: [], STOCK: []}
-        for _ in range(rounds):
-            for pool, seconds in times.items():
+        sizes: dict[str, dict[str, int]] = {}
+        for turn in turns:
+            for pool in turn:
                 await asyncio.sleep(random.random())  # not in step with anybody's clock
-                seconds.append(await trigger(client, deployments[pool]))
-        per_run = await memory_of_runs(client, deployments)
-    return {pool: {"times_s": times[pool], "idle": idle[pool], "run": per_run[pool]} for pool in times}
+                last = turn is turns[-1] and pool not in sizes
+                size = sizes.setdefault(pool, {}) if last else None
+                times[pool].append(await trigger(client, deployments[pool], size))
+    return {pool: {"times_s": times[pool], "idle": idle[pool], "run": sizes[pool]} for pool in times}
 
 
 @asynccontextmanager
@@ -118,17 +119,12 @@ async def workers(
     try:
         for pool in started:
             await online(client, pool)
-        await asyncio.sleep(3)  # the fork server imports, the stock worker settles
+        await asyncio.sleep(2)  # the fork server imports, the stock worker settles
         yield {pool: psutil.Process(process.pid) for pool, process in started.items()}
     finally:
         for process in started.values():
-            process.send_signal(signal.SIGTERM)
-        for process in started.values():
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
 
 
 async def online(client: PrefectClient, pool: str) -> None:
@@ -157,10 +153,21 @@ async def deploy(client: PrefectClient, pool: str, checkout: Path) -> UUID:
     )
 
 
-async def trigger(client: PrefectClient, deployment: UUID) -> float:
-    """Seconds from the request to the Running state; waits for the end of the run."""
+async def trigger(client: PrefectClient, deployment: UUID, size: dict[str, int] | None = None) -> float:
+    """Seconds from the request to the Running state; waits for the end of the run.
+
+    With `size`, the run sleeps for a moment, and its memory is put there.
+    """
     asked = datetime.now(UTC)
-    run = await client.create_flow_run_from_deployment(deployment)
+    run = await client.create_flow_run_from_deployment(
+        deployment, parameters={"seconds": 2.0 if size is not None else 0.0}
+    )
+    if size is not None:
+        running = await until(client, run.id, final=False)
+        while not running.infrastructure_pid:  # reported beside the start
+            running = await client.read_flow_run(run.id)
+        await asyncio.sleep(0.5)
+        size.update(memory(psutil.Process(int(running.infrastructure_pid))))
     run = await until(client, run.id, final=True)
     states = {state.name: state.timestamp for state in await client.read_flow_run_states(run.id)}
     if "Completed" not in states:
@@ -178,24 +185,6 @@ async def until(client: PrefectClient, run_id: UUID, *, final: bool) -> FlowRun:
         if time.monotonic() > deadline:
             raise TimeoutError(f"run {run_id} is {run.state!r} after {LIMIT_S:.0f} s")
         await asyncio.sleep(0.2)
-
-
-async def memory_of_runs(client: PrefectClient, deployments: dict[str, UUID]) -> dict[str, dict[str, int]]:
-    """Memory of one sleeping run of each worker."""
-    runs = {
-        pool: await client.create_flow_run_from_deployment(deployment, parameters={"seconds": 4.0})
-        for pool, deployment in deployments.items()
-    }
-    figures = {}
-    for pool, run in runs.items():
-        running = await until(client, run.id, final=False)
-        while not running.infrastructure_pid:  # reported beside the start
-            running = await client.read_flow_run(run.id)
-        await asyncio.sleep(0.5)
-        figures[pool] = memory(psutil.Process(int(running.infrastructure_pid)))
-    for run in runs.values():
-        await until(client, run.id, final=True)
-    return figures
 
 
 def memory(root: psutil.Process) -> dict[str, int]:
