@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # A home of its own for the session, decided before anything reads the environment. Not below pytest's own folder:
@@ -45,6 +46,10 @@ from blocks.database import dsn  # noqa: E402
 from deployments.embedded_postgres import EmbeddedPostgres  # noqa: E402
 from deployments.platform import Platform  # noqa: E402
 from deployments.schema import upgrade  # noqa: E402
+
+# How long an example takes says how busy the machine is; what is slow has benchmarks of its own.
+hypothesis.settings.register_profile("lama", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("lama")
 
 _TEMPLATE = "lama_template"
 
