@@ -16,13 +16,39 @@ from typing import Any
 from blocks.settings import settings
 
 _MASK = "********"
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(?=@)", re.IGNORECASE)
+
+_USER_INFO = re.compile(r"(?P<head>(?<!http)(?<!https)://[^\s:/?#@]+:|://)[^\s/?#]*@", re.IGNORECASE)
+"""Up to the last `@` of the authority: a password may hold others. A web address may hold its token as the user."""
+
+_QUERY = re.compile(
+    r"(?P<head>[?&][\w.-]*(?:key|token|passw(?:or)?d|pwd|secret|auth|sig|signature)=)[^&\s\"]+", re.IGNORECASE
+)
+
 _BEARER = re.compile(r"(?P<head>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+
+_NEXT = r"(?:\\*[\"']?[ \t]*[:=][ \t]*|[\"'][ \t]*,[ \t]*(?=b?[\"']))(?:b(?=[\"']))?(?=\S)"
+"""Between a name and its value, in `Name: value`, `name=value`, and in dictionaries and pairs as Python shows them."""
+
+_QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
+
+_CREDENTIALS = re.compile(
+    rf"(?P<head>(?<![\w?&-])[\w-]*(?:authorization|cookie){_NEXT})(?:{_QUOTED}|[^\n]+)", re.IGNORECASE
+)
+"""Headers whose value has several words."""
+
+_NAMED = re.compile(
+    rf"(?P<head>(?<![\w?&-])[\w-]*(?:api[-_]?key|token|passw(?:or)?d|secret){_NEXT})"
+    rf"(?:{_QUOTED}|(?:(?:bearer|basic|token)[ \t]+)?\S+)",
+    re.IGNORECASE,
+)
 
 
 def masked(text: str) -> str:
-    """`text` without the passwords of URLs and the tokens of authorisation headers."""
-    return _BEARER.sub(rf"\g<head>{_MASK}", _URL_PASSWORD.sub(rf"\g<head>{_MASK}", text))
+    """`text` without the secrets of URLs (before the host, in the query), of headers, and of `password=...`."""
+    text = _USER_INFO.sub(rf"\g<head>{_MASK}@", text)
+    for secret in (_QUERY, _BEARER, _CREDENTIALS, _NAMED):
+        text = secret.sub(rf"\g<head>{_MASK}", text)
+    return text
 
 
 class JsonLines(logging.Formatter):
