@@ -7,6 +7,7 @@ password to keep, and no other user of the machine gets in.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import importlib.util
 import os
@@ -21,6 +22,7 @@ from blocks.errors import StartError
 from blocks.settings import Settings
 
 _ROOT_BINARIES = Path("/var/lib/lama/postgresql")
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C", "LC_ALL": "C"}
 
 
 class EmbeddedPostgres:
@@ -34,7 +36,7 @@ class EmbeddedPostgres:
         """Create the cluster if there is none, and write its configuration anew.
 
         Raises:
-            StartError: `initdb` failed; its own words are in the message.
+            StartError: `initdb` failed (its own words are in the message), or a folder is not what it should be.
         """
         self._make_folders()
         if not (self.location.data / "PG_VERSION").exists():
@@ -73,18 +75,20 @@ class EmbeddedPostgres:
         if user is None:
             self.location.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
             return
-        record = pwd.getpwnam(user)
         place = self.location.data.parent
         place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for folder in (place, self.location.sockets):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            os.chown(folder, record.pw_uid, record.pw_gid)
+        # The place is root's first (earlier it was the user's): from then on nobody else can put links into it.
+        _own(place, None, 0o711)
+        _own(self.location.sockets, user, 0o700)
+        if os.path.lexists(self.location.data):
+            _own(self.location.data, user, 0o700)
 
     def _initialise(self) -> None:
         # Into a neighbouring folder first, then renamed: a crash in between leaves no half-made cluster.
         fresh = self.location.data.with_name(f"postgres.new-{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
         try:
+            _own(fresh, self.location.os_user, 0o700)
             group = pwd.getpwnam(self.location.os_user).pw_gid if self.location.os_user else None
             arguments = ["--auth=peer", "--encoding=UTF8", "--locale=C", "--no-instructions", "--data-checksums"]
             arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -94,7 +98,8 @@ class EmbeddedPostgres:
                 text=True,
                 check=False,
                 timeout=120,
-                cwd=self.location.data.parent,
+                cwd="/",
+                env=_ENVIRONMENT,  # nothing of ours: root's holds what that user must not read
                 user=self.location.os_user,
                 group=group,
                 extra_groups=None if group is None else [],
@@ -137,12 +142,42 @@ class EmbeddedPostgres:
     def _write(self, name: str, text: str) -> None:
         path = self.location.data / name
         descriptor, temporary = tempfile.mkstemp(dir=self.location.data)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        if self.location.os_user:
-            record = pwd.getpwnam(self.location.os_user)
-            os.chown(temporary, record.pw_uid, record.pw_gid)
-        Path(temporary).replace(path)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                if self.location.os_user:
+                    # By descriptor: the folder is that user's, who may have put a link where the name was.
+                    record = pwd.getpwnam(self.location.os_user)
+                    os.fchown(file.fileno(), record.pw_uid, record.pw_gid)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _own(folder: Path, user: str | None, mode: int) -> None:
+    """Make `folder` where it is missing, and give it to `user` (None: to ourselves); never through a link."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        raise StartError(
+            f"{folder} is a link or not a folder.",
+            component="postgres",
+            remedy="Look who put it there, and remove it.",
+        ) from error
+    try:
+        uid, gid = os.geteuid(), os.getegid()
+        if user is not None:
+            record = pwd.getpwnam(user)
+            uid, gid = record.pw_uid, record.pw_gid
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def _bundled() -> Path:
