@@ -11,6 +11,7 @@ from pathlib import Path
 from blocks.errors import ConfigurationError
 from blocks.settings import Settings
 
+_SHORT = Path("/tmp")  # noqa: S108 - not TMPDIR: every shell has to find the same sockets; `prepare` checks the owner
 _SOCKET_PATH_LIMIT = 90  # sun_path holds 104 bytes on macOS and 108 on Linux; file names need the rest
 
 
@@ -47,7 +48,7 @@ class Home:
         inside = self.path / "run"
         if len(str(inside)) <= _SOCKET_PATH_LIMIT - 20:
             return inside
-        return Path(tempfile.gettempdir()) / f"lama-{os.getuid()}-{self._instance}"
+        return _SHORT / f"lama-{os.getuid()}-{self._instance}"
 
     def prepare(self) -> None:
         """Create every folder with mode 0700, and tighten those that are wider.
