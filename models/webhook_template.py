@@ -20,6 +20,7 @@ _PATH = re.compile(rf"{_SEGMENT}(?:\.{_SEGMENT})*")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _PART = re.compile(r"\{\{|\}\}|\{(?P<path>[^{}]*)\}|[{}]")
 _WHOLE = "$."
+_NUL = "\x00"
 
 
 class PayloadError(ValueError):
@@ -61,6 +62,8 @@ def check_template(template: JsonValue) -> None:
         ValueError: a brace or a path is malformed.
     """
     if isinstance(template, str):
+        if _NUL in template:
+            raise ValueError(f"{template!r} holds a NUL character, which cannot be stored")
         if template.startswith(_WHOLE):
             parse_path(template.removeprefix(_WHOLE))
             return
@@ -83,7 +86,8 @@ def resolve(template: JsonValue, payload: JsonValue) -> JsonValue:
     """`template` with the payload's values put in.
 
     Raises:
-        PayloadError: a value is missing, is not text-like where text is wanted, or holds a key reserved by Prefect.
+        PayloadError: a value is missing, is not text-like where text is wanted, or holds a key reserved by Prefect, or
+            a NUL character, which PostgreSQL cannot store.
     """
     if isinstance(template, str):
         if template.startswith(_WHOLE):
@@ -117,7 +121,7 @@ def _text_of(part: re.Match[str], payload: JsonValue) -> str:
         return part[0][0]
     value = lookup(payload, path)
     if isinstance(value, str):
-        return value
+        return _storable(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -133,10 +137,18 @@ def _harmless(value: JsonValue) -> JsonValue:
     waiting: list[JsonValue] = [value]
     while waiting:
         inner = waiting.pop()
-        if isinstance(inner, dict):
+        if isinstance(inner, str):
+            _storable(inner)
+        elif isinstance(inner, dict):
             if RESERVED_KEY in inner:
                 raise PayloadError(f"the payload uses the key {RESERVED_KEY!r}, which is reserved by Prefect")
-            waiting.extend(inner.values())
+            waiting.extend((*inner, *inner.values()))
         elif isinstance(inner, list):
             waiting.extend(inner)
     return value
+
+
+def _storable(text: str) -> str:
+    if _NUL in text:
+        raise PayloadError("a parameter would hold a NUL character, which cannot be stored")
+    return text

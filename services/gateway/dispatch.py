@@ -51,7 +51,7 @@ class OutageError(Exception):
 
 
 class NotYetError(Exception):
-    """The run cannot be started now, but perhaps later: its deployment is not there."""
+    """The run cannot be started now, but perhaps later: its deployment is not there, or Prefect fails at it alone."""
 
 
 class RefusedError(Exception):

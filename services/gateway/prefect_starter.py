@@ -40,7 +40,7 @@ class PrefectStarter:
 
         Raises:
             OutageError: Prefect is away, or does not accept our credentials.
-            NotYetError: there is no such deployment.
+            NotYetError: there is no such deployment, or Prefect is well and fails at this run alone.
             RefusedError: it will not take these parameters.
         """
         path = f"/deployments/{await self._id_of(deployment)}/create_flow_run"
@@ -77,9 +77,19 @@ class PrefectStarter:
             raise NotYetError(f"there is no deployment {deployment!r}")
         if answer.status_code in _REFUSALS:
             raise RefusedError(f"Prefect refuses the run ({answer.status_code}): {_reason(answer)}")
+        if answer.is_server_error and await self._is_well():
+            raise NotYetError(f"Prefect is well, but answers this run with {answer.status_code}")
         if not answer.is_success:
             raise OutageError(f"Prefect answers {answer.status_code}")
         return answer.json()
+
+    async def _is_well(self) -> bool:
+        """Whether Prefect and its database work, so that a failure is one request's own and others need not wait."""
+        try:
+            answers = [await self._client.get(path) for path in ("/health", "/ready")]
+        except httpx.HTTPError:
+            return False
+        return not any(answer.is_server_error for answer in answers)
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -198,6 +198,8 @@ def test_a_deployment_that_never_appears_is_given_up(new_gateway: NewGateway, pr
     [
         ({"full_name": "x", "__prefect_kind": "jinja", "template": "{{ 1 }}"}, "reserved"),
         ({}, "no 'repository.full_name'"),
+        ({"full_name": "acme\x00shop"}, "NUL character"),
+        ({"full_name": "x", "ke\x00y": 1}, "NUL character"),
         ({"full_name": 7}, "Prefect refuses the run (409)"),
     ],
 )
