@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -51,7 +52,9 @@ async def list_sources(checkout: Checkout, *, timeout_s: float) -> Sources:
         return Sources(checkout.name, checkout.path, skipped=(skip,))
     root = checkout.path.resolve()
     try:
-        names = await _of_git(root, timeout_s) if (root / ".git").exists() else _of_walk(root)
+        # Without git on this machine, what it would ignore cannot be told apart: then all of it is looked at.
+        git = shutil.which("git") if (root / ".git").exists() else None
+        names = await _of_git(git, root, timeout_s) if git else _of_walk(root)
         files, skipped = _regular(checkout, root, names)
     except UnavailableError as error:
         skip = Skip(area="security", component=checkout.name, reason=f"its files cannot be listed: {error}")
@@ -59,13 +62,13 @@ async def list_sources(checkout: Checkout, *, timeout_s: float) -> Sources:
     return Sources(checkout.name, root, files, skipped)
 
 
-async def _of_git(root: Path, timeout_s: float) -> list[str]:
-    # A checkout is not trusted: its configuration may name programs that git would run (core.fsmonitor), and a
-    # variable of ours (in a hook, say) may name another repository.
-    plain = ["env", *(part for name in ("DIR", "WORK_TREE", "INDEX_FILE") for part in ("-u", f"GIT_{name}"))]
+async def _of_git(git: str, root: Path, timeout_s: float) -> list[str]:
+    # A checkout is not trusted: its configuration may name programs that git would run (core.fsmonitor). And a
+    # variable of ours (in a hook, say) may name another repository, so git gets an environment of its own.
     safe = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "safe.directory=*"]
     listing = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    outcome = await run_engine([*plain, "git", "-C", str(root), *safe, *listing], timeout_s=timeout_s)
+    bare = {"HOME": str(root.anchor), "LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "1"}
+    outcome = await run_engine([git, "-C", str(root), *safe, *listing], timeout_s=timeout_s, environment=bare)
     if outcome.code != 0:
         raise UnavailableError(f"git says: {outcome.stderr.strip()[-200:]}", component=str(root))
     return [os.fsdecode(name) for name in outcome.stdout.split(b"\0") if name]
