@@ -77,7 +77,7 @@ class ForkStarter(WorkspaceResolvingEngineCommandStarter):
             process = await self._fork(flow_run)
         except StartError as error:
             self._logger.warning("The run starts in an interpreter of its own, seconds later: %s", error)
-            await super().start(flow_run, limiting(task_status, self._memory_limit_bytes))
+            await super().start(flow_run, limiting(task_status, self._memory_limit_bytes, self._logger))
             return
         try:
             scope = create_isolated_termination_scope(process.pid)
@@ -170,23 +170,28 @@ async def end_group(process: ForkedProcess, grace_seconds: float) -> None:
     await process.wait()
 
 
-def limiting(inner: anyio.abc.TaskStatus[T] | None, limit_bytes: int | None) -> anyio.abc.TaskStatus[T]:
+def limiting(inner: anyio.abc.TaskStatus[T] | None, limit_bytes: int | None, logger: Logger) -> anyio.abc.TaskStatus[T]:
     """`inner`, which hears that a process has started only when its memory is limited.
 
-    For processes in which no code of ours runs before the flow's.
+    For processes in which no code of ours runs before the flow's. Where a process cannot limit another (macOS), it
+    runs without a limit, and `logger` says so.
     """
-    return cast("anyio.abc.TaskStatus[T]", _Limiting(inner, limit_bytes))
+    return cast("anyio.abc.TaskStatus[T]", _Limiting(inner, limit_bytes, logger))
 
 
 class _Limiting:
-    def __init__(self, inner: anyio.abc.TaskStatus[Any] | None, limit_bytes: int | None) -> None:
+    def __init__(self, inner: anyio.abc.TaskStatus[Any] | None, limit_bytes: int | None, logger: Logger) -> None:
         self._inner = inner
         self._limit_bytes = limit_bytes
+        self._logger = logger
 
     def started(self, process: ProcessHandle | int) -> None:
         pid = process.pid if isinstance(process, ProcessHandle) else process
         if self._limit_bytes and pid is not None:
-            resource.prlimit(pid, resource.RLIMIT_DATA, (self._limit_bytes, self._limit_bytes))
+            if hasattr(resource, "prlimit"):
+                resource.prlimit(pid, resource.RLIMIT_DATA, (self._limit_bytes, self._limit_bytes))
+            else:
+                self._logger.warning("This system cannot limit the memory of process %s; it runs without a limit.", pid)
         if self._inner is not None:
             self._inner.started(process)
 

@@ -239,7 +239,9 @@ class LamaWorker(ProcessWorker):
         assert isinstance(configuration, LamaJobConfiguration)  # noqa: S101 - Prefect makes it from our class
         if configuration._command_configured or self._generations is None:  # noqa: SLF001
             await self._label(flow_run.id)
-            return await super().run(flow_run, configuration, limiting(task_status, configuration.memory_limit_bytes))
+            return await super().run(
+                flow_run, configuration, limiting(task_status, configuration.memory_limit_bytes, self._logger)
+            )
         with tempfile.TemporaryDirectory(suffix="prefect") as temporary:
             async with FlowRunExecutorContext() as context:
                 starter = ForkStarter(
