@@ -6,7 +6,7 @@ import ast
 import contextlib
 import os
 import site
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,17 +51,18 @@ class Checkout:
             raise ValueError(f"{self.path / 'prefect.yaml'} cannot be read: {error}") from error
         return list(dict.fromkeys(module for entry in entrypoints for module in self._needed_by(entry)))
 
-    def state(self) -> Mapping[str, tuple[int, int]]:
+    def state(self, unreadable: Callable[[OSError], None]) -> Mapping[str, tuple[int, int]]:
         """Modification time and size of every file that a run's code may come from.
 
-        Two equal answers mean that the code is the same; a few milliseconds for a few thousand files.
+        Two equal answers mean that the code is the same; a few milliseconds for a few thousand files. What cannot be
+        looked at is left out, and `unreadable` hears of it each time.
         """
         state: dict[str, tuple[int, int]] = {}
-        for entry in self._code_files():
-            with contextlib.suppress(FileNotFoundError):
+        for entry in self._code_files(unreadable):
+            with _telling(unreadable):
                 state[entry.path] = _stamp(entry.stat())
         for path in (*(self.path / name for name in _BESIDE), *map(Path, site.getsitepackages())):
-            with contextlib.suppress(FileNotFoundError):
+            with _telling(unreadable):
                 state[str(path)] = _stamp(path.stat())
         return state
 
@@ -84,23 +85,37 @@ class Checkout:
         elif module := file if colon else entrypoint.rpartition(".")[0]:
             yield module
 
-    def _code_files(self) -> Iterator[os.DirEntry[str]]:
-        if not (self.path / "prefect.yaml").exists():  # installed among other packages: only ours are ours
+    def _code_files(self, unreadable: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
+        if not os.path.lexists(self.path / "prefect.yaml"):  # installed among other packages: only ours are ours
             for floor in _FLOORS:
-                yield from _code_files(str(self.path / floor))
+                yield from _code_files(str(self.path / floor), unreadable)
         else:
-            yield from _code_files(str(self.path))
+            yield from _code_files(str(self.path), unreadable)
 
 
-def _code_files(folder: str) -> Iterator[os.DirEntry[str]]:
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:  # the next look sees a removal
+def _code_files(folder: str, unreadable: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
+    with _telling(unreadable), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _NO_CODE:
                 continue
             if entry.name.endswith(_CODE):
                 yield entry
-            elif entry.is_dir(follow_symlinks=False) and not (Path(entry.path) / "pyvenv.cfg").exists():
-                yield from _code_files(entry.path)
+                continue
+            inside = False
+            with _telling(unreadable):
+                inside = entry.is_dir(follow_symlinks=False) and not os.path.lexists(f"{entry.path}/pyvenv.cfg")
+            if inside:
+                yield from _code_files(entry.path, unreadable)
+
+
+@contextlib.contextmanager
+def _telling(unreadable: Callable[[OSError], None]) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:  # the next look sees a removal
+        pass
+    except OSError as error:
+        unreadable(error)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:

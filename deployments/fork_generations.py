@@ -36,12 +36,17 @@ class Generations:
         self._boot: asyncio.Task[ForkServerClient] | None = None
         self._boot_failed_at = 0.0
         self._unfit: set[str] = set()
+        self._warned: set[str] = set()
         self._all: set[ForkServerClient] = set()
         self._looking = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Generations:
-        await self._renew_if_changed()
+        try:
+            await self._renew_if_changed()
+        except StartError as error:
+            self._logger.warning("%s", error)
+            self._renew()
         self._watch = asyncio.create_task(self._keep_watch())
         return self
 
@@ -86,11 +91,17 @@ class Generations:
     async def _keep_watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            await self._renew_if_changed()
+            try:
+                await self._renew_if_changed()
+            except StartError as error:  # the next look may work; runs that start meanwhile say so too
+                self._warn_once(str(error))
 
     async def _renew_if_changed(self) -> None:
         async with self._looking:
-            code = await asyncio.to_thread(self._checkout.state)
+            try:
+                code = await asyncio.to_thread(self._checkout.state, self._note_unreadable)
+            except OSError as error:
+                raise StartError(f"cannot look at the code: {error}", component="fork server") from error
             if self._boot is not None and code != self._code:
                 changed = min(path for path, _stamp in code.items() ^ self._code.items())
                 self._logger.info("The code has changed (%s): starting a new fork server.", changed)
@@ -98,6 +109,14 @@ class Generations:
             if self._boot is None or code != self._code or self._is_lost(self._boot):
                 self._code = code
                 self._renew()
+
+    def _note_unreadable(self, error: OSError) -> None:
+        self._warn_once(f"Changes there are not noticed, it cannot be looked at: {error}")
+
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            self._logger.warning("%s", sentence)
 
     def _is_lost(self, boot: asyncio.Task[ForkServerClient]) -> bool:
         if not boot.done():
@@ -120,6 +139,8 @@ class Generations:
                 "%s; only Prefect is imported ahead of runs.", error
             )
             modules = []
+        except OSError as error:
+            raise StartError(f"cannot look at the code: {error}", component="fork server") from error
         began = asyncio.get_running_loop().time()
         while True:
             server = ForkServerClient(self._logger)
