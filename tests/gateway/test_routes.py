@@ -67,18 +67,23 @@ def test_a_payload_cannot_smuggle_a_template_of_prefect_into_parameters(kind: st
         resolve("$.title", payload)
 
 
+@pytest.mark.parametrize("template", ["$.title", "{title}", "$.inner"])
+def test_a_parameter_never_holds_nul(template: str) -> None:
+    with pytest.raises(PayloadError, match="NUL"):
+        resolve(template, {"title": "a\0b", "inner": [{"k\0": 1}]})
+    with pytest.raises(ValueError, match="NUL"):
+        check_template("a\0b")
+
+
+_text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 _json = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | _text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_text, inner, max_size=4),
     max_leaves=12,
 )
 
 
-@given(st.text(), st.text())
+@given(_text, _text)
 def test_text_of_a_payload_is_never_read_as_a_template(first: str, second: str) -> None:
     assert resolve("{a}|{b}", {"a": first, "b": second}) == f"{first}|{second}"
 
