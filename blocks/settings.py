@@ -19,7 +19,12 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 class Settings(BaseSettings):
     """Every setting of a node, from `LAMA_...` environment variables (or a few well-known others)."""
 
-    model_config = SettingsConfigDict(env_prefix="LAMA_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LAMA_",
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,  # an empty variable is one that was not set, never an empty password
+    )
 
     home: Path = Field(default=Path("~/.lama"), description="Where all state lives, mode 0700.")
     config: Path | None = Field(
@@ -76,6 +81,22 @@ class Settings(BaseSettings):
     worker_poll_s: float = Field(
         default=0.25, ge=0.05, le=60, description="Seconds between two looks of the worker at its queue."
     )
+
+    @field_validator("prefect_auth", mode="after")
+    @classmethod
+    def _user_and_password(cls, auth: SecretStr | None) -> SecretStr | None:
+        if auth is not None:
+            user, colon, password = auth.get_secret_value().partition(":")
+            if not (user and colon and password):
+                raise ValueError("write it as user:password, both not empty")
+        return auth
+
+    @field_validator("gateway_key", "gemini_api_key", mode="after")
+    @classmethod
+    def _not_empty(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not secret.get_secret_value().strip():
+            raise ValueError("it is empty")
+        return secret
 
     @field_validator("home", mode="after")
     @classmethod

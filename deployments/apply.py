@@ -45,10 +45,10 @@ def entrypoints(definitions: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(str(deployment["entrypoint"]) for deployment in definitions["deployments"]))
 
 
-def fingerprint(schedules: Mapping[str, str]) -> str:
+def fingerprint(schedules: Mapping[str, str], api_url: str) -> str:
     """Stands for everything that `apply` would bring to Prefect: equal ones need not be applied again."""
     digest = hashlib.blake2b(importlib.metadata.version("prefect").encode(), digest_size=16)
-    digest.update(json.dumps(dict(schedules), sort_keys=True).encode())
+    digest.update(json.dumps([api_url, dict(schedules)], sort_keys=True).encode())
     for folder in ("flows", "models", "deployments"):  # a form of the UI is made of the types of these
         for path in sorted((CHECKOUT / folder).glob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())

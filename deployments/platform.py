@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 
@@ -25,6 +26,8 @@ Observer = Callable[[str, str], None]
 """Called with a process's name and what happens to it: `starting`, `ready`, or a sentence."""
 
 _POLL_S = 0.1
+_STOP_S = 150.0
+"""Seconds for an orderly end; more than the longest `stop_wait_s` of two programs one after the other."""
 
 
 def _silent(_name: str, _event: str) -> None:
@@ -46,15 +49,18 @@ class Platform:
         self.programs = programs(settings)
         self.chosen = [name for name in self.programs if only is None or name in set(only)]
 
-    def start(self, observe: Observer = _silent, meanwhile: Callable[[], None] | None = None) -> bool:
-        """Bring every program up and wait until all are ready.
+    def start(
+        self, observe: Observer = _silent, meanwhile: Callable[[], None] | None = None, *, keep: bool = False
+    ) -> bool:
+        """Bring every program up and wait until all are ready; those that are up already stay as they are.
 
         Args:
             observe: told what happens.
             meanwhile: something worth doing while the servers start, such as slow imports.
+            keep: it is to stay up after its temporary users (see `in_use`) have left.
 
         Returns:
-            False when the platform was up already; nothing was changed then.
+            False when the platform was up already; at most what was missing has been started then.
 
         Raises:
             ConfigurationError: it must not start like this (no authentication beyond loopback, a taken port).
@@ -63,28 +69,52 @@ class Platform:
         for name in self.chosen:
             refuse_unguarded(self.settings, name)
         self.home.prepare()
-        with self._starting():
+        with self._alone():
             if self.supervisor.running():
+                if keep:
+                    self._keep_mark.touch(mode=0o600)
+                self.bring(self._missing(), observe, meanwhile)
                 return False
             self.sweep()
             self._refuse_taken_ports()
             try:
+                if keep:
+                    self._keep_mark.touch(mode=0o600)
                 if "postgres" in self.chosen:
                     EmbeddedPostgres(self.settings).prepare()
                 self.supervisor.write_configuration(self.programs.values())
                 self.supervisor.start()
                 self.bring(self.chosen, observe, meanwhile)
             except OSError as error:  # a full or read-only disk
-                self.stop()
+                self._stop()
                 raise StartError(
                     f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.",
                     component=str(self.home.path),
                     remedy="Is there room, and is it writable?",
                 ) from error
             except BaseException:  # also Ctrl-C: half a platform is of no use to anybody
-                self.stop()
+                self._stop()
                 raise
         return True
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While it lasts, a platform that nobody keeps up is not stopped; the last user to leave stops it."""
+        self.home.prepare()
+        with (self.home.run / "users.lock").open("w") as users:
+            fcntl.flock(users, fcntl.LOCK_SH)
+            try:
+                yield
+            finally:
+                fcntl.flock(users, fcntl.LOCK_UN)
+                with self._alone():
+                    if not self.kept and _nobody_holds(users):
+                        self._stop()
+
+    @property
+    def kept(self) -> bool:
+        """Whether a `lama up` keeps it up; `stop` ends that."""
+        return self._keep_mark.exists()
 
     def bring(
         self, names: Iterable[str], observe: Observer = _silent, meanwhile: Callable[[], None] | None = None
@@ -99,6 +129,8 @@ class Platform:
         chosen = [self.programs[name] for name in self.programs if name in set(names)]
         first = [program for program in chosen if program.name == "postgres"]
         rest = [program for program in chosen if program.name != "postgres"]
+        if not chosen:
+            return
         self._start(first, observe)
         self._wait(first, observe)
         if first or not self.settings.embeds_postgres:
@@ -114,12 +146,29 @@ class Platform:
         """Every supervised process; empty when the platform is down."""
         return self.supervisor.states()
 
-    def stop(self, timeout_s: float = 150.0) -> None:
+    def stop(self) -> None:
         """Stop everything in order, then whatever did not listen; no process is left."""
+        if not self.home.run.exists():
+            return  # never started
+        with self._alone():
+            self._stop()
+
+    def _stop(self) -> None:
+        self._keep_mark.unlink(missing_ok=True)
         if self.supervisor.running():
-            self.supervisor.shutdown(timeout_s)
+            self.supervisor.shutdown(_STOP_S)
         self.sweep()
         self.supervisor.socket.unlink(missing_ok=True)
+
+    def _missing(self) -> list[str]:
+        states = self.states()
+        return [
+            name
+            for name in self.chosen
+            if (state := states.get(name)) is None
+            or state.state not in {"STARTING", "RUNNING"}
+            or not self.programs[name].ready(state.since)
+        ]
 
     def sweep(self) -> list[int]:
         """End processes of this home that no supervisor looks after; returns their pids.
@@ -150,11 +199,15 @@ class Platform:
         deadline = time.monotonic() + self.settings.start_timeout_s
         while waiting:
             states = self.supervisor.states()
+            if not states and not self.supervisor.running():
+                raise self._failed("supervisord", "ended while the platform was starting")
             for name, program in list(waiting.items()):
                 state = states.get(name)
-                if state is None or state.given_up:
+                if state is None:
+                    continue  # the supervisor was too busy to say
+                if state.given_up:
                     raise self._failed(name, "keeps ending right after its start and was given up")
-                if state.state in {"STARTING", "RUNNING"} and program.ready():
+                if state.state in {"STARTING", "RUNNING"} and program.ready(state.since):
                     observe(name, "ready")
                     del waiting[name]
                 elif state.state == "BACKOFF":
@@ -183,9 +236,13 @@ class Platform:
                     remedy=f"End that process, or set LAMA_{program.name.upper()}_PORT to another port.",
                 )
 
+    @property
+    def _keep_mark(self) -> Path:
+        return self.home.run / "keep"
+
     @contextlib.contextmanager
-    def _starting(self) -> Iterator[None]:
-        """Two `lama up` at once: the second waits here, and then finds the platform up."""
+    def _alone(self) -> Iterator[None]:
+        """One start or stop at a time: a second `lama up` waits here, and then finds the platform up."""
         with (self.home.run / "up.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -223,8 +280,14 @@ def _port_owner(host: str, port: int) -> str | None:
             probe.bind((host, port))
         except PermissionError:
             return "nobody, but binding it is not permitted to this user"
-        except OSError:
-            return _listener(port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return _listener(port)
+            raise ConfigurationError(
+                f"nothing can listen on {host}:{port}: {error.strerror or error}.",
+                component="LAMA_HOST",
+                remedy="Is it an address of this machine?",
+            ) from error
     return None
 
 
@@ -268,6 +331,9 @@ def _end(processes: list[psutil.Process], grace_s: float) -> None:
     psutil.wait_procs(alive, timeout=10)
 
 
-def is_up(settings: Settings) -> bool:
-    """Whether the platform of this home is up."""
-    return os.path.exists(Supervisor(settings).socket) and Supervisor(settings).running()  # noqa: PTH110
+def _nobody_holds(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,8 +28,8 @@ class Program:
     command: tuple[str, ...]
     priority: int
     """Started lowest first, stopped highest first."""
-    ready: Callable[[], bool]
-    """Whether it does its work; called again and again while it starts."""
+    ready: Callable[[float], bool]
+    """Whether it does its work, given when its process was started; called again and again while it starts."""
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
     """The user to run as when we are root; None: as ourselves."""
@@ -44,6 +46,7 @@ def programs(settings: Settings) -> dict[str, Program]:
     """What runs on this node under `settings`, by name, in starting order."""
     python = sys.executable
     common = _own_environment(settings)
+    name = f"lama-{socket.gethostname()}"
     chosen: list[Program] = []
     if settings.embeds_postgres:
         postgres = EmbeddedPostgres(settings)
@@ -52,7 +55,7 @@ def programs(settings: Settings) -> dict[str, Program]:
                 name="postgres",
                 command=tuple(postgres.command()),
                 priority=10,
-                ready=postgres.ready,
+                ready=lambda _since: postgres.ready(),
                 user=postgres.location.os_user,
                 stop_signal="INT",  # "fast": ends sessions, loses nothing
                 kill_group=False,
@@ -65,7 +68,7 @@ def programs(settings: Settings) -> dict[str, Program]:
                 name="prefect",
                 command=(python, "-m", "deployments.prefect_server"),
                 priority=20,
-                ready=lambda: _answers(f"{settings.api_url}/health"),
+                ready=lambda _since: _answers(f"{settings.api_url}/health"),
                 environment=common | server_environment(settings),
                 port=settings.prefect_port,
                 stop_wait_s=15,
@@ -76,7 +79,7 @@ def programs(settings: Settings) -> dict[str, Program]:
             name="gateway",
             command=(python, "-m", "services.gateway"),
             priority=30,
-            ready=lambda: _answers(f"{settings.gateway_url}/ready"),
+            ready=lambda _since: _answers(f"{settings.gateway_url}/ready"),
             environment=common | client_environment(settings),
             port=settings.gateway_port,
             stop_wait_s=15,
@@ -85,9 +88,9 @@ def programs(settings: Settings) -> dict[str, Program]:
     chosen.append(
         Program(
             name="worker",
-            command=(python, "-m", "deployments.worker", "--pool", POOL),
+            command=(python, "-m", "deployments.worker", "--pool", POOL, "--name", name),
             priority=40,
-            ready=lambda: worker_online(settings, POOL),
+            ready=lambda since: worker_online(settings, POOL, name, since),
             environment=common | client_environment(settings),
             stop_wait_s=60,
         )
@@ -110,15 +113,24 @@ def _answers(url: str) -> bool:
     return _ask("GET", url)[0] in {200, 401}
 
 
-def worker_online(settings: Settings, pool: str) -> bool:
-    """Whether Prefect holds a worker of `pool` for online."""
+def worker_online(settings: Settings, pool: str, name: str, since: float) -> bool:
+    """Whether the worker called `name` has shown itself to Prefect after `since` (seconds since the epoch).
+
+    Prefect takes a worker that has ended for online for minutes more, so its state alone says nothing.
+    """
     headers = {"Content-Type": "application/json"}
     if settings.prefect_auth is not None:
         token = base64.b64encode(settings.prefect_auth.get_secret_value().encode()).decode()
         headers["Authorization"] = f"Basic {token}"
     body = json.dumps({"workers": {"status": {"any_": ["ONLINE"]}}})
     status, content = _ask("POST", f"{settings.api_url}/work_pools/{pool}/workers/filter", body, headers)
-    return status == 200 and content not in {b"", b"[]"}
+    if status != 200:
+        return False
+    try:
+        beats = [row["last_heartbeat_time"] for row in json.loads(content) if row["name"] == name]
+        return any(datetime.fromisoformat(beat).timestamp() >= since for beat in beats if beat)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _ask(method: str, url: str, body: str | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:

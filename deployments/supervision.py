@@ -21,12 +21,17 @@ from typing import Any
 
 import psutil
 
-from blocks.errors import ConfigurationError, StartError
+from blocks.errors import ConfigurationError, StartError, UnavailableError
 from blocks.home import Home
 from blocks.settings import CHECKOUT, Settings
 from deployments.programs import Program, log_file
 
-_RUNNING = 20  # process states of supervisor
+_UP = (10, 20)  # STARTING and RUNNING, among the process states of supervisor
+
+_INHERITED = frozenset(
+    "PATH LANG LC_ALL TZ HOME USER TMPDIR PIP_CONFIG_FILE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY "
+    "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE".split()
+)
 
 START_SECONDS = 5
 """A process that ends sooner than this has not started; it is tried again, later each time."""
@@ -104,11 +109,19 @@ class Supervisor:
         )
 
     def running(self) -> bool:
-        """Whether it answers."""
+        """Whether it answers.
+
+        Raises:
+            UnavailableError: it is there and does not answer: not to be taken for one that is gone.
+        """
         try:
             self._call("getState")
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        except (ConnectionError, FileNotFoundError):
             return False
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise UnavailableError(
+                f"it does not answer: {error}.", component="supervisord", remedy="Is the machine overloaded?"
+            ) from error
         return True
 
     def pid(self) -> int | None:
@@ -129,7 +142,7 @@ class Supervisor:
                 name=row["name"],
                 state=row["statename"],
                 pid=row["pid"],
-                since=row["start"] if row["state"] == _RUNNING else 0,
+                since=row["start"] if row["state"] in _UP else 0,
                 detail=row["spawnerr"] or row["description"],
             )
             for row in rows
@@ -146,6 +159,11 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise StartError(fault.faultString, component=name) from fault
+
+    def stop_process(self, name: str) -> None:
+        """Stop `name` and wait for its end."""
+        with contextlib.suppress(xmlrpc.client.Fault):  # it is not running
+            self._call("stopProcess", name)
 
     def shutdown(self, timeout_s: float) -> None:
         """Ask for an orderly end of everything and wait up to `timeout_s` seconds for it."""
@@ -257,7 +275,11 @@ class _UnixConnection(http.client.HTTPConnection):
 def _escaped(value: str) -> str:
     """Supervisor expands `%(...)s` in every value, and reads ` ;` and ` #` as starts of a comment."""
     if "\n" in value or " ;" in value or " #" in value:
-        raise ConfigurationError(f"{value!r} cannot be written into the supervisor's configuration.")
+        raise ConfigurationError(  # without the value: it may hold a secret
+            "a path or a variable holds a line break, ' ;' or ' #'.",
+            component="supervisord",
+            remedy="Choose one without.",
+        )
     return value.replace("%", "%%")
 
 

@@ -86,21 +86,26 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nobody is left to tell
         sys.exit(OK)
-    except Exception as error:
-        from pydantic import ValidationError
-
-        from blocks.errors import LamaError
-
-        if isinstance(error, ValidationError):
-            for problem in error.errors():
-                place = ".".join(map(str, problem["loc"]))
-                click.echo(f"lama: LAMA_{place.upper()}: {problem['msg']}", err=True)
-            sys.exit(COULD_NOT)
-        if not isinstance(error, LamaError):
-            raise
-        click.echo(f"lama: {error}", err=True)
+    except Exception as error:  # noqa: BLE001 - exit code 1 means findings: whatever else happens must not end with it
+        click.echo(f"lama: {_sentence(error)}", err=True)
         sys.exit(COULD_NOT)
     sys.exit(code if isinstance(code, int) else OK)
+
+
+def _sentence(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    from blocks.errors import LamaError
+
+    if isinstance(error, LamaError):
+        return str(error)
+    if isinstance(error, ValidationError) and error.title == "Settings":
+        return "\n".join(f"LAMA_{'.'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in error.errors())
+    import traceback
+
+    from blocks.logs import masked
+
+    return masked("".join(traceback.format_exception(error))) + "\nThis should not have happened."
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blocks.errors import LamaError
+from blocks.errors import LamaError, UnavailableError
 from blocks.settings import settings
 from lama.cli import COULD_NOT, FINDINGS, OK
 from lama.commands.terminal import console, starting
@@ -67,7 +67,10 @@ def check(parameters: dict[str, Any], *, timeout_s: float, quiet: bool) -> Healt
 
     Raises:
         LamaError: the run did not complete, or its report was not stored.
+        UnavailableError: the database does not answer.
     """
+    from sqlalchemy.exc import SQLAlchemyError
+
     from blocks.postgres import Postgres
     from lama.commands.flows import trigger_and_follow
     from models.health_check import HealthReport
@@ -76,7 +79,10 @@ def check(parameters: dict[str, Any], *, timeout_s: float, quiet: bool) -> Healt
     run = trigger_and_follow(DEPLOYMENT, parameters, timeout_s=timeout_s, quiet=quiet)
     if run.state_type != "COMPLETED":
         raise LamaError(f"the run ended as {run.state_name}: {run.message}", component=f"health-check {run.name}")
-    report = store.load(Postgres.of(settings()), run.id, HealthReport)
+    try:
+        report = store.load(Postgres.of(settings()), run.id, HealthReport)
+    except SQLAlchemyError as error:
+        raise UnavailableError(f"the report cannot be read: {error}", component="postgres") from error
     if report is None:
         raise LamaError(
             f"its report is not in the database; the artifact of run {run.id} in the Prefect UI has it.",

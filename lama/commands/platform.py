@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -17,6 +17,9 @@ from blocks.errors import ConfigurationError, LamaError
 from blocks.settings import Settings, settings
 from lama.cli import COULD_NOT, OK
 from lama.commands.terminal import console, echo_json, starting
+
+if TYPE_CHECKING:
+    from deployments.platform import Platform
 
 _LOOK_S = 1.0
 
@@ -27,16 +30,14 @@ _LOOK_S = 1.0
 def up(*, detach: bool, check: bool) -> int:
     """Start the platform and stay up until Ctrl-C. A second `up` attaches to the first."""
     from deployments.platform import Platform
-    from lama.commands.session import as_client, start_and_apply
+    from lama.commands.session import start_and_apply
 
     config = settings()
     platform = Platform(config)
     began = time.monotonic()
     with _terminate_as_interrupt():
         with starting() as observe:
-            started = start_and_apply(platform, observe)
-        if not started:
-            as_client(config)
+            started = start_and_apply(platform, observe, keep=True)
         click.echo(
             f"The platform is up{f' after {time.monotonic() - began:.1f} s' if started else ' already'}.", err=True
         )
@@ -188,12 +189,13 @@ def _print_addresses(config: Settings) -> None:
     click.echo(f"Home         {config.home}")
 
 
-def _stay(platform: Any, *, owner: bool) -> int:
+def _stay(platform: Platform, *, owner: bool) -> int:
     """Watch until Ctrl-C, and say what happens to the processes."""
     click.echo("Ctrl-C stops it." if owner else "Ctrl-C leaves it up; `lama down` stops it.", err=True)
+    watched = platform.supervisor.pid()
     before = {name: (state.state, state.pid) for name, state in platform.states().items()}
     try:
-        while platform.supervisor.running():
+        while platform.supervisor.pid() == watched:
             time.sleep(_LOOK_S)
             for name, state in platform.states().items():
                 now = (state.state, state.pid)
@@ -206,12 +208,16 @@ def _stay(platform: Any, *, owner: bool) -> int:
         click.echo("Stopping ...", err=True)
         platform.stop()
         return OK
-    click.echo("The platform was stopped.", err=True)
-    platform.stop()  # after a supervisor that died, not one that was asked to: ends what it left
-    return OK
+    if not platform.kept or platform.supervisor.pid() is not None:
+        click.echo("The platform was stopped.", err=True)  # by `lama down`; what runs now is somebody else's
+        return OK
+    click.echo("The supervisor ended by itself.", err=True)
+    if owner:
+        platform.stop()
+    return COULD_NOT  # so that systemd or launchd starts us again
 
 
-def _row(platform: Any, name: str, states: dict[str, Any]) -> dict[str, Any]:
+def _row(platform: Platform, name: str, states: dict[str, Any]) -> dict[str, Any]:
     import psutil
 
     from deployments.programs import log_file
@@ -226,7 +232,7 @@ def _row(platform: Any, name: str, states: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "state": state.state if state else "STOPPED",
-        "ready": bool(pid) and platform.programs[name].ready(),
+        "ready": bool(pid) and state is not None and platform.programs[name].ready(state.since),
         "pid": pid,
         "up_s": max(0.0, time.time() - state.since) if state and state.since else 0.0,
         "memory_bytes": memory,
@@ -250,7 +256,10 @@ def _terminate_as_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
 
     try:
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored: `nohup` wants us to outlive the terminal
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, interrupt) for number in numbers}
     except ValueError as error:
         raise ConfigurationError("`lama up` has to run in the main thread.") from error
     try:

@@ -8,32 +8,26 @@ import os
 from collections.abc import Iterator, Mapping
 
 from blocks.settings import Settings
-from deployments.platform import Observer, Platform, is_up
+from deployments.platform import Observer, Platform
 
 
 @contextlib.contextmanager
-def platform_for_a_run(settings: Settings, observe: Observer) -> Iterator[bool]:
-    """Within it, flows can be run. Gives whether the platform was up before.
-
-    When it was down, what a run needs (no gateway) is started, and stopped at the end.
-    """
-    if is_up(settings) or not settings.embeds_prefect:
-        yield True
+def platform_for_a_run(settings: Settings, observe: Observer) -> Iterator[None]:
+    """Within it, flows can be run. What they need and is not up (no gateway) is started, and stopped at the end."""
+    if not settings.embeds_prefect:
+        yield
         return
     platform = Platform(settings, only=["postgres", "prefect", "worker"])
-    own = start_and_apply(platform, observe)
-    try:
-        yield not own
-    finally:
-        if own:
-            platform.stop()
+    with platform.in_use():
+        start_and_apply(platform, observe)
+        yield
 
 
-def start_and_apply(platform: Platform, observe: Observer) -> bool:
+def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False) -> bool:
     """Start `platform` and bring Prefect to what the checkout says; False when it was up already.
 
-    What was applied at the last start and has not changed is not applied again. Otherwise Prefect and the flows are
-    imported while the servers start.
+    What was applied before and has not changed is not applied again. Otherwise Prefect and the flows are imported
+    while the servers start.
     """
     from blocks.configuration import load_configuration
     from blocks.prefect_api import PrefectApi
@@ -42,17 +36,21 @@ def start_and_apply(platform: Platform, observe: Observer) -> bool:
     configuration = load_configuration(platform.settings)  # what is wrong with it is said before anything starts
     as_client(platform.settings)
     mark = platform.home.run / "applied"
-    wanted = fingerprint(configuration.schedules)
+    wanted = fingerprint(configuration.schedules, platform.settings.api_url)
     known = mark.exists() and mark.read_text(encoding="ascii") == wanted
-    if not platform.start(observe, meanwhile=None if known else _import_flows):
-        return False
-    if known:
-        with PrefectApi(platform.settings) as api:
-            known = in_place(api)
-    if not known:
-        apply_deployments(configuration.schedules)
-        mark.write_text(wanted, encoding="ascii")
-    return True
+    started = platform.start(observe, meanwhile=None if known else _import_flows, keep=keep)
+    try:
+        if known:
+            with PrefectApi(platform.settings) as api:
+                known = in_place(api)
+        if not known:
+            apply_deployments(configuration.schedules)
+            mark.write_text(wanted, encoding="ascii")
+    except BaseException:
+        if started:  # or the next `up` would find it up, and nobody would know that something is missing
+            platform.stop()
+        raise
+    return started
 
 
 def as_client(settings: Settings) -> None:
@@ -83,13 +81,10 @@ def _import_flows() -> None:
 @contextlib.contextmanager
 def database_for(settings: Settings, observe: Observer) -> Iterator[None]:
     """Within it, the database answers: the platform's, or the embedded one started for the purpose."""
-    if is_up(settings) or not settings.embeds_postgres:
+    if not settings.embeds_postgres:
         yield
         return
     platform = Platform(settings, only=["postgres"])
-    own = platform.start(observe)
-    try:
+    with platform.in_use():
+        platform.start(observe)
         yield
-    finally:
-        if own:
-            platform.stop()

@@ -50,4 +50,5 @@ def serve(name: str) -> None:
     Home(config).prepare()
     program = programs(config)[name]
     environment = os.environ | dict(program.environment) | {"LAMA_COMPONENT": name}
+    del environment["LAMA_INSTANCE"]  # it marks what `lama up` and `lama down` of this home may end
     os.execve(program.command[0], program.command, environment)  # noqa: S606 - a list of our own, no shell

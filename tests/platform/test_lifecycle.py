@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
 
 from blocks.prefect_api import PrefectApi
+from deployments.supervision import Supervisor
 from tests.platform.node import Node, eventually
 
 
@@ -126,6 +128,19 @@ def test_no_secret_is_in_a_process_list_a_log_or_an_answer(node: Node) -> None:
     assert httpx.get(f"{node.settings.gateway_url}/api/reports", timeout=20).status_code == 401
 
 
+def test_prefect_answers_only_to_its_own_names(node: Node) -> None:
+    url = f"{node.settings.api_url}/health"
+    assert httpx.get(url, timeout=20).status_code == 200
+    assert httpx.get(url, headers={"Host": f"evil.example:{node.prefect_port}"}, timeout=20).status_code == 400
+
+
+def test_a_process_that_was_stopped_is_brought_back_by_another_up(node: Node) -> None:
+    Supervisor(node.settings).stop_process("gateway")
+    assert not node.status()["ok"]
+    assert node.lama("up", "--detach").returncode == 0
+    assert node.status()["ok"]
+
+
 def test_the_home_and_its_secrets_are_for_their_owner_alone(node: Node) -> None:
     for folder in (node.home, node.home / "secrets", node.home / "run", node.home / "logs"):
         assert folder.stat().st_mode & 0o077 == 0, folder
@@ -141,5 +156,7 @@ def test_down_leaves_no_process_and_reports_outlive_it(node: Node) -> None:
     assert listed.returncode == 0
     assert json.loads(listed.stdout), "reports can be read with the platform down, and are still there"
     assert node.processes() == []
-    node.start()
+    with ThreadPoolExecutor(2) as pool:  # a temporary user that leaves does not take the platform with it
+        listing, up = pool.submit(node.lama, "reports", "--json"), pool.submit(node.lama, "up", "--detach")
+    assert (listing.result().returncode, up.result().returncode) == (0, 0)
     eventually(lambda: node.status()["ok"], within_s=30)

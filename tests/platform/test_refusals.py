@@ -47,6 +47,8 @@ def test_a_port_that_somebody_else_has_is_reported_with_its_owner(bare: Node) ->
     ("extra", "sentence"),
     [
         ({}, "Prefect's API would listen on 0.0.0.0 without authentication"),
+        ({"LAMA_PREFECT_AUTH": ""}, "Prefect's API would listen on 0.0.0.0 without authentication"),
+        ({"LAMA_PREFECT_AUTH": ":"}, "user:password"),
         ({"LAMA_PREFECT_AUTH": "u:p", "LAMA_GATEWAY_AUTH": "false"}, "the gateway would listen on 0.0.0.0 without"),
     ],
 )
@@ -54,10 +56,27 @@ def test_beyond_loopback_nothing_starts_without_authentication(
     bare: Node, extra: dict[str, str], sentence: str
 ) -> None:
     bare.extra = {"LAMA_HOST": "0.0.0.0", **extra}
-    for command in (("up", "--detach"), ("serve", "gateway" if extra else "prefect")):
+    for command in (("up", "--detach"), ("serve", "gateway" if "LAMA_GATEWAY_AUTH" in extra else "prefect")):
         done = bare.lama(*command)
         assert done.returncode == 2
         assert sentence in done.stderr
+    bare.extra = {}
+
+
+def test_an_address_that_this_machine_does_not_have_is_not_called_taken(bare: Node) -> None:
+    bare.extra = {"LAMA_HOST": "203.0.113.9", "LAMA_PREFECT_AUTH": "u:p"}
+    done = bare.lama("up", "--detach")
+    bare.extra = {}
+    assert done.returncode == 2
+    assert "nothing can listen on 203.0.113.9" in done.stderr
+
+
+def test_a_schedule_for_what_is_not_deployed_stops_what_was_started(bare: Node) -> None:
+    bare.home.mkdir()
+    (bare.home / "lama.toml").write_text("[schedules]\nno-such-deployment = '0 * * * *'\n")
+    done = bare.lama("up", "--detach")
+    assert done.returncode == 2
+    assert "schedules.no-such-deployment: there is no such deployment" in done.stderr
 
 
 def test_a_home_that_cannot_be_written_is_refused(bare: Node) -> None:
