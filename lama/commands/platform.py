@@ -79,7 +79,7 @@ def status(*, as_json: bool) -> int:
     states = platform.states()
     rows = [_row(platform, name, states) for name in platform.programs]
     up = bool(states)
-    well = up and all(row["state"] == "RUNNING" and row["ready"] for row in rows)
+    well = up and all(row["ready"] for row in rows)
     if as_json:
         addresses = {"prefect": config.ui_url, "gateway": config.gateway_url}
         echo_json({"up": up, "ok": well, "home": str(config.home), "addresses": addresses, "processes": rows})
