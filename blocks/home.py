@@ -11,7 +11,8 @@ from pathlib import Path
 from blocks.errors import ConfigurationError
 from blocks.settings import Settings
 
-_SHORT = Path("/tmp")  # noqa: S108  # nosec B108 - not TMPDIR: every shell has to find the same sockets; `prepare` checks the owner
+# Not TMPDIR: every shell has to find the same sockets. `prepare` checks the owner.
+_SHORT = Path("/tmp")  # noqa: S108  # nosec B108
 _SOCKET_PATH_LIMIT = 90  # sun_path holds 104 bytes on macOS and 108 on Linux; file names need the rest
 
 

@@ -28,9 +28,11 @@ from deployments.programs import Program, log_file
 
 _UP = (10, 20)  # STARTING and RUNNING, among the process states of supervisor
 
-_INHERITED = frozenset(
-    ["PATH", "LANG", "LC_ALL", "TZ", "HOME", "USER", "TMPDIR", "PIP_CONFIG_FILE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
-)
+_INHERITED = frozenset({
+    "PATH", "LANG", "LC_ALL", "TZ", "HOME", "USER", "TMPDIR", "PIP_CONFIG_FILE",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+})  # fmt: skip
 
 START_SECONDS = 5
 """A process that ends sooner than this has not started; it is tried again, later each time."""
