@@ -53,7 +53,6 @@ exclude = ["vendored/**"]
 name = "letta"
 kind = "letta"
 url = "http://127.0.0.1:8283"
-secret = "letta"            # kept with `lama secret letta`; pragma: allowlist secret
 
 [schedules]
 health-check = "*/30 * * * *"

@@ -27,7 +27,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
 }
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # nosec B104 - compared with, not bound to
 
 
 class Guard:
