@@ -229,7 +229,8 @@ def _configured() -> Any:
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class  # noqa: PLC0415
     from detect_secrets.settings import transient_settings  # noqa: PLC0415
 
-    names = sorted({plugin.__name__ for plugin in get_mapping_from_secret_type_to_class().values()} - _NOISY)
+    kinds: dict[str, type] = get_mapping_from_secret_type_to_class()
+    names = sorted({plugin.__name__ for plugin in kinds.values()} - _NOISY)
     get_mapping_from_secret_type_to_class.cache_clear()  # so that ours are looked for
     own = f"file://{Path(__file__).with_name('secret_detectors.py')}"  # a path, though it looks like an address
     ours = ["LettaDetector", "GoogleDetector", "NotionDetector", "TaskadeDetector", "PrefectDetector"]
