@@ -127,6 +127,7 @@ class Progress:
         self._total = total
         self._what = what
         self._done: list[str] = []
+        self._updating = asyncio.Lock()
 
     @classmethod
     async def start(cls, key: str, *, total: int, what: str) -> Progress:
@@ -142,11 +143,13 @@ class Progress:
         self._done.append(done)
         if self._artifact is None:
             return
-        share = 100.0 * len(self._done) / self._total
-        try:
-            await aupdate_progress_artifact(self._artifact, share, description=f"{self._what}: {', '.join(self._done)}")
-        except _UNSHOWN as error:
-            _log().warning("the progress of %s cannot be shown: %s", self._what, reason_of(error))
+        async with self._updating:  # of two updates at once the earlier one could arrive last
+            share = 100.0 * len(self._done) / self._total
+            words = f"{self._what}: {', '.join(self._done)}"
+            try:
+                await aupdate_progress_artifact(self._artifact, share, description=words)
+            except _UNSHOWN as error:
+                _log().warning("the progress of %s cannot be shown: %s", self._what, reason_of(error))
 
 
 def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
