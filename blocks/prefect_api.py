@@ -52,12 +52,10 @@ class PrefectApi:
     """A client of the platform's Prefect server. Use it as a context manager."""
 
     def __init__(self, settings: Settings, *, timeout_s: float = 20.0) -> None:
-        auth: tuple[str, str] | None = None
-        if settings.prefect_auth is not None:
-            user, _, password = settings.prefect_auth.get_secret_value().partition(":")
-            auth = (user, password)
         self._url = settings.api_url
-        self._client = httpx.Client(base_url=settings.api_url, auth=auth, timeout=timeout_s, trust_env=False)
+        self._client = httpx.Client(
+            base_url=settings.api_url, auth=settings.prefect_credentials, timeout=timeout_s, trust_env=False
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -157,6 +157,14 @@ class Settings(BaseSettings):
         return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
+    def prefect_credentials(self) -> tuple[str, str] | None:
+        """User and password for Prefect's API; None where it asks for none."""
+        if self.prefect_auth is None:
+            return None
+        user, _, password = self.prefect_auth.get_secret_value().partition(":")
+        return user, password
+
+    @property
     def embeds_postgres(self) -> bool:
         """Whether the embedded PostgreSQL is ours to run."""
         return self.database_url is None

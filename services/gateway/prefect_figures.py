@@ -39,12 +39,12 @@ class PrefectFigures:
     """Asks Prefect at most once in ten seconds, whoever wants to know."""
 
     def __init__(self, settings: Settings) -> None:
-        auth: tuple[str, str] | None = None
-        if settings.prefect_auth is not None:
-            user, _, password = settings.prefect_auth.get_secret_value().partition(":")
-            auth = (user, password)
         self._client = httpx.AsyncClient(
-            base_url=settings.api_url, auth=auth, timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False
+            base_url=settings.api_url,
+            auth=settings.prefect_credentials,
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+            follow_redirects=False,
         )
         self._asking = asyncio.Lock()
         self._asked_at = float("-inf")
