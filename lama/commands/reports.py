@@ -49,7 +49,7 @@ def show(*, run_id: str, report_level: str | None, as_json: bool) -> int:
     """Show the report of RUN_ID, whole or its first eight characters or more."""
     from tasks.reports import render
 
-    report = _load(run_id, quiet=as_json)
+    (report,) = _load(run_id, quiet=as_json)
     if as_json:
         click.echo(report.model_dump_json(indent=2))
         return OK
@@ -67,7 +67,7 @@ def diff(*, before: str, after: str, as_json: bool) -> int:
     from tasks.reports import render
     from tasks.reports.diff import diff as difference
 
-    earlier, later = _load(before, quiet=as_json), _load(after, quiet=as_json)
+    earlier, later = _load(before, after, quiet=as_json)
     if earlier.capability != later.capability or earlier.scope != later.scope:
         click.echo("These two did not look at the same things; what differs may only have been out of sight.", err=True)
     change = difference(earlier, later)
@@ -78,13 +78,17 @@ def diff(*, before: str, after: str, as_json: bool) -> int:
     return OK
 
 
-def _load(run_id: str, *, quiet: bool) -> Report:
+def _load(*run_ids: str, quiet: bool) -> list[Report]:
+    """The reports of these runs; a database that is down is started once for all of them."""
     from blocks.postgres import Postgres
     from lama.commands.session import database_for
     from tasks.reports import store
 
+    found = []
     with starting(quiet=quiet) as observe, database_for(settings(), observe):
-        report = store.load(Postgres.of(settings()), run_id, Report)
-    if report is None:
-        raise LamaError(f"there is no report of a run {run_id!r}. `lama reports` lists them.")
-    return report
+        for run_id in run_ids:
+            report = store.load(Postgres.of(settings()), run_id, Report)
+            if report is None:
+                raise LamaError(f"there is no report of a run {run_id!r}. `lama reports` lists them.")
+            found.append(report)
+    return found
