@@ -17,8 +17,8 @@ from blocks.settings import settings
 
 _MASK = "********"
 
-_USER_INFO = re.compile(r"(?P<head>(?<!http)(?<!https)://[^\s:/?#@]+:|://)[^\s/?#]*@", re.IGNORECASE)
-"""Up to the last `@` of the authority: a password may hold others. A web address may hold its token as the user."""
+_USER_INFO = re.compile(r"://[^\s/?#]*@")
+"""Up to the last `@` of the authority: a password may hold others. The user goes too: it may be the token itself."""
 
 _QUERY = re.compile(
     r"(?P<head>[?&][\w.-]*(?:key|token|passw(?:or)?d|pwd|secret|auth|sig|signature)=)[^&\s\"]+", re.IGNORECASE
@@ -45,7 +45,7 @@ _NAMED = re.compile(
 
 def masked(text: str) -> str:
     """`text` without the secrets of URLs (before the host, in the query), of headers, and of `password=...`."""
-    text = _USER_INFO.sub(rf"\g<head>{_MASK}@", text)
+    text = _USER_INFO.sub(f"://{_MASK}@", text)
     for secret in (_QUERY, _BEARER, _CREDENTIALS, _NAMED):
         text = secret.sub(rf"\g<head>{_MASK}", text)
     return text
