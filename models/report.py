@@ -13,23 +13,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from models.severity import Severity
+
+__all__ = ["Finding", "Report", "Severity", "Skip", "Status", "Value", "compose", "status_of"]
+
 R = TypeVar("R", bound="Report")
-
-
-class Severity(StrEnum):
-    """How much a finding matters, lowest first. `unknown` is a value: a source gave none."""
-
-    info = "info"
-    low = "low"
-    unknown = "unknown"
-    medium = "medium"
-    high = "high"
-    critical = "critical"
-
-    @property
-    def rank(self) -> int:
-        """Position in the order above; 0 for `info`."""
-        return list(Severity).index(self)
 
 
 class Status(StrEnum):

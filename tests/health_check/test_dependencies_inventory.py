@@ -10,10 +10,10 @@ from packaging.version import Version
 
 from models.health_check import Checkout
 from models.report import Severity
+from tasks.audit.releases import Releases
 from tasks.health_check.dependencies import judgement
 from tasks.health_check.dependencies.installed import take_inventory
 from tasks.health_check.dependencies.inventory import Inventory
-from tasks.health_check.dependencies.releases import Releases
 
 
 def write(root: Path, files: dict[str, str]) -> None:

@@ -18,10 +18,10 @@ import pytest
 from blocks.errors import UnavailableError
 from blocks.osv import Osv
 from blocks.package_index import PackageIndex
-from tasks.health_check.dependencies import osv_api, osv_mirror
-from tasks.health_check.dependencies.advisories import Verdict
-from tasks.health_check.dependencies.osv_mirror import read_mirror
-from tasks.health_check.dependencies.releases import Releases, look_up
+from tasks.advisories import osv_api, osv_mirror
+from tasks.advisories.osv_mirror import read_mirror
+from tasks.advisories.record import Verdict
+from tasks.audit.releases import Releases, look_up
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 Reply = tuple[int, str, bytes]

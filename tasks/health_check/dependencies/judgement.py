@@ -9,9 +9,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from models.report import Finding, Severity, Skip
-from tasks.health_check.dependencies.advisories import Advisory, Verdict, Vulnerability, merge
+from tasks.advisories.record import Advisory, Verdict, Vulnerability, merge
+from tasks.audit.releases import SOURCE, Releases
 from tasks.health_check.dependencies.inventory import Declared, Inventory
-from tasks.health_check.dependencies.releases import SOURCE, Releases
 
 Package = tuple[str, str]
 

@@ -13,12 +13,13 @@ from blocks.osv import Osv
 from blocks.package_index import PackageIndex
 from models.health_check import Checkout, DependenciesSettings
 from models.report import Finding, Report, Skip, compose
-from tasks.health_check.dependencies import judgement, osv_api
-from tasks.health_check.dependencies.advisories import Advisory
+from tasks.advisories import osv_api
+from tasks.advisories.osv_mirror import read_mirror
+from tasks.advisories.record import Advisory
+from tasks.audit.releases import Releases, look_up
+from tasks.health_check.dependencies import judgement
 from tasks.health_check.dependencies.installed import take_inventory
 from tasks.health_check.dependencies.inventory import Inventory
-from tasks.health_check.dependencies.osv_mirror import read_mirror
-from tasks.health_check.dependencies.releases import Releases, look_up
 from tasks.health_check.target import Target
 from tasks.step import step
 

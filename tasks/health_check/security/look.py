@@ -11,10 +11,10 @@ from blocks.home import Home
 from blocks.settings import Settings
 from models.health_check import Checkout, SecuritySettings, Service
 from models.report import Finding, Report, Skip, compose
-from tasks.health_check.security import leaks, listeners, modes, open_servers, risky_code, rules
-from tasks.health_check.security.leaks import Looked
-from tasks.health_check.security.sources import Sources, list_sources
 from tasks.health_check.target import Target
+from tasks.scan import leaks, listeners, modes, open_servers, risky_code, rules
+from tasks.scan.leaks import Looked
+from tasks.scan.sources import Sources, list_sources
 from tasks.step import step
 
 _SALT = "fingerprint-salt"

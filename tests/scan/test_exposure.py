@@ -20,9 +20,9 @@ from blocks.settings import Settings
 from deployments.embedded_postgres import EmbeddedPostgres
 from models.health_check import Service, ServiceKind
 from models.report import Severity
-from tasks.health_check.security.leaks import Looked
-from tasks.health_check.security.listeners import Listener, is_loopback, judge_listeners, look_at_listeners
-from tasks.health_check.security.open_servers import look_at_platform, look_at_service
+from tasks.scan.leaks import Looked
+from tasks.scan.listeners import Listener, is_loopback, judge_listeners, look_at_listeners
+from tasks.scan.open_servers import look_at_platform, look_at_service
 from tests.conftest import free_port
 
 

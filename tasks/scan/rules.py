@@ -15,8 +15,8 @@ from blocks.configuration import parse_document, read_document
 from blocks.errors import ConfigurationError, UnavailableError
 from models.report import Finding, Severity, Skip, Value
 from tasks.engine import run_engine
-from tasks.health_check.security.leaks import Looked
-from tasks.health_check.security.sources import Sources
+from tasks.scan.leaks import Looked
+from tasks.scan.sources import Sources
 
 _ENGINE = Path(__file__).with_name("rule_engine.py")
 

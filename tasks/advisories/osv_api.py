@@ -12,8 +12,8 @@ from packaging.version import InvalidVersion, Version
 
 from blocks.errors import UnavailableError
 from blocks.osv import Osv
-from tasks.health_check.dependencies.advisories import ECOSYSTEM, Advisory, AdvisoryError, read_advisory
-from tasks.health_check.dependencies.answers import NotFoundError, ask, decoded
+from tasks.advisories.record import ECOSYSTEM, Advisory, AdvisoryError, read_advisory
+from tasks.answers import NotFoundError, ask, decoded
 
 if TYPE_CHECKING:
     import httpx

@@ -14,7 +14,7 @@ from typing import Any
 from blocks.errors import UnavailableError
 from models.report import Finding, Severity, Skip
 from tasks.engine import run_engine
-from tasks.health_check.security.sources import Sources, is_test
+from tasks.scan.sources import Sources, is_test
 
 _ENGINE = Path(__file__).with_name("secret_engine.py")
 _WEAK = {

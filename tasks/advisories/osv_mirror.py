@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from blocks.errors import UnavailableError
-from tasks.health_check.dependencies.advisories import ECOSYSTEM, Advisory, AdvisoryError, read_advisory
+from tasks.advisories.record import ECOSYSTEM, Advisory, AdvisoryError, read_advisory
 
 LARGEST_ENTRY = 8_000_000
 """Bytes of one record, unpacked; the largest real ones have less than 2 MB."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from models.report import Severity
-from tasks.health_check.dependencies.advisories import (
+from tasks.advisories.record import (
     AdvisoryError,
     Verdict,
     merge,

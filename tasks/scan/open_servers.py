@@ -11,8 +11,8 @@ from blocks.errors import UnavailableError
 from blocks.settings import Settings
 from models.health_check import Service, ServiceKind
 from models.report import Finding, Severity, Skip
-from tasks.health_check.security.leaks import Looked
-from tasks.health_check.security.listeners import is_loopback
+from tasks.scan.leaks import Looked
+from tasks.scan.listeners import is_loopback
 
 _LARGEST = 1_000_000
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip
-from tasks.health_check.security.leaks import Looked
-from tasks.health_check.security.sources import LEFT_OUT, MOST_FILES
+from tasks.scan.leaks import Looked
+from tasks.scan.sources import LEFT_OUT, MOST_FILES
 
 _DELICATE = re.compile(
     r"^(?:\.env(?:\..+)?|\.envrc|id_(?:rsa|dsa|ecdsa|ed25519)|.+\.(?:pem|key|p12|pfx|jks|ppk)|\.netrc|\.pgpass|\.pypirc)$"

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from blocks.errors import ConfigurationError
 from models.health_check import Checkout
 from models.report import Severity
-from tasks.health_check.security import secret_engine
-from tasks.health_check.security.leaks import Looked, find_leaks
-from tasks.health_check.security.modes import look_at_checkout, look_at_home
-from tasks.health_check.security.risky_code import find_risky_code
-from tasks.health_check.security.rule_engine import glob_pattern
-from tasks.health_check.security.rules import RuleBook, apply_rules, load_rules, rules_or_skip
-from tasks.health_check.security.sources import Sources, list_sources
+from tasks.scan import secret_engine
+from tasks.scan.leaks import Looked, find_leaks
+from tasks.scan.modes import look_at_checkout, look_at_home
+from tasks.scan.risky_code import find_risky_code
+from tasks.scan.rule_engine import glob_pattern
+from tasks.scan.rules import RuleBook, apply_rules, load_rules, rules_or_skip
+from tasks.scan.sources import Sources, list_sources
 
 LETTERS = "Zx8Qp2Lm9Vk4Rt7Wn3Yc6Bd1Hf5Jg0SaTuEiOoNrMwKqPzXvCyDhFlGjUbA"
 PLANTED = {  # put together here, so that this file itself holds none

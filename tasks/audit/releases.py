@@ -20,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 
 from blocks.errors import UnavailableError
 from blocks.package_index import PackageIndex
-from tasks.health_check.dependencies.answers import Answer, NotFoundError, ask, decoded
+from tasks.answers import Answer, NotFoundError, ask, decoded
 
 SOURCE = "package index"
 _LARGEST = 40_000_000  # bytes of one page; the largest projects' have some 10 MB

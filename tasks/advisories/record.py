@@ -10,7 +10,7 @@ from typing import Any
 from packaging.utils import canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 
-from models.report import Severity
+from models.severity import Severity
 
 ECOSYSTEM = "PyPI"
 

@@ -13,8 +13,8 @@ from typing import Any
 from blocks.errors import UnavailableError
 from models.report import Finding, Severity, Skip
 from tasks.engine import run_engine
-from tasks.health_check.security.leaks import Looked
-from tasks.health_check.security.sources import Sources
+from tasks.scan.leaks import Looked
+from tasks.scan.sources import Sources
 
 _ARGUMENTS = 100_000  # bytes of file names in one command; systems allow little more than 128 KiB in one string
 _SEVERITY = {
