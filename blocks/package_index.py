@@ -74,7 +74,7 @@ def _of_pip() -> tuple[str, str | None]:
         raise ConfigurationError(
             "pip is not installed here, so the index is not known.",
             component="package index",
-            remedy="Set index_url in [dependencies] of lama.toml.",
+            remedy="Set index_url in [audit] of lama.toml.",
         ) from error
     configuration = Configuration(isolated=False)
     try:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from models.advisories import AdvisoriesSettings
+from models.audit import AuditSettings
 from models.health_check import (
     ArchitectureSettings,
     Checkout,
-    DependenciesSettings,
     DocumentationSettings,
     GeminiSettings,
     HealthCheckSettings,
     PerformanceSettings,
-    SecuritySettings,
     Service,
 )
 from models.report import Value
+from models.risk import Suppression
+from models.scan import ScanSettings
 from models.webhook import WebhooksSettings
 
 
@@ -30,11 +32,17 @@ class Configuration(Value):
     )
     health_check: HealthCheckSettings = Field(default=HealthCheckSettings(), description="The health check as a whole.")
     architecture: ArchitectureSettings = Field(default=ArchitectureSettings(), description="Its architecture module.")
-    dependencies: DependenciesSettings = Field(default=DependenciesSettings(), description="Its dependencies module.")
     performance: PerformanceSettings = Field(default=PerformanceSettings(), description="Its performance module.")
-    security: SecuritySettings = Field(default=SecuritySettings(), description="Its security module.")
     documentation: DocumentationSettings = Field(
         default=DocumentationSettings(), description="Its documentation module."
+    )
+    advisories: AdvisoriesSettings = Field(
+        default=AdvisoriesSettings(), description="Where known vulnerabilities are looked up."
+    )
+    audit: AuditSettings = Field(default=AuditSettings(), description="The audit of dependencies.")
+    scan: ScanSettings = Field(default=ScanSettings(), description="The security scan.")
+    suppressions: tuple[Suppression, ...] = Field(
+        default=(), description="`[[suppressions]]`: findings of audits and scans that are set aside."
     )
     webhooks: WebhooksSettings = Field(default=WebhooksSettings(), description="What the gateway takes and starts.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")

@@ -82,21 +82,6 @@ class ArchitectureSettings(Value):
     max_fan_out: int = Field(default=40, ge=1, description="Imports of one module above which it is reported.")
 
 
-class DependenciesSettings(Value):
-    """`[dependencies]`."""
-
-    index_url: str | None = Field(
-        default=None, description="Simple-API index for newer versions; otherwise the one that pip is set up with."
-    )
-    osv_url: str = Field(default="https://api.osv.dev", description="OSV's API.")
-    osv_mirror: Path | None = Field(
-        default=None, description="Folder with OSV's zip files (`PyPI/all.zip`), used instead of the API."
-    )
-    osv_mirror_max_age_days: float = Field(default=7.0, gt=0, description="Age above which a mirror is stale.")
-    timeout_s: float = Field(default=20.0, gt=0, description="Seconds for one answer of a source.")
-    budget_s: float = Field(default=60.0, gt=0, description="Seconds for all of a source's answers.")
-
-
 class PerformanceSettings(Value):
     """`[performance]`."""
 
@@ -115,17 +100,6 @@ class PerformanceSettings(Value):
     late_after_s: float = Field(default=60.0, gt=0, description="Seconds after which a scheduled run counts as late.")
     window_hours: float = Field(default=24.0, gt=0, description="How far back flow runs are looked at.")
     regression_ratio: float = Field(default=1.5, gt=1, description="Growth over the history's median that is reported.")
-
-
-class SecuritySettings(Value):
-    """`[security]`."""
-
-    rules: Path | None = Field(default=None, description="TOML file with rules of your own.")
-    allowed_listeners: tuple[str, ...] = Field(
-        default=(), description="`address:port` pairs that may listen beyond loopback; `*` stands for any."
-    )
-    history: bool = Field(default=False, description="Whether secrets are also looked for in the git history.")
-    timeout_s: float = Field(default=120.0, gt=0, description="Seconds for one engine on one checkout.")
 
 
 class DocumentationSettings(Value):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from models.gap import Gap
 from models.severity import Severity
 
 __all__ = ["Finding", "Report", "Severity", "Skip", "Status", "Value", "compose", "status_of"]
@@ -62,6 +63,11 @@ class Skip(Value):
         default=(),
         description="Prefixes of finding keys that this skip may hide; empty: everything in `area`.",
     )
+
+    @classmethod
+    def of(cls, gap: Gap) -> Skip:
+        """The skip that tells of `gap`."""
+        return cls(area=gap.area, component=gap.component, reason=gap.reason, hides=gap.hides)
 
     def may_hide(self, key: str) -> bool:
         """Whether a finding of this `key` could have gone unseen because of this skip."""

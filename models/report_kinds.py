@@ -6,8 +6,9 @@ from typing import Any
 
 from models.health_check import HealthReport
 from models.report import Report
+from models.risk import AuditReport, ScanReport
 
-_KINDS: dict[str, type[Report]] = {"health_check": HealthReport}
+_KINDS: dict[str, type[Report]] = {"health_check": HealthReport, "audit": AuditReport, "scan": ScanReport}
 
 
 def read_report(body: dict[str, Any]) -> Report:

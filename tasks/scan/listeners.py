@@ -106,6 +106,6 @@ def _finding(host: str, port: int, listeners: Sequence[Listener]) -> Finding:
         title=f"Port {port} can be reached from other machines ({who}).",
         detail=f"It listens on {', '.join(addresses)}." + (f" That is the port of {known}." if known else ""),
         remedy="Let it listen on 127.0.0.1, or, when it is meant to be reached, name it in allowed_listeners of "
-        f"[security] in lama.toml: `{addresses[0]}:{port}`.",
+        f"[scan] in lama.toml: `{addresses[0]}:{port}`.",
         evidence={"port": port, "addresses": list(addresses), "processes": list(names)},
     )

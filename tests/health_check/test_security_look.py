@@ -18,9 +18,12 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
 from blocks.settings import Settings
+from models.advisories import AdvisoriesSettings
+from models.audit import AuditSettings
 from models.configuration import Configuration
-from models.health_check import Checkout, DependenciesSettings, SecuritySettings, Service, ServiceKind
+from models.health_check import Checkout, Service, ServiceKind
 from models.report import Report, Severity, Status
+from models.scan import Engine, ScanSettings
 from tasks.health_check.dependencies import look as dependencies
 from tasks.health_check.security import look as security
 from tasks.health_check.target import Target
@@ -63,7 +66,9 @@ def target(platform: Settings, tmp_path: Path) -> Target:
     subprocess.run(["git", "init", "-q", str(root)], check=True)
     configuration = Configuration(
         checkouts=(Checkout(name="app", path=root),),
-        dependencies=DependenciesSettings(index_url=f"{NOBODY}/simple", osv_url=NOBODY),
+        advisories=AdvisoriesSettings(osv_url=NOBODY),
+        audit=AuditSettings(index_url=f"{NOBODY}/simple"),
+        scan=ScanSettings(engines=tuple(set(Engine) - {Engine.history})),
     )
     return Target(platform, configuration, configuration.checkouts, "run", "here")
 
@@ -92,7 +97,7 @@ async def test_without_its_sources_the_report_is_incomplete_within_seconds(targe
     assert "not all looked up" in report.summary
 
 
-def mirror(folder: Path, modified: str) -> DependenciesSettings:
+def mirror(folder: Path, modified: str) -> AdvisoriesSettings:
     def record(id_: str, aliases: list[str], fixed: str, **more: object) -> str:
         events = [{"introduced": "0"}, {"fixed": fixed}]
         package = {"name": "Alpha", "ecosystem": "PyPI"}
@@ -106,12 +111,12 @@ def mirror(folder: Path, modified: str) -> DependenciesSettings:
         archive.writestr("PYSEC-1.json", record("PYSEC-1", ["CVE-2026-1"], "1.9"))
         archive.writestr("PYSEC-2.json", record("PYSEC-2", [], "1.0"))
         archive.writestr("PYSEC-3.json", record("PYSEC-3", [], "9.0", withdrawn="2026-01-01T00:00:00Z"))
-    return DependenciesSettings(index_url=f"{NOBODY}/simple", osv_mirror=folder)
+    return AdvisoriesSettings(mirror=folder)
 
 
 async def test_a_mirror_gives_one_finding_for_each_weakness_with_its_remedy(target: Target, tmp_path: Path) -> None:
     fresh = mirror(tmp_path / "mirror", datetime.now(UTC).isoformat())
-    report = await run(dependencies.look, changed(target, dependencies=fresh))
+    report = await run(dependencies.look, changed(target, advisories=fresh))
     (finding,) = (one for one in report.findings if one.key.startswith("dependencies.vulnerability:"))
     assert (finding.key, finding.severity) == ("dependencies.vulnerability:app/alpha/CVE-2026-1", Severity.critical)
     assert "1.10" in finding.remedy
@@ -121,13 +126,13 @@ async def test_a_mirror_gives_one_finding_for_each_weakness_with_its_remedy(targ
 
 async def test_a_stale_or_damaged_mirror_is_incomplete(target: Target, tmp_path: Path) -> None:
     old = mirror(tmp_path / "old", "2020-01-01T00:00:00Z")
-    report = await run(dependencies.look, changed(target, dependencies=old))
+    report = await run(dependencies.look, changed(target, advisories=old))
     keys = {finding.key: finding.severity for finding in report.findings}
     assert keys["dependencies.stale_mirror:pypi"] is Severity.medium
     assert "dependencies.vulnerability:app/alpha/CVE-2026-1" in keys
     assert any(skip.may_hide("dependencies.vulnerability:app/beta/X") for skip in report.skipped)
     (tmp_path / "old/PyPI/all.zip").write_bytes(b"<html>")
-    damaged = await run(dependencies.look, changed(target, dependencies=old))
+    damaged = await run(dependencies.look, changed(target, advisories=old))
     assert any(skip.may_hide("dependencies.vulnerability:app/beta/X") for skip in damaged.skipped)
 
 
@@ -151,7 +156,7 @@ async def test_whatever_cannot_be_looked_at_makes_the_report_incomplete(target: 
         target,
         checkouts=(*target.checkouts, Checkout(name="gone", path=tmp_path / "gone")),
         services=(Service(name="letta", kind=ServiceKind.letta, url=NOBODY),),
-        security=SecuritySettings(rules=tmp_path / "rules.toml", history=True),
+        scan=ScanSettings(rules=tmp_path / "rules.toml"),
     )
     report = await run(security.look, broken)
     assert report.status is Status.incomplete

@@ -100,7 +100,7 @@ def outdated(inventory: Inventory, releases: Releases) -> Iterator[Finding]:
                 component=inventory.checkout,
                 title=f"The package index does not know {name}.",
                 detail="A private package? Then somebody else could register the name on a public index.",
-                remedy="Name the index that has it as index_url in [dependencies] of lama.toml.",
+                remedy="Name the index that has it as index_url in [audit] of lama.toml.",
                 evidence={"package": name, "version": str(used)},
             )
         if not available or available[-1] <= used:
@@ -145,7 +145,7 @@ def unreleased(releases: Releases) -> Iterator[Skip]:
         yield Skip(
             area="dependencies",
             component=SOURCE,
-            reason="It knows none of the packages; correct index_url in [dependencies] of lama.toml.",
+            reason="It knows none of the packages; correct index_url in [audit] of lama.toml.",
             hides=(OUTDATED, "dependencies.not_on_index:"),
         )
 

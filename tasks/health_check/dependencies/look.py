@@ -11,7 +11,8 @@ from pathlib import Path
 from blocks.errors import ConfigurationError, UnavailableError
 from blocks.osv import Osv
 from blocks.package_index import PackageIndex
-from models.health_check import Checkout, DependenciesSettings
+from models.advisories import AdvisoriesSettings
+from models.health_check import Checkout
 from models.report import Finding, Report, Skip, compose
 from tasks.advisories import osv_api
 from tasks.advisories.osv_mirror import read_mirror
@@ -38,7 +39,7 @@ class Known:
 async def look(target: Target) -> Report:
     """The report of this module. A source that cannot be reached becomes a skip, never a clean answer."""
     started = datetime.now(UTC)
-    chosen = target.configuration.dependencies
+    chosen = target.configuration.advisories
     inventories = await asyncio.gather(*(inventory(checkout) for checkout in target.checkouts))
     known, offered = await asyncio.gather(
         known_vulnerabilities(inventories, chosen), newer_versions(inventories, target)
@@ -72,15 +73,15 @@ async def inventory(checkout: Checkout) -> Inventory:
 # The two sources are asked twice request by request (answers.ask), so their steps need no tries of their own:
 # a source that is gone must become a skip within seconds.
 @step("look up known vulnerabilities", retries=0)
-async def known_vulnerabilities(inventories: Sequence[Inventory], chosen: DependenciesSettings) -> Known:
+async def known_vulnerabilities(inventories: Sequence[Inventory], chosen: AdvisoriesSettings) -> Known:
     """The advisories about all versions in use, from the mirror if there is one, else from OSV's API."""
     packages = sorted(
         {(name, version) for taken in inventories for name, used in taken.versions().items() for version in used}
     )
     if not packages:
         return Known({})
-    if chosen.osv_mirror is not None:
-        return await _of_mirror(packages, chosen.osv_mirror.expanduser(), chosen)
+    if chosen.mirror is not None:
+        return await _of_mirror(packages, chosen.mirror.expanduser(), chosen)
     try:
         osv = Osv(url=chosen.osv_url, timeout_s=chosen.timeout_s)
         return Known(await osv_api.query(osv, packages, budget_s=chosen.budget_s))
@@ -91,7 +92,7 @@ async def known_vulnerabilities(inventories: Sequence[Inventory], chosen: Depend
 @step("look up newer versions", retries=0)
 async def newer_versions(inventories: Sequence[Inventory], target: Target) -> tuple[Releases, tuple[Skip, ...]]:
     """What the package index offers of the packages that the checkouts require."""
-    chosen = target.configuration.dependencies
+    chosen = target.configuration.audit
     nothing = Releases({}, frozenset(), {})
     names = {name for taken in inventories for name in taken.versions().keys() & taken.direct()}
     if not names:
@@ -110,7 +111,7 @@ async def newer_versions(inventories: Sequence[Inventory], target: Target) -> tu
     ), ()
 
 
-async def _of_mirror(packages: Sequence[Package], folder: Path, chosen: DependenciesSettings) -> Known:
+async def _of_mirror(packages: Sequence[Package], folder: Path, chosen: AdvisoriesSettings) -> Known:
     now = datetime.now(UTC)
     try:
         async with asyncio.timeout(chosen.budget_s):
@@ -131,7 +132,7 @@ async def _of_mirror(packages: Sequence[Package], folder: Path, chosen: Dependen
         )
         for what in mirror.unreadable
     ]
-    if aged := judgement.stale(mirror.newest, now, chosen.osv_mirror_max_age_days):
+    if aged := judgement.stale(mirror.newest, now, chosen.max_age_days):
         findings.append(aged[0])
         skipped.append(aged[1])
     advisories = {package: tuple(by_package.get(package[0], ())) for package in packages}
@@ -143,7 +144,7 @@ def _unseen(error: UnavailableError | TimeoutError) -> Skip:
         component, what = error.component, error.what
     else:
         component, what = "OSV mirror", "could not be read in time."
-    remedy = "A local mirror (osv_mirror in lama.toml) needs no network."
+    remedy = "A local mirror (`lama advisories update`) needs no network."
     return Skip(
         area="dependencies",
         component=component,

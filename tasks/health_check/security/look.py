@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from blocks.errors import ConfigurationError
 from blocks.home import Home
 from blocks.settings import Settings
-from models.health_check import Checkout, SecuritySettings, Service
+from models.health_check import Checkout, Service
 from models.report import Finding, Report, Skip, compose
+from models.scan import Engine, ScanSettings
 from tasks.health_check.target import Target
 from tasks.scan import leaks, listeners, modes, open_servers, risky_code, rules
 from tasks.scan.leaks import Looked
@@ -23,7 +24,7 @@ _SALT = "fingerprint-salt"
 async def look(target: Target) -> Report:
     """The report of this module. What an engine or a server did not let us see becomes a skip."""
     started = datetime.now(UTC)
-    chosen = target.configuration.security
+    chosen = target.configuration.scan
     # The modes first, and alone: making the salt below may create the home's folders with the right ones.
     home = await modes_of_home(target.settings)
     looked = [
@@ -57,7 +58,7 @@ async def modes_of_home(settings: Settings) -> Looked:
 
 
 @step("look at listeners", retries=1)
-async def listeners_of_host(host: str, chosen: SecuritySettings) -> Looked:
+async def listeners_of_host(host: str, chosen: ScanSettings) -> Looked:
     """What listens beyond loopback."""
     return await asyncio.to_thread(listeners.look_at_listeners, host, chosen.allowed_listeners)
 
@@ -70,7 +71,7 @@ async def servers(settings: Settings, services: Sequence[Service]) -> Looked:
 
 
 @step("look at the files of a checkout", retries=0)
-async def checkout_files(checkout: Checkout, settings: Settings, chosen: SecuritySettings) -> Looked:
+async def checkout_files(checkout: Checkout, settings: Settings, chosen: ScanSettings) -> Looked:
     """Secrets, risky code, hits of custom rules, and delicate files that others can read, in one checkout."""
     sources = await list_sources(checkout, timeout_s=chosen.timeout_s)
     listed = Looked(skipped=sources.skipped)
@@ -96,10 +97,10 @@ def together(parts: Iterable[Looked]) -> Looked:
     )
 
 
-async def _leaks(sources: Sources, settings: Settings, chosen: SecuritySettings) -> Looked:
+async def _leaks(sources: Sources, settings: Settings, chosen: ScanSettings) -> Looked:
     prefixes = (f"security.secret:{sources.checkout}/", f"security.secret_alike:{sources.checkout}")
     history: tuple[Skip, ...] = ()
-    if chosen.history:
+    if Engine.history in chosen.engines:
         reason = "Secrets in the git history are not looked for yet; set history to false to do without."
         history = (Skip(area="security", component=sources.checkout, reason=reason, hides=prefixes),)
     try:
