@@ -7,7 +7,6 @@ import importlib
 import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 from prefect import flow
@@ -19,8 +18,9 @@ from blocks.errors import ConfigurationError
 from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.configuration import Configuration
-from models.health_check import Checkout, HealthReport, Module, ReportLevel
+from models.health_check import HealthReport, Module, ReportLevel
 from models.report import Report, Skip, compose
+from tasks.checkouts import choose_checkouts, described
 from tasks.health_check.synthesis.assemble import assemble, finish
 from tasks.health_check.synthesis.write import write_narrative
 from tasks.health_check.target import Target
@@ -57,7 +57,7 @@ async def health_check(
     target = Target(
         settings=config,
         configuration=configuration,
-        checkouts=_checkouts(checkouts, configuration),
+        checkouts=choose_checkouts(checkouts, configuration, component="health-check"),
         run_id=str(flow_run.id or uuid4()),
         host=socket.gethostname(),
     )
@@ -149,48 +149,7 @@ def _modules(asked: list[Module] | None, configuration: Configuration) -> tuple[
     return tuple(module for module in Module if module in asked)
 
 
-def _checkouts(asked: list[str] | None, configuration: Configuration) -> tuple[Checkout, ...]:
-    if asked is None:
-        return configuration.checkouts
-    if not asked:
-        raise ConfigurationError(
-            "checkouts is an empty list, so no source code would be looked at.",
-            component="health-check",
-            remedy="Leave it out for the configured ones, or name at least one.",
-        )
-    chosen: dict[Path, Checkout] = {}
-    for text in asked:
-        checkout = _checkout(text, configuration)
-        if any(checkout.name == other.name and path != checkout.path for path, other in chosen.items()):
-            checkout = checkout.model_copy(update={"name": str(checkout.path)})
-        chosen.setdefault(checkout.path, checkout)
-    return tuple(chosen.values())
-
-
-def _checkout(text: str, configuration: Configuration) -> Checkout:
-    for known in configuration.checkouts:
-        if text == known.name:
-            return known
-    if not text.startswith(("/", "~")) or "\0" in text:
-        names = ", ".join(known.name for known in configuration.checkouts)
-        raise ConfigurationError(
-            f"no checkout is called {text[:200]!r}.",
-            component="health-check",
-            remedy=f"Use one of lama.toml ({names}), or an absolute path.",
-        )
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError as error:
-        raise ConfigurationError(f"the path {text[:200]!r} names a user who does not exist.") from error
-    for known in configuration.checkouts:
-        if path == known.path:
-            return known
-    taken = any(known.name == path.name for known in configuration.checkouts)
-    return Checkout(name=str(path) if taken or not path.name else path.name, path=path)
-
-
 def _scope(target: Target, modules: tuple[Module, ...]) -> str:
     """What was looked at, in words; runs of equal scope are compared with each other."""
-    known = {checkout.name for checkout in target.configuration.checkouts}
-    names = sorted(checkout.name if checkout.name in known else str(checkout.path) for checkout in target.checkouts)
-    return f"{target.host}; checkouts: {', '.join(names)}; modules: {', '.join(modules)}"
+    names = described(target.checkouts, target.configuration)
+    return f"{target.host}; checkouts: {names}; modules: {', '.join(modules)}"

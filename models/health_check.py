@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from models.report import Report, Severity, Value
+from models.report import Changes, Report, Severity, Value
 
 
 class Module(StrEnum):
@@ -147,16 +147,6 @@ class Cause(Value):
     severity: Severity = Field(description="The worst among them.")
     findings: tuple[str, ...] = Field(description="Keys of the findings, worst first.")
     remedy: str = Field(default="", description="What would mend most of them.")
-
-
-class Changes(Value):
-    """Keys of findings against the previous run of the same scope."""
-
-    since: str | None = Field(default=None, description="Run id of that run; None when this is the first.")
-    opened: tuple[str, ...] = Field(default=(), description="Not there before.")
-    closed: tuple[str, ...] = Field(default=(), description="Gone, and looked for.")
-    persisting: tuple[str, ...] = Field(default=(), description="There before and now.")
-    unseen: tuple[str, ...] = Field(default=(), description="There before; this run could not look.")
 
 
 class HealthReport(Report):

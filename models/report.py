@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 from models.gap import Gap
 from models.severity import Severity
 
-__all__ = ["Finding", "Report", "Severity", "Skip", "Status", "Value", "compose", "status_of"]
+__all__ = ["Changes", "Finding", "Report", "Severity", "Skip", "Status", "Value", "compose", "status_of"]
 
 R = TypeVar("R", bound="Report")
 
@@ -136,6 +136,16 @@ class Report(Value):
     def at_or_above(self, level: Severity) -> tuple[Finding, ...]:
         """The findings at least as severe as `level`."""
         return tuple(finding for finding in self.findings if finding.severity.rank >= level.rank)
+
+
+class Changes(Value):
+    """Keys of findings against the previous run of the same scope."""
+
+    since: str | None = Field(default=None, description="Run id of that run; None when this is the first.")
+    opened: tuple[str, ...] = Field(default=(), description="Not there before.")
+    closed: tuple[str, ...] = Field(default=(), description="Gone, and looked for.")
+    persisting: tuple[str, ...] = Field(default=(), description="There before and now.")
+    unseen: tuple[str, ...] = Field(default=(), description="There before; this run could not look.")
 
 
 def unique_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from pydantic import Field, JsonValue, model_validator
 
-from models.report import Finding, Report, Value
+from models.report import Changes, Finding, Report, Value
 
 
 class Suppression(Value):
@@ -53,6 +53,7 @@ class RiskReport(Report):
     )
     recommendations: tuple[str, ...] = Field(default=(), description="What to do, in the order of what it mends.")
     suppressed: tuple[Suppressed, ...] = Field(default=(), description="What was found and is set aside.")
+    changes: Changes = Field(default=Changes(), description="What changed since the last run.")
     trend: tuple[TrendPoint, ...] = Field(default=(), description="Earlier runs of the same scope, oldest first.")
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from models.report import Finding, Report, Value
+from models.report import Changes, Finding, Report, Value
 
 
 class ReportDiff(Value):
@@ -38,4 +38,15 @@ def diff(before: Report | None, after: Report) -> ReportDiff:
         closed=tuple(finding for finding in gone if finding.key not in hidden),
         persisting=tuple(finding for key, finding in later.items() if key in earlier),
         unseen=tuple(finding for finding in gone if finding.key in hidden),
+    )
+
+
+def changes_of(change: ReportDiff) -> Changes:
+    """`change` by keys alone, as it is kept inside the report."""
+    return Changes(
+        since=change.before,
+        opened=tuple(finding.key for finding in change.opened),
+        closed=tuple(finding.key for finding in change.closed),
+        persisting=tuple(finding.key for finding in change.persisting),
+        unseen=tuple(finding.key for finding in change.unseen),
     )

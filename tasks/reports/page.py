@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from models.health_check import Changes, HealthReport, ReportLevel
+from models.health_check import HealthReport, ReportLevel
 from models.report import Finding, Report, Severity, Status
-from tasks.reports.diff import ReportDiff
+from models.risk import RiskReport
+from tasks.reports.diff import ReportDiff, changes_of
 
 Cell = str | Severity | Status
 
@@ -64,6 +65,8 @@ def page_of(report: Report, level: ReportLevel, change: ReportDiff | None = None
     sections: list[Section | None] = [_skips(report)]
     if isinstance(report, HealthReport):
         sections.append(_narrative(report))
+    if isinstance(report, RiskReport):
+        sections.append(_recommendations(report, level))
     sections.append(_changes(report, level, change))
     if isinstance(report, HealthReport):
         sections.append(_causes(report, level))
@@ -73,6 +76,8 @@ def page_of(report: Report, level: ReportLevel, change: ReportDiff | None = None
         sections += [_entries(report), _metrics(report)]
     elif level is ReportLevel.standard or not isinstance(report, HealthReport):
         sections.append(_findings(report, level))
+    if isinstance(report, RiskReport) and level is not ReportLevel.summary:
+        sections += [_suppressed(report), _trend(report)]
     return Page(
         heading=report.capability.replace("_", " ").replace(".", ": ").capitalize(),
         status=report.status,
@@ -137,8 +142,11 @@ def _narrative(report: HealthReport) -> Section:
 
 
 def _changes(report: Report, level: ReportLevel, change: ReportDiff | None) -> Section | None:
-    changes = report.changes if isinstance(report, HealthReport) else _keys(change)
-    if changes is None:
+    if isinstance(report, HealthReport | RiskReport):
+        changes = report.changes
+    elif change is not None:
+        changes = changes_of(change)
+    else:
         return None
     if changes.since is None:
         return Section("Since the last run", lines=("There is no earlier run of this scope to compare with.",))
@@ -160,13 +168,43 @@ def _changes(report: Report, level: ReportLevel, change: ReportDiff | None) -> S
     )
 
 
-def _keys(change: ReportDiff | None) -> Changes | None:
-    if change is None:
+def _recommendations(report: RiskReport, level: ReportLevel) -> Section | None:
+    shown = report.recommendations[: _MOST[level]]
+    left = len(report.recommendations) - len(shown)
+    lines = tuple(f"{number}. {text}" for number, text in enumerate(shown, start=1))
+    return Section("What to do", lines=lines, footer=_more(left, "more in the comprehensive report")) if shown else None
+
+
+def _suppressed(report: RiskReport) -> Section | None:
+    if not report.suppressed:
         return None
-    groups = {
-        name: tuple(f.key for f in getattr(change, name)) for name in ("opened", "closed", "persisting", "unseen")
-    }
-    return Changes(since=change.before, **groups)
+    rows = tuple(
+        (one.finding.severity, one.finding.title, one.reason, one.expires.isoformat() if one.expires else "", one.by)
+        for one in report.suppressed[: _MOST[ReportLevel.comprehensive]]
+    )
+    left = len(report.suppressed) - len(rows)
+    return Section(
+        "Set aside",
+        table=Table(("Severity", "Finding", "Reason", "Until", "By"), rows),
+        footer=_more(left, "more in the report as JSON"),
+    )
+
+
+def _trend(report: RiskReport) -> Section | None:
+    if not report.trend:
+        return None
+    levels = [severity.value for severity in reversed(Severity)]
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"{point.finished_at:%Y-%m-%d %H:%M}",
+            *(str(point.severity_counts.get(level, 0)) for level in levels),
+            str(point.skipped),
+        )
+        for point in report.trend
+    ]
+    now = (*(str(report.severity_counts.get(level, 0)) for level in levels), str(len(report.skipped)))
+    rows.append((f"{report.finished_at:%Y-%m-%d %H:%M}", *now))
+    return Section("Trend", table=Table(("Run", *levels, "not looked at"), tuple(rows)))
 
 
 def _causes(report: HealthReport, level: ReportLevel) -> Section | None:

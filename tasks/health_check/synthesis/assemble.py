@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from models.health_check import Changes, HealthReport, ReportLevel
+from models.health_check import HealthReport, ReportLevel
 from models.report import Report, Skip, compose, status_of
 from tasks.health_check.synthesis.causes import causes_of
 from tasks.health_check.synthesis.ranking import narrate, summarise
-from tasks.reports.diff import ReportDiff, diff
+from tasks.reports.diff import ReportDiff, changes_of, diff
 
 
 def assemble(
@@ -73,17 +73,6 @@ def assemble(
         report_level=report_level,
     )
     return report, change
-
-
-def changes_of(change: ReportDiff) -> Changes:
-    """`change` by keys alone, as it is kept inside the report."""
-    return Changes(
-        since=change.before,
-        opened=tuple(finding.key for finding in change.opened),
-        closed=tuple(finding.key for finding in change.closed),
-        persisting=tuple(finding.key for finding in change.persisting),
-        unseen=tuple(finding.key for finding in change.unseen),
-    )
 
 
 def finish(report: HealthReport, *, finished_at: datetime, skipped: Iterable[Skip] = ()) -> HealthReport:
