@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from uuid import uuid4
 
 from prefect import flow
 from prefect.logging import get_run_logger
@@ -20,11 +18,10 @@ from blocks.settings import settings
 from models.configuration import Configuration
 from models.health_check import HealthReport, Module, ReportLevel
 from models.report import Report, Skip, compose
-from tasks.checkouts import choose_checkouts, described
 from tasks.health_check.synthesis.assemble import assemble, finish
 from tasks.health_check.synthesis.write import write_narrative
-from tasks.health_check.target import Target
 from tasks.reports.publish import Progress, announce, publish, reason_of, recall, remember
+from tasks.target import Target, target_of
 
 CAPABILITY = "health_check"
 
@@ -54,12 +51,8 @@ async def health_check(
     config = settings()
     configuration = load_configuration(config)
     chosen = _modules(modules, configuration)
-    target = Target(
-        settings=config,
-        configuration=configuration,
-        checkouts=choose_checkouts(checkouts, configuration, component="health-check"),
-        run_id=str(flow_run.id or uuid4()),
-        host=socket.gethostname(),
+    target = target_of(
+        config, configuration, checkouts, component="health-check", run_id=str(flow_run.id) if flow_run.id else None
     )
     database = Postgres.of(config)
     scope = _scope(target, chosen)
@@ -151,5 +144,4 @@ def _modules(asked: list[Module] | None, configuration: Configuration) -> tuple[
 
 def _scope(target: Target, modules: tuple[Module, ...]) -> str:
     """What was looked at, in words; runs of equal scope are compared with each other."""
-    names = described(target.checkouts, target.configuration)
-    return f"{target.host}; checkouts: {names}; modules: {', '.join(modules)}"
+    return f"{target.scope}; modules: {', '.join(modules)}"

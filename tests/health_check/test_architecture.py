@@ -23,7 +23,7 @@ from models.report import Report, Status
 from tasks.health_check.architecture import look as module
 from tasks.health_check.architecture import snapshot
 from tasks.health_check.architecture.drift import View
-from tasks.health_check.target import Target
+from tasks.target import Target
 from tests.conftest import free_port
 
 # Prefect's client leaves its events' socket to the garbage collector when a flow run ends.

@@ -14,7 +14,7 @@ from models.report import Report, Status
 from tasks.health_check.documentation.look import look
 from tasks.health_check.documentation.survey import survey
 from tasks.health_check.documentation.surveyed import Request
-from tasks.health_check.target import Target
+from tasks.target import Target
 
 # The steps run without a flow around them here, and Prefect leaves the sockets of its clients to the garbage collector.
 pytestmark = [

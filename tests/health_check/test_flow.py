@@ -24,9 +24,9 @@ from deployments.schema import upgrade
 from flows import health_check as subject
 from models.health_check import HealthReport, Module, ReportLevel
 from models.report import Finding, Report, Severity, Skip, Status, compose
-from tasks.health_check.target import Target
 from tasks.reports import publish, store
 from tasks.reports.diff import diff
+from tasks.target import Target
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [

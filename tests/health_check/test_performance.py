@@ -32,8 +32,8 @@ from tasks.health_check.performance.look import earlier_figures
 from tasks.health_check.performance.postgresql import measure_postgresql
 from tasks.health_check.performance.runs import measure_prefect
 from tasks.health_check.performance.samples import PrefectSample
-from tasks.health_check.target import Target
 from tasks.reports import store
+from tasks.target import Target
 from tests.conftest import free_port
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.

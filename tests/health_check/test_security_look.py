@@ -26,7 +26,7 @@ from models.report import Report, Severity, Status
 from models.scan import Engine, ScanSettings
 from tasks.health_check.dependencies import look as dependencies
 from tasks.health_check.security import look as security
-from tasks.health_check.target import Target
+from tasks.target import Target
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [

@@ -29,9 +29,9 @@ from tasks.health_check.architecture.drift import View, code_view, drift, node_v
 from tasks.health_check.architecture.graph import CodeGraph
 from tasks.health_check.architecture.host import host_facts
 from tasks.health_check.architecture.probe import probe
-from tasks.health_check.target import Target
 from tasks.reports.publish import reason_of
 from tasks.step import step
+from tasks.target import Target
 
 _AT_ONCE = 32  # probes
 _ENGINES = 2  # import graphs at once

@@ -21,8 +21,8 @@ from tasks.audit.releases import Releases, look_up
 from tasks.health_check.dependencies import judgement
 from tasks.health_check.dependencies.installed import take_inventory
 from tasks.health_check.dependencies.inventory import Inventory
-from tasks.health_check.target import Target
 from tasks.step import step
+from tasks.target import Target
 
 Package = tuple[str, str]
 

@@ -15,8 +15,8 @@ from models.report import Finding, Report, Skip, compose
 from tasks.engine import run_engine
 from tasks.health_check.documentation.findings import findings_of, hidden_by, metrics_of, skips_of
 from tasks.health_check.documentation.surveyed import Request, Survey
-from tasks.health_check.target import Target
 from tasks.step import step
+from tasks.target import Target
 
 _SURVEY_TIMEOUT_S = 120.0
 _MOST_OUTPUT = 64 * 1024 * 1024

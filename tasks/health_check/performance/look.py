@@ -28,10 +28,10 @@ from tasks.health_check.performance.host import measure_host
 from tasks.health_check.performance.postgresql import measure_postgresql
 from tasks.health_check.performance.runs import measure_prefect
 from tasks.health_check.performance.samples import DatabaseSample, HostSample, PrefectSample
-from tasks.health_check.target import Target
 from tasks.reports import store
 from tasks.reports.publish import reason_of
 from tasks.step import step
+from tasks.target import Target
 
 AREA = "performance"
 _HISTORY = 20  # earlier checks

@@ -12,11 +12,11 @@ from blocks.settings import Settings
 from models.health_check import Checkout, Service
 from models.report import Finding, Report, Skip, compose
 from models.scan import Engine, ScanSettings
-from tasks.health_check.target import Target
 from tasks.scan import leaks, listeners, modes, open_servers, risky_code, rules
 from tasks.scan.leaks import Looked
 from tasks.scan.sources import Sources, list_sources
 from tasks.step import step
+from tasks.target import Target
 
 _SALT = "fingerprint-salt"
 

@@ -1,0 +1,55 @@
+"""What one run looks at; everything that looks is given the same."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from uuid import uuid4
+
+from blocks.settings import Settings
+from models.configuration import Configuration
+from models.health_check import Checkout
+from tasks.checkouts import choose_checkouts, described
+
+
+@dataclass(frozen=True)
+class Target:
+    """The subject of one run."""
+
+    settings: Settings
+    """Of this node."""
+    configuration: Configuration
+    """What `lama.toml` says."""
+    checkouts: tuple[Checkout, ...]
+    """Those to look at in this run; of the configuration, or named by whoever started it."""
+    run_id: str
+    """The flow run's id, or one made up outside of Prefect."""
+    host: str
+    """This machine's name, for the component of findings about it."""
+
+    @property
+    def scope(self) -> str:
+        """What is looked at, in words; runs of equal scope are compared with each other."""
+        return f"{self.host}; checkouts: {described(self.checkouts, self.configuration)}"
+
+
+def target_of(
+    settings: Settings,
+    configuration: Configuration,
+    asked: list[str] | None,
+    *,
+    component: str,
+    run_id: str | None = None,
+) -> Target:
+    """The target that `asked` names: names of `lama.toml` or absolute paths; None: everything that is configured.
+
+    Raises:
+        ConfigurationError: a name is not known, or the list is empty; the message names `component`.
+    """
+    return Target(
+        settings=settings,
+        configuration=configuration,
+        checkouts=choose_checkouts(asked, configuration, component=component),
+        run_id=run_id or str(uuid4()),
+        host=socket.gethostname(),
+    )
