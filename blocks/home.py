@@ -44,6 +44,11 @@ class Home:
         return self.path / "run"
 
     @property
+    def cache(self) -> Path:
+        """What was worked out before and may be lost."""
+        return self.path / "cache"
+
+    @property
     def sockets(self) -> Path:
         """Folder for UNIX sockets: inside the home, or under /tmp where the home's path is too long."""
         inside = self.path / "run"
@@ -57,7 +62,7 @@ class Home:
         Raises:
             ConfigurationError: the home cannot be created or belongs to somebody else.
         """
-        for folder in (self.path, self.logs, self.secrets, self.prefect, self.run, self.sockets):
+        for folder in (self.path, self.logs, self.secrets, self.prefect, self.run, self.cache, self.sockets):
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 # A planted link in a shared folder (the sockets' one may be) would put our files elsewhere.

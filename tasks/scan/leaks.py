@@ -7,13 +7,13 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blocks.errors import UnavailableError
 from models.report import Finding, Severity, Skip
 from tasks.engine import run_engine
+from tasks.scan.looked import Looked
 from tasks.scan.sources import Sources, is_test
 
 _ENGINE = Path(__file__).with_name("secret_engine.py")
@@ -25,15 +25,6 @@ _WEAK = {
     "Hex High Entropy String": Severity.low,
 }
 """Kinds that are recognised by their surroundings and not by their form: often look-alikes."""
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What a part of this module found, and what it could not look at."""
-
-    findings: tuple[Finding, ...] = ()
-    skipped: tuple[Skip, ...] = ()
-    metrics: Mapping[str, float] | None = None
 
 
 async def find_leaks(sources: Sources, salt: str, *, timeout_s: float) -> Looked:

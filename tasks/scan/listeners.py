@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from models.report import Finding, Severity, Skip
-from tasks.scan.leaks import Looked
+from tasks.scan.looked import Looked
 
 _DELICATE = {
     2375: "Docker without TLS",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip
-from tasks.scan.leaks import Looked
+from tasks.scan.looked import Looked
 from tasks.scan.sources import LEFT_OUT, MOST_FILES
 
 _DELICATE = re.compile(

@@ -11,8 +11,8 @@ from blocks.errors import UnavailableError
 from blocks.settings import Settings
 from models.health_check import Service, ServiceKind
 from models.report import Finding, Severity, Skip
-from tasks.scan.leaks import Looked
 from tasks.scan.listeners import is_loopback
+from tasks.scan.looked import Looked
 
 _LARGEST = 1_000_000
 

@@ -13,7 +13,7 @@ from typing import Any
 from blocks.errors import UnavailableError
 from models.report import Finding, Severity, Skip
 from tasks.engine import run_engine
-from tasks.scan.leaks import Looked
+from tasks.scan.looked import Looked
 from tasks.scan.sources import Sources
 
 _ARGUMENTS = 100_000  # bytes of file names in one command; systems allow little more than 128 KiB in one string

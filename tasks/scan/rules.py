@@ -15,7 +15,7 @@ from blocks.configuration import parse_document, read_document
 from blocks.errors import ConfigurationError, UnavailableError
 from models.report import Finding, Severity, Skip, Value
 from tasks.engine import run_engine
-from tasks.scan.leaks import Looked
+from tasks.scan.looked import Looked
 from tasks.scan.sources import Sources
 
 _ENGINE = Path(__file__).with_name("rule_engine.py")

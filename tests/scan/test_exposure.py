@@ -20,8 +20,8 @@ from blocks.settings import Settings
 from deployments.embedded_postgres import EmbeddedPostgres
 from models.health_check import Service, ServiceKind
 from models.report import Severity
-from tasks.scan.leaks import Looked
 from tasks.scan.listeners import Listener, is_loopback, judge_listeners, look_at_listeners
+from tasks.scan.looked import Looked
 from tasks.scan.open_servers import look_at_platform, look_at_service
 from tests.conftest import free_port
 

@@ -19,7 +19,8 @@ from blocks.errors import ConfigurationError
 from models.health_check import Checkout
 from models.report import Severity
 from tasks.scan import secret_engine
-from tasks.scan.leaks import Looked, find_leaks
+from tasks.scan.leaks import find_leaks
+from tasks.scan.looked import Looked
 from tasks.scan.modes import look_at_checkout, look_at_home
 from tasks.scan.risky_code import find_risky_code
 from tasks.scan.rule_engine import glob_pattern

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from blocks.errors import ConfigurationError
@@ -13,7 +13,7 @@ from models.health_check import Checkout, Service
 from models.report import Finding, Report, Skip, compose
 from models.scan import Engine, ScanSettings
 from tasks.scan import leaks, listeners, modes, open_servers, risky_code, rules
-from tasks.scan.leaks import Looked
+from tasks.scan.looked import Looked, together
 from tasks.scan.sources import Sources, list_sources
 from tasks.step import step
 from tasks.target import Target
@@ -46,7 +46,7 @@ async def look(target: Target) -> Report:
         run_id=target.run_id,
         findings=findings,
         skipped=skipped,
-        metrics=_metrics(looked),
+        metrics=together(looked).metrics,
     )
 
 
@@ -87,16 +87,6 @@ async def checkout_files(checkout: Checkout, settings: Settings, chosen: ScanSet
     return together((listed, Looked(skipped=unusable), *parts))
 
 
-def together(parts: Iterable[Looked]) -> Looked:
-    """Several results as one; metrics add up."""
-    parts = list(parts)
-    return Looked(
-        tuple(finding for part in parts for finding in part.findings),
-        tuple(skip for part in parts for skip in part.skipped),
-        _metrics(parts),
-    )
-
-
 async def _leaks(sources: Sources, settings: Settings, chosen: ScanSettings) -> Looked:
     prefixes = (f"security.secret:{sources.checkout}/", f"security.secret_alike:{sources.checkout}")
     history: tuple[Skip, ...] = ()
@@ -118,14 +108,6 @@ def _salt(settings: Settings) -> str:
     if not home.secrets.is_dir():
         home.prepare()
     return home.secret(_SALT)
-
-
-def _metrics(parts: Iterable[Looked]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for part in parts:
-        for name, value in (part.metrics or {}).items():
-            total[name] = total.get(name, 0.0) + value
-    return total
 
 
 def _summary(target: Target, findings: Sequence[Finding], skipped: Sequence[Skip]) -> str:
