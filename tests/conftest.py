@@ -101,3 +101,23 @@ def prefect_server(_servers: Platform, config: Settings) -> Iterator[Settings]:
 
     APILogWorker.drain_all(timeout=10)
     EventsWorker.drain_all(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def migrated(prefect_server: Settings) -> Settings:
+    """The same, with Lama's schema in its database: what a flow needs."""
+    upgrade(prefect_server)
+    return prefect_server
+
+
+@pytest.fixture
+def configured(migrated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A `lama.toml` that this test writes, with one checkout `<tmp_path>/code`; all else is the session's."""
+    path = tmp_path / "lama.toml"
+    (tmp_path / "code").mkdir()
+    path.write_text(f'[[checkouts]]\nname = "{tmp_path.name}"\npath = "{tmp_path / "code"}"\n')
+    monkeypatch.setenv("LAMA_CONFIG", str(path))
+    settings.cache_clear()
+    yield path
+    monkeypatch.undo()
+    settings.cache_clear()

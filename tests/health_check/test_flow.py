@@ -11,22 +11,19 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
 from blocks import settings as environment
 from blocks.errors import ConfigurationError
 from blocks.postgres import Postgres
-from blocks.settings import Settings
-from deployments.schema import upgrade
 from flows import health_check as subject
 from models.health_check import HealthReport, Module, ReportLevel
 from models.report import Finding, Report, Severity, Skip, Status, compose
 from tasks.reports import publish, store
 from tasks.reports.diff import diff
 from tasks.target import Target
+from tests.flow_runs import artifacts_of
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [
@@ -37,29 +34,10 @@ pytestmark = [
 Look = Callable[[Target], Awaitable[Report]]
 
 
-@pytest.fixture(scope="session")
-def platform(prefect_server: Settings) -> Settings:
-    upgrade(prefect_server)
-    return prefect_server
-
-
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
     yield
     gc.collect()
-
-
-@pytest.fixture
-def configured(platform: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A `lama.toml` that this test writes, in a node that is otherwise the session's."""
-    path = tmp_path / "lama.toml"
-    (tmp_path / "code").mkdir()
-    path.write_text(f'[[checkouts]]\nname = "{tmp_path.name}"\npath = "{tmp_path / "code"}"\n')
-    monkeypatch.setenv("LAMA_CONFIG", str(path))
-    environment.settings.cache_clear()
-    yield path
-    monkeypatch.undo()
-    environment.settings.cache_clear()
 
 
 def _module(monkeypatch: pytest.MonkeyPatch, **looks: Look) -> None:
@@ -93,7 +71,7 @@ async def test_a_run_returns_stores_and_shows_its_report(configured: Path, monke
     assert report.narrative.author == "ranking"
     stored = store.load(Postgres.of(environment.settings()), report.run_id, HealthReport)
     assert stored == report
-    artifacts = await _artifacts(report.run_id)
+    artifacts = await artifacts_of(report.run_id)
     assert report.summary in str(artifacts["health-check"])
     assert float(str(artifacts["health-check-progress"])) == 100.0
 
@@ -153,7 +131,7 @@ async def test_a_module_that_fails_or_hangs_takes_no_other_with_it(
     assert "took longer than 0.5 s" in reasons["performance"]
     assert [finding.key for finding in report.findings] == ["dependencies.k:a"]
     assert "hunter2" not in report.model_dump_json()
-    markdown = str((await _artifacts(report.run_id))["health-check"])
+    markdown = str((await artifacts_of(report.run_id))["health-check"])
     assert "took longer than 0.5 s" in markdown
     assert "hunter2" not in markdown
 
@@ -230,16 +208,6 @@ async def test_findings_are_announced_once_and_within_bounds(configured: Path, m
 
 def _write(configured: Path, text: str) -> None:
     configured.write_text(text)
-
-
-async def _artifacts(run_id: str) -> dict[str | None, object]:
-    from uuid import UUID
-
-    async with get_client() as client:
-        found = await client.read_artifacts(
-            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run_id)]))
-        )
-    return {artifact.key: artifact.data for artifact in found}
 
 
 def test_every_parameter_is_described_in_the_form() -> None:
