@@ -12,7 +12,8 @@ from packaging.version import InvalidVersion, Version
 
 from blocks.errors import UnavailableError
 from blocks.osv import Osv
-from tasks.advisories.record import ECOSYSTEM, Advisory, AdvisoryError, read_advisory
+from tasks.advisories.package import PYPI
+from tasks.advisories.record import Advisory, AdvisoryError, read_advisory
 from tasks.answers import NotFoundError, ask, decoded
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _query(package: Package, token: str | None) -> dict[str, Any]:
     name, version = package
     with contextlib.suppress(InvalidVersion):  # one from before PEP 440: the API may list it
         version = Version(version).public  # the API knows no local builds
-    described: dict[str, Any] = {"package": {"name": name, "ecosystem": ECOSYSTEM}, "version": version}
+    described: dict[str, Any] = {"package": {"name": name, "ecosystem": PYPI}, "version": version}
     return described if token is None else described | {"page_token": token}
 
 

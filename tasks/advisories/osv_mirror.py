@@ -14,7 +14,8 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from blocks.errors import UnavailableError
-from tasks.advisories.record import ECOSYSTEM, Advisory, AdvisoryError, read_advisory
+from tasks.advisories.package import PYPI
+from tasks.advisories.record import Advisory, AdvisoryError, read_advisory
 
 LARGEST_ENTRY = 8_000_000
 """Bytes of one record, unpacked; the largest real ones have less than 2 MB."""
@@ -46,7 +47,7 @@ def read_mirror(folder: Path, packages: Iterable[str], *, now: datetime) -> Mirr
         UnavailableError: there is no mirror, it is no zip file, or it unpacks to an absurd size.
     """
     wanted = frozenset(packages)
-    archive = folder / ECOSYSTEM / "all.zip"
+    archive = folder / PYPI / "all.zip"
     advisories: list[Advisory] = []
     unreadable: list[str] = []
     newest: datetime | None = None

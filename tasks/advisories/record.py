@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
-
-from packaging.utils import canonicalize_name, canonicalize_version
-from packaging.version import InvalidVersion, Version
+from urllib.parse import quote
 
 from models.severity import Severity
+from tasks.advisories.package import Package
+from tasks.advisories.ranges import ECOSYSTEM, GIT, SEMVER, Range, covers, fixes
+from tasks.advisories.severity import Grade, grade, read_grade
+from tasks.advisories.versions import Ordering, ordering, semantic
 
-ECOSYSTEM = "PyPI"
+MALICIOUS = "MAL-"
+"""What the id of a record about a malicious package begins with."""
+GRADED = "_lama"
+"""The key under which a local index keeps what `Grade` says, so that no vector has to be scored again."""
 
-_ORDERED = {"ECOSYSTEM", "SEMVER"}  # types of ranges whose events are versions; those of GIT are commits
-_KINDS = {"introduced": 0, "last_affected": 1, "fixed": 2}  # the order of events at one and the same version
-_WORDS = {
-    "none": Severity.info,
-    "low": Severity.low,
-    "moderate": Severity.medium,
-    "medium": Severity.medium,
-    "high": Severity.high,
-    "critical": Severity.critical,
-}
+_LONGEST_NAME = 200  # characters of an id
+_LONGEST_SUMMARY = 300
+_LONGEST_URL = 2000
+_PAGES = ("ADVISORY", "WEB")  # types of references that are pages about it, the best first
 
 
 class Verdict(StrEnum):
@@ -38,30 +39,30 @@ class AdvisoryError(ValueError):
     """A record that is not in OSV's shape."""
 
 
-@dataclass(frozen=True)
-class Event:
-    """One turn in a range: from `version` on it is affected (`introduced`) or no longer."""
-
-    kind: str
-    version: Version | None
-    """None for `introduced: 0`, which is before every version."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Affected:
     """What one `affected` entry says about one package."""
 
-    package: str
-    """Normalised name."""
-    ranges: tuple[tuple[Event, ...], ...]
-    """Events of each range, in order."""
+    package: Package
+    ranges: tuple[Range, ...]
+    """Without those of commits."""
     versions: frozenset[str]
-    """Versions that are listed one by one, in normal form."""
-    undecidable: bool
-    """It says something that cannot be evaluated: an event that is no version, or commits only."""
+    """Versions that are listed one by one, as they are written."""
+
+    def verdict(self, version: str) -> Verdict:
+        """Whether this entry is about `version`: it is listed, or one of the ranges covers it."""
+        if version in self.versions:
+            return Verdict.affected
+        order = ordering(self.package.ecosystem)
+        said = [covers(within, _order_of(within, order), version) for within in self.ranges]
+        if True not in said and self.versions:
+            said.append(_lists(self.versions, order, version))
+        if True in said:
+            return Verdict.affected
+        return Verdict.undecidable if None in said or not said else Verdict.clean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Advisory:
     """One record of one source."""
 
@@ -69,216 +70,228 @@ class Advisory:
     aliases: frozenset[str]
     summary: str
     withdrawn: bool
-    severity: Severity
     affected: tuple[Affected, ...]
+    modified: datetime | None = None
+    published: datetime | None = None
+    url: str = ""
+    """A page about it."""
+    cwe: tuple[str, ...] = ()
+    """Ids of the kinds of weakness, such as `CWE-79`."""
+    vectors: tuple[str, ...] = ()
+    """Its CVSS vectors, as they are written."""
+    words: tuple[str, ...] = ()
+    """What its databases call its severity."""
+    given: Grade | None = None
+    """Its grade, where that is known already."""
 
     @property
     def names(self) -> frozenset[str]:
         """Its id and all its aliases."""
         return self.aliases | {self.id}
 
-    def verdict(self, package: str, version: str) -> Verdict:
-        """Whether it is about `version` of `package` (a normalised name)."""
+    @property
+    def packages(self) -> frozenset[Package]:
+        """What it is about."""
+        return frozenset(entry.package for entry in self.affected)
+
+    @property
+    def grade(self) -> Grade:
+        """How severe it is. A malicious package is critical, whatever else is said."""
+        found = self.given if self.given is not None else grade(self.vectors, self.words)
+        return found._replace(severity=Severity.critical) if self.id.startswith(MALICIOUS) else found
+
+    @property
+    def severity(self) -> Severity:
+        """The highest that a vector or a database gives; `unknown` when none does."""
+        return self.grade.severity
+
+    @property
+    def score(self) -> float | None:
+        """The highest CVSS base score."""
+        return self.grade.score
+
+    @property
+    def vector(self) -> str:
+        """The vector that gives the score."""
+        return self.grade.vector
+
+    def verdict(self, package: Package, version: str) -> Verdict:
+        """Whether it is about `version` of `package`. What it says of `Debian` holds for each release. A package of
+        just `Debian` may be of any release: the verdict has to be the same for all that the advisory names.
+        """
         if self.withdrawn:
             return Verdict.clean
-        entries = [entry for entry in self.affected if entry.package == package]
-        if any(_listed(version, entry.versions) for entry in entries):
-            return Verdict.affected
-        parsed = _parsed(version)
-        if parsed is not None and any(_within(parsed, events) for entry in entries for events in entry.ranges):
-            return Verdict.affected
-        doubtful = any(entry.undecidable or (parsed is None and entry.ranges) for entry in entries)
-        return Verdict.undecidable if doubtful else Verdict.clean
+        entries = self._about(package)
+        verdicts = {
+            _verdict((entry for entry in entries if _holds_for(entry, release)), version)
+            for release in {entry.package.ecosystem for entry in entries}
+        }
+        if not verdicts:
+            return Verdict.clean
+        return verdicts.pop() if len(verdicts) == 1 else Verdict.undecidable
 
-    def fixes(self, package: str) -> frozenset[Version]:
-        """Versions at which it was fixed."""
+    def fixes(self, package: Package) -> frozenset[str]:
+        """Versions at which it was fixed, as they are written."""
         return frozenset(
-            event.version
-            for entry in self.affected
-            if entry.package == package
-            for events in entry.ranges
-            for event in events
-            if event.kind == "fixed" and event.version is not None
+            version for entry in self._about(package) for within in entry.ranges for version in fixes(within)
         )
+
+    def _about(self, package: Package) -> list[Affected]:
+        wanted = _package(package.ecosystem, package.name)
+        return [
+            entry
+            for entry in self.affected
+            if entry.package.name == wanted.name and _shares_release(entry.package, wanted)
+        ]
 
 
 def read_advisory(record: Any) -> Advisory:
-    """The advisory that a decoded JSON record holds.
+    """The advisory that a decoded JSON record holds: of any ecosystem, about any number of packages.
 
     Raises:
         AdvisoryError: it is not in OSV's shape.
     """
     try:
-        if not isinstance(record["id"], str) or not record["id"]:
-            raise AdvisoryError("no id")
-        entries = record.get("affected") or []
+        name = record["id"]
+        if not _is_name(name):
+            raise AdvisoryError("no id that can be used")
+        entries = _listed(record.get("affected"))
+        said = [record, *entries]
         return Advisory(
-            id=record["id"],
-            aliases=frozenset(str(alias) for alias in record.get("aliases") or []),
-            summary=str(record.get("summary") or record.get("details") or "").strip().split("\n")[0][:300],
+            id=name,
+            aliases=frozenset(_aliases(name, record)),
+            summary=_summary(record),
             withdrawn=bool(record.get("withdrawn")),
-            severity=_severity(record, entries),
-            affected=tuple(_affected(entry) for entry in entries if _ecosystem(entry) == ECOSYSTEM),
+            affected=tuple(_affected(entry) for entry in entries if (entry.get("package") or {}).get("ecosystem")),
+            modified=_moment(record.get("modified")),
+            published=_moment(record.get("published")),
+            url=_url(name, _listed(record.get("references"))),
+            cwe=tuple(str(kind) for kind in _listed((record.get("database_specific") or {}).get("cwe_ids"))),
+            vectors=tuple(str(score.get("score")) for part in said for score in _listed(part.get("severity"))),
+            words=tuple(word for part in said for word in _words(part)),
+            given=read_grade(record[GRADED]) if GRADED in record else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise AdvisoryError(f"not an OSV record: {type(error).__name__} at {error}") from error
 
 
-@dataclass(frozen=True)
-class Vulnerability:
-    """One weakness of one version, however many records tell of it."""
-
-    package: str
-    version: str
-    id: str
-    """The best known of its names: CVE before GHSA before PYSEC before others."""
-    names: tuple[str, ...]
-    summary: str
-    severity: Severity
-    fixed: str | None
-    """The smallest later version that none of the records is about; None when none is known."""
-
-
-def merge(package: str, version: str, advisories: Iterable[Advisory]) -> tuple[Vulnerability, ...]:
-    """The weaknesses that `advisories`, all of them about `version` of `package`, tell of; those that share a name
-    are one. Neither the order of the advisories nor that of their aliases matters.
-    """
-    groups: list[set[Advisory]] = []
-    for advisory in advisories:
-        touching = [group for group in groups if any(advisory.names & other.names for other in group)]
-        groups = [group for group in groups if group not in touching]
-        groups.append({advisory}.union(*touching))
-    merged = [_vulnerability(package, version, group) for group in groups]
-    return tuple(sorted(merged, key=lambda weakness: (-weakness.severity.rank, weakness.id)))
-
-
-def severity_of_vector(vector: str) -> Severity | None:
-    """The severity that a CVSS vector (2, 3.x or 4.0) stands for; None when it is not one."""
-    from cvss import CVSS2, CVSS3, CVSS4  # noqa: PLC0415 - only needed once there is something to score
-    from cvss.exceptions import CVSSError  # noqa: PLC0415
-
-    try:
-        if vector.startswith("CVSS:4"):
-            word = CVSS4(vector).severity
-        elif vector.startswith("CVSS:3"):
-            word = CVSS3(vector).severities()[0]
-        else:
-            word = CVSS2(vector).severities()[0]
-    except CVSSError:
-        return None
-    return _WORDS.get(str(word).lower())
-
-
-def _vulnerability(package: str, version: str, group: set[Advisory]) -> Vulnerability:
-    names = sorted(frozenset().union(*(advisory.names for advisory in group)), key=_familiarity)
-    known = [advisory.severity for advisory in group if advisory.severity is not Severity.unknown]
-    told = sorted(group, key=lambda advisory: (not advisory.summary, _familiarity(advisory.id)))
-    return Vulnerability(
-        package=package,
-        version=version,
-        id=names[0],
-        names=tuple(names),
-        summary=told[0].summary,
-        severity=max(known, key=lambda severity: severity.rank, default=Severity.unknown),
-        fixed=_smallest_fix(package, version, group),
-    )
-
-
-def _familiarity(name: str) -> tuple[int, str]:
-    order = ("CVE-", "GHSA-", "PYSEC-")
-    return next((rank for rank, prefix in enumerate(order) if name.startswith(prefix)), len(order)), name
-
-
-def _smallest_fix(package: str, version: str, group: set[Advisory]) -> str | None:
-    installed = _parsed(version)
-    later = sorted(
-        fix
-        for fix in frozenset[Version]().union(*(advisory.fixes(package) for advisory in group))
-        if installed is None or fix > installed
-    )
-    clean = [fix for fix in later if all(advisory.verdict(package, str(fix)) is Verdict.clean for advisory in group)]
-    released = [fix for fix in clean if not fix.is_prerelease]
-    best = released or clean
-    return str(best[0]) if best else None
-
-
-def _ecosystem(entry: Mapping[str, Any]) -> str:
-    return str((entry.get("package") or {}).get("ecosystem", "")).split(":")[0]
-
-
 def _affected(entry: Mapping[str, Any]) -> Affected:
-    undecidable = False
-    ranges: list[tuple[Event, ...]] = []
-    for described in entry.get("ranges") or []:
-        if described.get("type") not in _ORDERED:
-            continue
-        try:
-            ranges.append(_events(described.get("events") or []))
-        except (InvalidVersion, AdvisoryError):
-            undecidable = True
-    versions = frozenset(_normal(str(version)) for version in entry.get("versions") or [])
+    named = entry["package"]
     return Affected(
-        package=canonicalize_name(str(entry["package"]["name"])),
-        ranges=tuple(ranges),
-        versions=versions,
-        undecidable=undecidable or not (ranges or versions),
+        package=_package(str(named["ecosystem"]), str(named["name"])),
+        ranges=tuple(
+            Range(
+                str(described.get("type")),
+                tuple(
+                    (kind, str(version))
+                    for event in _listed(described.get("events"))
+                    for kind, version in event.items()
+                ),
+            )
+            for described in _listed(entry.get("ranges"))
+            if described.get("type") != GIT
+        ),
+        versions=frozenset(map(str, _listed(entry.get("versions")))),
     )
 
 
-def _events(described: Iterable[Mapping[str, str]]) -> tuple[Event, ...]:
-    events = []
-    for turn in described:
-        for kind, text in turn.items():
-            if kind == "limit":  # says where enumeration of versions stopped, `*` nearly always
-                continue
-            if kind not in _KINDS:
-                raise AdvisoryError(f"unknown event {kind!r}")
-            events.append(Event(kind, None if kind == "introduced" and text == "0" else Version(text)))
-    if not any(event.kind == "introduced" for event in events):
-        raise AdvisoryError("a range that is introduced nowhere")
-    lowest = Version("0.dev0")
-    return tuple(
-        sorted(events, key=lambda event: (event.version is not None, event.version or lowest, _KINDS[event.kind]))
-    )
+@lru_cache(maxsize=65_536)
+def _package(ecosystem: str, name: str) -> Package:
+    order = ordering(ecosystem)
+    return Package(ecosystem, name if order is None else order.name(name))
 
 
-def _within(version: Version, events: tuple[Event, ...]) -> bool:
-    affected = False
-    for event in events:
-        if event.kind == "introduced":
-            affected = affected or event.version is None or version >= event.version
-        elif event.version is not None and (
-            version > event.version if event.kind == "last_affected" else version >= event.version
-        ):
-            affected = False
-    return affected
+def _listed(value: Any) -> Sequence[Any]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise TypeError("what should be a list")
+    return value
 
 
-def _severity(record: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> Severity:
-    scores = [*(record.get("severity") or []), *(score for entry in entries for score in entry.get("severity") or [])]
-    known = [severity for score in scores if (severity := severity_of_vector(str(score.get("score", ""))))]
-    if known:
-        return max(known, key=lambda severity: severity.rank)
-    words = [record.get("database_specific"), *(entry.get("database_specific") for entry in entries)]
-    for word in words:
-        if isinstance(word, Mapping) and str(word.get("severity", "")).lower() in _WORDS:
-            return _WORDS[str(word["severity"]).lower()]
-    return Severity.unknown
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
 
 
-def _listed(version: str, versions: frozenset[str]) -> bool:
-    return _normal(version) in versions
+def _aliases(name: str, record: Mapping[str, Any]) -> Iterable[str]:
+    """Other names of the same. `DEBIAN-CVE-…` is what Debian says of the CVE that it names as upstream."""
+    yield from filter(_is_name, _listed(record.get("aliases")))
+    distributor, _, number = name.partition("-CVE-")
+    if number and distributor and f"CVE-{number}" in _listed(record.get("upstream")):
+        yield f"CVE-{number}"
 
 
-def _normal(version: str) -> str:
-    """One spelling for versions that are equal: 1.0 and 1.0.0 are, and differ as text."""
-    parsed = _parsed(version)
-    return version if parsed is None else canonicalize_version(parsed)
+def _summary(record: Mapping[str, Any]) -> str:
+    text = str(record.get("summary") or record.get("details") or "")[: 4 * _LONGEST_SUMMARY].strip()
+    line = text.split("\n", 1)[0][:_LONGEST_SUMMARY].rstrip()
+    return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
 
 
-def _parsed(version: str) -> Version | None:
-    """The public part of a version: a local build (`2.13.0+cpu`) has the weaknesses of what it was built from."""
-    try:
-        return Version(Version(version).public)
-    except InvalidVersion:
+def _moment(text: Any) -> datetime | None:
+    """A point in time (RFC 3339); None when there is none."""
+    if not isinstance(text, str):
         return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _url(name: str, references: Iterable[Mapping[str, Any]]) -> str:
+    best: tuple[int, str] = len(_PAGES), ""
+    for reference in references:
+        kind, url = reference.get("type"), reference.get("url")
+        if kind in _PAGES and _PAGES.index(kind) < best[0] and isinstance(url, str) and _is_page(url):
+            best = _PAGES.index(kind), url
+    return best[1] or f"https://osv.dev/vulnerability/{quote(name, safe='')}"
+
+
+def _is_page(url: str) -> bool:
+    return url.startswith(("https://", "http://")) and len(url) <= _LONGEST_URL and url.isprintable()
+
+
+def _words(part: Mapping[str, Any]) -> Iterable[str]:
+    """What a record, or one of its entries, calls the severity outside of the schema's own field."""
+    for key in ("database_specific", "ecosystem_specific"):
+        said = part.get(key)
+        if said and isinstance(said, Mapping):
+            for field in ("severity", "urgency"):
+                if isinstance(word := said.get(field), str):
+                    yield word
+
+
+def _order_of(within: Range, order: Ordering | None) -> Ordering | None:
+    if within.type == SEMVER:
+        return semantic()
+    return order if within.type == ECOSYSTEM else None
+
+
+def _lists(versions: frozenset[str], order: Ordering | None, version: str) -> bool | None:
+    """Whether one of `versions` equals `version`, however it is spelled; None when that cannot be told."""
+    if order is None:
+        return None
+    if (between := order.moving(version)) is not None:
+        inside = (between[0] <= key < between[1] for listed in versions if (key := order.parse(listed)) is not None)
+        return None if any(inside) else False
+    key = order.parse(version)
+    if key is None:
+        return None
+    beginnings = order.spellings(version)
+    return any(order.parse(listed) == key for listed in versions if listed.startswith(beginnings))
+
+
+def _shares_release(one: Package, other: Package) -> bool:
+    """Whether both are of one ecosystem, and of the same release of it if both say of which they are."""
+    return one.ecosystem == other.ecosystem or (
+        one.family == other.family and one.family in (one.ecosystem, other.ecosystem)
+    )
+
+
+def _holds_for(entry: Affected, release: str) -> bool:
+    return entry.package.ecosystem in (release, entry.package.family)
+
+
+def _verdict(entries: Iterable[Affected], version: str) -> Verdict:
+    verdicts = {entry.verdict(version) for entry in entries}
+    return next((found for found in (Verdict.affected, Verdict.undecidable) if found in verdicts), Verdict.clean)

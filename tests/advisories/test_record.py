@@ -11,19 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from models.report import Severity
+from models.severity import Severity
+from tasks.advisories.merge import merge
+from tasks.advisories.package import PYPI, Package
 from tasks.advisories.record import (
     AdvisoryError,
     Verdict,
-    merge,
     read_advisory,
-    severity_of_vector,
 )
 
 RELEASES = [
     *("0.9", "1.0a1", "1.0rc1", "1.0", "1.0.post1", "1.1", "1.2", "1.9", "1.10", "1.11.dev1", "1.11", "2.0b1", "2.0"),
     *("2.0.1", "2.2", "2.10", "10.0", "2020.1", "1!0.1"),
 ]
+
+PACKAGE = Package(PYPI, "some-package")
 
 
 def record(id_: str = "X-1", *, events: list[dict[str, str]] | None = None, **more: Any) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def record(id_: str = "X-1", *, events: list[dict[str, str]] | None = None, **mo
 
 
 def verdict(data: dict[str, Any], version: str) -> Verdict:
-    return read_advisory(data).verdict("some-package", version)
+    return read_advisory(data).verdict(PACKAGE, version)
 
 
 @given(st.data())
@@ -100,7 +102,8 @@ def test_what_cannot_be_evaluated_is_undecidable_and_not_clean(entry: dict[str, 
 
 
 def test_a_version_from_before_pep_440_is_clean_only_where_that_is_known() -> None:
-    assert verdict(record(events=[{"introduced": "0"}]), "2004d-final") is Verdict.undecidable
+    assert verdict(record(events=[{"introduced": "0"}, {"fixed": "1.0"}]), "2004d-final") is Verdict.undecidable
+    assert verdict(record(events=[{"introduced": "0"}]), "2004d-final") is Verdict.affected
     assert verdict(record(versions=["2004d-final"]), "2004d-final") is Verdict.affected
 
 
@@ -108,7 +111,7 @@ def test_other_packages_and_ecosystems_are_not_meant() -> None:
     data = record(events=[{"introduced": "0"}])
     data["affected"][0]["package"]["ecosystem"] = "npm"
     assert verdict(data, "1.0") is Verdict.clean
-    assert read_advisory(record(events=[{"introduced": "0"}])).verdict("another", "1.0") is Verdict.clean
+    assert read_advisory(record(events=[{"introduced": "0"}])).verdict(Package(PYPI, "another"), "1.0") is Verdict.clean
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"id": 7}, {"id": "X", "affected": [1]}, {"id": "X", "aliases": 5}])
@@ -132,12 +135,12 @@ def test_merging_by_alias_does_not_depend_on_order(order: list[int], chance: ran
         mixed = chance.sample(aliases, len(aliases))
         events = [{"introduced": "0"}, {"fixed": fixed}]
         advisories.append(read_advisory(record(id_, events=events, aliases=mixed, summary=f"of {id_}")))
-    merged = merge("some-package", "1.0", advisories)
+    merged = merge(PACKAGE, "1.0", advisories)
     assert [(one.id, one.names, one.fixed) for one in merged] == [
         ("CVE-2026-1", ("CVE-2026-1", "GHSA-a", "GHSA-b", "PYSEC-1"), "1.6"),
         ("CVE-2026-2", ("CVE-2026-2", "PYSEC-2", "SNYK-9"), "3.0"),
     ]
-    assert merged == merge("some-package", "1.0", advisories[::-1])
+    assert merged == merge(PACKAGE, "1.0", advisories[::-1])
 
 
 def test_the_remedy_is_the_smallest_release_that_is_itself_clean() -> None:
@@ -145,24 +148,9 @@ def test_the_remedy_is_the_smallest_release_that_is_itself_clean() -> None:
     ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": start}, {"fixed": end}]} for start, end in spans]
     reintroduced = record(ranges=ranges)
     advisory = read_advisory(reintroduced)
-    assert merge("some-package", "1.0", [advisory])[0].fixed == "1.10"
-    assert merge("some-package", "2.0", [advisory])[0].fixed == "2.1"
-    assert merge("some-package", "1.0", [read_advisory(record(events=[{"introduced": "0"}]))])[0].fixed is None
-
-
-@pytest.mark.parametrize(
-    ("vector", "expected"),
-    [
-        ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", Severity.critical),
-        ("CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N", Severity.critical),
-        ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:N", Severity.info),
-        ("AV:N/AC:L/Au:N/C:P/I:P/A:P", Severity.high),
-        ("CVSS:3.1/AV:N", None),
-        ("9.8", None),
-    ],
-)
-def test_severity_comes_from_the_vector(vector: str, expected: Severity | None) -> None:
-    assert severity_of_vector(vector) is expected
+    assert merge(PACKAGE, "1.0", [advisory])[0].fixed == "1.10"
+    assert merge(PACKAGE, "2.0", [advisory])[0].fixed == "2.1"
+    assert merge(PACKAGE, "1.0", [read_advisory(record(events=[{"introduced": "0"}]))])[0].fixed is None
 
 
 def test_severity_without_a_vector_is_the_word_of_the_database_or_unknown() -> None:

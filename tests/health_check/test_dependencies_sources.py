@@ -20,9 +20,11 @@ from blocks.osv import Osv
 from blocks.package_index import PackageIndex
 from tasks.advisories import osv_api, osv_mirror
 from tasks.advisories.osv_mirror import read_mirror
+from tasks.advisories.package import PYPI, Package
 from tasks.advisories.record import Verdict
 from tasks.audit.releases import Releases, look_up
 
+ALPHA = Package(PYPI, "alpha")
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 Reply = tuple[int, str, bytes]
 
@@ -155,7 +157,7 @@ async def test_a_moment_of_trouble_passes(server: Server) -> None:
     good = server.route
     server.route = lambda path, body: (503, "text/plain", b"") if len(server.requests) == 1 else good(path, body)
     found = await osv_api.query(Osv(url=server.url), [("alpha", "1.0")], budget_s=10)
-    assert found["alpha", "1.0"][0].verdict("alpha", "1.0") is Verdict.affected
+    assert found["alpha", "1.0"][0].verdict(ALPHA, "1.0") is Verdict.affected
 
 
 async def test_a_slow_osv_ends_at_its_time(server: Server) -> None:
@@ -262,7 +264,7 @@ def test_a_mirror_gives_the_records_of_the_packages_asked_for(tmp_path: Path) ->
     }
     mirror(tmp_path, entries)
     read = read_mirror(tmp_path, {"alpha"}, now=NOW)
-    assert {one.id for one in read.advisories if one.verdict("alpha", "1.0") is Verdict.affected} == {"X-1", "X-3"}
+    assert {one.id for one in read.advisories if one.verdict(ALPHA, "1.0") is Verdict.affected} == {"X-1", "X-3"}
     assert (read.records, read.unreadable) == (3, ())
 
 

@@ -9,7 +9,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from models.report import Finding, Severity, Skip
-from tasks.advisories.record import Advisory, Verdict, Vulnerability, merge
+from tasks.advisories import package
+from tasks.advisories.merge import Vulnerability, merge
+from tasks.advisories.record import Advisory, Verdict
 from tasks.audit.releases import SOURCE, Releases
 from tasks.health_check.dependencies.inventory import Declared, Inventory
 
@@ -158,16 +160,18 @@ def vulnerable(
     skipped: list[Skip] = []
     for name, origins in sorted(inventory.versions().items()):
         weaknesses: dict[str, list[Vulnerability]] = {}
+        known = package.Package(package.PYPI, name)
         for version in sorted(origins):
             told = advisories.get((name, version), ())
-            verdicts = [(advisory, advisory.verdict(name, version)) for advisory in told]
-            affected = merge(name, version, [advisory for advisory, verdict in verdicts if verdict is Verdict.affected])
+            affected = merge(known, version, told)
             decided = {alias for weakness in affected for alias in weakness.names}
             for weakness in affected:
                 weaknesses.setdefault(weakness.id, []).append(weakness)
-            for advisory, verdict in verdicts:
-                if verdict is Verdict.undecidable and not advisory.names & decided:
-                    skipped.append(_undecided(inventory.checkout, name, version, advisory))
+            skipped += [
+                _undecided(inventory.checkout, name, version, advisory)
+                for advisory in told
+                if advisory.names.isdisjoint(decided) and advisory.verdict(known, version) is Verdict.undecidable
+            ]
         findings += [_finding(inventory, name, found, origins) for found in weaknesses.values()]
     return findings, skipped
 

@@ -16,6 +16,7 @@ from models.health_check import Checkout
 from models.report import Finding, Report, Skip, compose
 from tasks.advisories import osv_api
 from tasks.advisories.osv_mirror import read_mirror
+from tasks.advisories.package import PYPI
 from tasks.advisories.record import Advisory
 from tasks.audit.releases import Releases, look_up
 from tasks.health_check.dependencies import judgement
@@ -120,8 +121,9 @@ async def _of_mirror(packages: Sequence[Package], folder: Path, chosen: Advisori
         return Known({}, skipped=(_unseen(error),))
     by_package: dict[str, list[Advisory]] = {}
     for advisory in mirror.advisories:
-        for name in {entry.package for entry in advisory.affected}:
-            by_package.setdefault(name, []).append(advisory)
+        for package in advisory.packages:
+            if package.ecosystem == PYPI:
+                by_package.setdefault(package.name, []).append(advisory)
     findings: list[Finding] = []
     skipped = [
         Skip(
@@ -135,7 +137,7 @@ async def _of_mirror(packages: Sequence[Package], folder: Path, chosen: Advisori
     if aged := judgement.stale(mirror.newest, now, chosen.max_age_days):
         findings.append(aged[0])
         skipped.append(aged[1])
-    advisories = {package: tuple(by_package.get(package[0], ())) for package in packages}
+    advisories = {used: tuple(by_package.get(used[0], ())) for used in packages}
     return Known(advisories, tuple(findings), tuple(skipped))
 
 
