@@ -7,7 +7,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -19,8 +19,10 @@ from packaging.utils import (
 from packaging.version import InvalidVersion, Version
 
 from blocks.errors import UnavailableError
-from blocks.package_index import PackageIndex
 from tasks.answers import Answer, NotFoundError, ask, decoded
+
+if TYPE_CHECKING:
+    from blocks.package_index import PackageIndex
 
 SOURCE = "package index"
 _LARGEST = 40_000_000  # bytes of one page; the largest projects' have some 10 MB

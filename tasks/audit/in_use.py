@@ -1,0 +1,163 @@
+"""Which components of an inventory count: what is installed or would be, in which version, and what leaves it open."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from pathlib import PurePosixPath
+
+from tasks.advisories.package import DOCKER, PYPI, Package
+from tasks.advisories.versions import ordering
+from tasks.audit.component import Component, Evidence, Inventory, Origin
+
+_WHOLE = frozenset({Evidence.installed, Evidence.image, Evidence.sbom})
+"""Evidence that speaks for the whole target, wherever it is."""
+_PYTHONS = tuple(f"3.{minor}.{patch}" for minor in range(8, 16) for patch in (0, 99))
+_PLATFORMS = (
+    {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
+    {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
+    {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
+)
+_EXTRA = re.compile(r"extra\s*==\s*(?:\"([^\"]*)\"|'([^']*)')")
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What counts of one inventory."""
+
+    exact: Mapping[Package, tuple[Component, ...]]
+    """Components with a version, by package."""
+    loose: tuple[Component, ...] = ()
+    """Requirements that allow several versions, where nothing says which of them is used."""
+    limits: Mapping[Package, tuple[Component, ...]] | None = None
+    """Constraints that allow several versions, by package."""
+    unmatched: tuple[Component, ...] = ()
+    """What comes from a repository or an address, and nothing says its version."""
+
+
+def in_use(inventory: Inventory) -> InUse:
+    """What counts of `inventory`.
+
+    Left out are the target's own packages, what comes from a folder (source code, which a scan looks at), base images,
+    and what its marker rules out. What comes from a repository or an address is compared by its name and version, as
+    far as something says the version. A requirement that a lock file, an environment or a pin has settled is settled,
+    if they settled it in a way that it allows. A pin in a constraints file counts, unless it is known that nothing
+    installs the package: then neither the lock beside it nor an environment that holds all requirements has it.
+    """
+    counted = [component for component in inventory.components if _counts(component, inventory)]
+    exact: dict[Package, list[Component]] = {}
+    limits: dict[Package, list[Component]] = {}
+    pins: list[Component] = []
+    for component in counted:
+        if component.evidence is Evidence.constraint:
+            (pins if component.version else limits.setdefault(component.package, [])).append(component)
+        elif component.version is not None:
+            exact.setdefault(component.package, []).append(component)
+    asked = {component.package for component in counted if component.evidence is Evidence.declared}
+    whole = _is_whole(inventory, asked, exact)
+    locks = {(c.package.family, _folder(c)) for of in exact.values() for c in of if c.evidence is Evidence.locked}
+    for pin in pins:
+        is_brought = pin.package in asked or pin.package in exact
+        seen = whole or any(family == pin.package.family and is_below(_folder(pin), at) for family, at in locks)
+        if is_brought or not seen:
+            exact.setdefault(pin.package, []).append(pin)
+    open_ = [
+        component
+        for component in counted
+        if component.version is None
+        and component.evidence is Evidence.declared
+        and not any(_settles(said, component) for said in exact.get(component.package, ()))
+    ]
+    return InUse(
+        exact={package: tuple(of) for package, of in exact.items()},
+        loose=tuple(component for component in open_ if component.origin is Origin.registry),
+        limits={package: tuple(of) for package, of in limits.items()},
+        unmatched=tuple(component for component in open_ if component.origin is not Origin.registry),
+    )
+
+
+def applies(component: Component, python: Mapping[str, str]) -> bool:
+    """Whether the marker of `component` holds, with `python` the marker variables of the target's environment.
+
+    Without an environment it is not known for what a target is meant: then it holds if it does for any Python and
+    any of the usual systems. Extras count as asked for; a marker that cannot be understood holds.
+    """
+    return not component.marker or _holds(component.marker, tuple(sorted(python.items())))
+
+
+def is_below(folder: PurePosixPath, other: PurePosixPath) -> bool:
+    """Whether `folder` is `other` or inside of it."""
+    return folder.is_relative_to(other)
+
+
+def is_related(one: Component, other: Component) -> bool:
+    """Whether two places speak of the same project: the folder of one holds that of the other."""
+    return is_below(_folder(one), _folder(other)) or is_below(_folder(other), _folder(one))
+
+
+def _counts(component: Component, inventory: Inventory) -> bool:
+    return (
+        component.package not in inventory.own
+        and component.origin is not Origin.folder
+        and component.package.family != DOCKER
+        and applies(component, inventory.python)
+    )
+
+
+def _settles(said: Component, asked: Component) -> bool:
+    """Whether `said`, which has a version, says which version the requirement `asked` gets."""
+    if said.evidence is Evidence.locked:
+        near = is_below(_folder(asked), _folder(said))
+    else:
+        near = said.evidence in _WHOLE or is_related(said, asked)
+    order = ordering(said.package.ecosystem)
+    if not near or order is None or said.version is None:
+        return near
+    return order.allows(asked.requirement, said.version, prereleases=True) is not False
+
+
+def _is_whole(inventory: Inventory, asked: Iterable[Package], exact: Mapping[Package, Iterable[Component]]) -> bool:
+    """Whether the environment holds everything that is asked for, so that what it lacks is not installed."""
+    return inventory.environment and all(
+        any(component.evidence is Evidence.installed for component in exact.get(package, ()))
+        for package in asked
+        if package.ecosystem == PYPI
+    )
+
+
+def _folder(component: Component) -> PurePosixPath:
+    return PurePosixPath(component.place.file).parent
+
+
+@lru_cache(maxsize=8192)
+def _holds(text: str, python: tuple[tuple[str, str], ...]) -> bool:
+    from packaging.markers import InvalidMarker, Marker, default_environment  # noqa: PLC0415 - few targets have markers
+
+    try:
+        marker = Marker(text)
+    except InvalidMarker:
+        return True
+    base = {key: str(value) for key, value in default_environment().items()}
+    known = dict(python)
+    extras = ["", *(double or single for double, single in _EXTRA.findall(text))]
+    if known:
+        surroundings = [{**base, **known}]
+    else:
+        surroundings = [
+            {**base, **system, **_python(version), "platform_python_implementation": platform.python_implementation()}
+            for version, system in product(_PYTHONS, _PLATFORMS)
+        ]
+    try:
+        return any(
+            marker.evaluate({**variables, "extra": extra}) for variables in surroundings for extra in extras[:20]
+        )
+    except (ValueError, KeyError, TypeError):  # variables of lock files (`extras`), comparisons of no sense
+        return True
+
+
+def _python(version: str) -> dict[str, str]:
+    return {"python_version": version.rpartition(".")[0], "python_full_version": version}
