@@ -73,6 +73,8 @@ class Component:
     marker: str = ""
     """PEP 508 marker under which it is needed; empty for always."""
     origin: Origin = Origin.registry
+    extras: tuple[str, ...] = ()
+    """Extras of it that are asked for, normalised."""
     licence: str = ""
     """As the component declares it."""
     hashed: bool = False

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from models.gap import Gap
 from tasks.advisories.package import Package
 from tasks.advisories.source import AREA
-from tasks.audit.component import Component
+from tasks.audit.component import Component, Scope
 
 KINDS = ("missing", "violated", "outdated", "range", "vulnerability")
 """Kinds of findings about dependencies that an unread manifest may hide."""
@@ -52,6 +52,8 @@ class Include:
     file: str
     """Relative to the folder of the file that asks; not checked yet: it may lead out of the target."""
     constraint: bool = False
+    scope: Scope = Scope.runtime
+    """When what it says is needed, if what the file that asks says is needed at run time."""
 
 
 @dataclass(frozen=True, slots=True)
