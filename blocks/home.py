@@ -49,6 +49,11 @@ class Home:
         return self.path / "cache"
 
     @property
+    def advisories(self) -> Path:
+        """The local mirror of known vulnerabilities, unless `lama.toml` names another folder."""
+        return self.path / "advisories"
+
+    @property
     def sockets(self) -> Path:
         """Folder for UNIX sockets: inside the home, or under /tmp where the home's path is too long."""
         inside = self.path / "run"

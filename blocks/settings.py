@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("LAMA_LETTA_TOKEN", "LETTA_API_KEY"),
         description="Token for the Letta server that is watched.",
     )
+    github_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("LAMA_GITHUB_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"),
+        description="Token with which pull requests are made; needs contents and pull requests to write.",
+    )
     pip_index_url: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("LAMA_PIP_INDEX_URL", "PIP_INDEX_URL"),
@@ -91,7 +96,7 @@ class Settings(BaseSettings):
                 raise ValueError("write it as user:password, both not empty")
         return auth
 
-    @field_validator("gateway_key", "gemini_api_key", mode="after")
+    @field_validator("gateway_key", "gemini_api_key", "github_token", mode="after")
     @classmethod
     def _not_empty(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and not secret.get_secret_value().strip():
