@@ -126,7 +126,7 @@ def _undecided(
             yield Gap(
                 area=AREA,
                 component=f"{target}/{package.name} {version}",
-                reason=f"{advisory.id} does not say in a form that can be evaluated which versions it is about; read it.",
+                reason=f"{advisory.id} does not say in a form that can be evaluated which versions it is about.",
                 hides=(f"{VULNERABILITY}{target}/{package.path}/",),
             )
 
