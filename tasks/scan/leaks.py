@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from blocks.errors import UnavailableError
 from models.report import Finding, Severity, Skip
-from tasks.engine import run_engine
+from tasks.result_cache import ResultCache, content_key
+from tasks.scan.contents import LARGEST
+from tasks.scan.incremental import Examined, Memory, examine, kind_of, run_program
 from tasks.scan.looked import Looked
-from tasks.scan.sources import Sources, is_test
+from tasks.scan.sources import Sources, is_lock, is_test, shown
 
-_ENGINE = Path(__file__).with_name("secret_engine.py")
-_WEAK = {
+_HERE = Path(__file__).parent
+_ENGINE = _HERE / "secret_engine.py"
+_PROGRAMS = tuple(
+    _HERE / f"{name}.py" for name in ("contents", "secret_engine", "secret_search", "secret_detectors", "time_limit")
+)
+WEAK = {
     "Secret Keyword": Severity.medium,
     "Basic Auth Credentials": Severity.medium,
     "JSON Web Token": Severity.medium,
@@ -27,63 +31,124 @@ _WEAK = {
 """Kinds that are recognised by their surroundings and not by their form: often look-alikes."""
 
 
-async def find_leaks(sources: Sources, salt: str, *, timeout_s: float) -> Looked:
-    """The secrets in `sources`. `salt` makes their fingerprints useless to those who do not have it."""
-    if not sources.files:
-        return Looked()
-    # The salt goes by stdin: arguments and environment of a process can be seen by others.
-    key = hashlib.sha256(salt.encode()).hexdigest()
-    order = json.dumps({"root": str(sources.root), "files": sources.files, "salt": key}).encode(
-        "utf-8", "surrogatepass"
-    )
+def secret_memory(cache: ResultCache, salt: str) -> Memory:
+    """What was said about contents before, with this salt: fingerprints depend on it.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: detect-secrets is not installed.
+    """
+    return Memory(cache, kind_of("secrets", version("detect-secrets"), _PROGRAMS, bytes.fromhex(salt_key(salt))))
+
+
+def salt_key(salt: str) -> str:
+    """The key of fingerprints, in hexadecimal: useless to those who do not have `salt`."""
+    return hashlib.sha256(salt.encode()).hexdigest()
+
+
+def blob_key(blob: str, name: str) -> bytes:
+    """The key of what was said about an object of git that had this name."""
+    return content_key(b"blob", bytes.fromhex(blob), name.encode("utf-8", "surrogatepass"))
+
+
+async def find_leaks(
+    sources: Sources, salt: str, *, digests: Mapping[str, bytes], cache: ResultCache, timeout_s: float
+) -> tuple[Looked, frozenset[str]]:
+    """The secrets in `sources`, and the fingerprints of all of them, told or not.
+
+    Args:
+        sources: what to look at.
+        salt: makes fingerprints useless to those who do not have it.
+        digests: what the files' contents were, by name.
+        cache: what was said about contents before.
+        timeout_s: seconds for it.
+    """
+    names = [name for name in sources.files if not is_lock(name)]
     try:
-        # Isolated (-I): a module in the working directory or in PYTHONPATH must not stand in for a library's.
-        command = [sys.executable, "-I", "-X", "utf8", str(_ENGINE)]
-        outcome = await run_engine(command, timeout_s=timeout_s, stdin=order)
-    except UnavailableError as error:
-        return Looked(skipped=(_unseen(sources, f"{error.component} {error.what}"),))
-    if outcome.code != 0:  # its stderr is not told: a traceback shows lines of what it was reading
-        return Looked(skipped=(_unseen(sources, f"detect-secrets ended with code {outcome.code}."),))
-    return judge_leaks(sources.checkout, json.loads(outcome.stdout))
+        memory = secret_memory(cache, salt)
+        ended = {"secrets": f"detect-secrets {version('detect-secrets')}"}
+    except PackageNotFoundError:
+        return unseen(sources, "detect-secrets is not installed; install it."), frozenset()
+    if not names:
+        return Looked(engines=ended), frozenset()
+
+    def key(name: str, digest: bytes) -> bytes:  # its name says how a file is written
+        return content_key(digest, name.encode("utf-8", "surrogatepass"))
+
+    examined = await examine(
+        names,
+        {name: key(name, digests[name]) for name in names if name in digests},
+        memory,
+        lambda batch: run_program(
+            _ENGINE, {"root": str(sources.root), "files": batch, "salt": salt_key(salt)}, timeout_s=timeout_s
+        ),
+        keys_read=lambda name, told: (key(name, bytes.fromhex(told["digest"])), blob_key(told["blob"], name)),
+    )
+    fingerprints = {found["fingerprint"] for one in examined.results.values() for found in one.get("found", ())}
+    looked = judge_leaks(sources, examined)
+    if examined.broken:
+        ended = {"secrets": f"did not run to its end: {examined.broken[0]}"}
+    return Looked(looked.findings, looked.skipped, looked.metrics, ended), frozenset(fingerprints)
 
 
-def judge_leaks(checkout: str, result: Mapping[str, Any]) -> Looked:
-    """Findings and skips of what the engine reported: one finding for each secret in each file."""
-    places: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for found in result["found"]:
-        places[found["file"], found["fingerprint"]].append(found)
+def judge_leaks(sources: Sources, examined: Examined) -> Looked:
+    """Findings and skips of what is known about the files: one finding for each secret in each file."""
     findings: list[Finding] = []
-    alike: dict[str, set[int]] = defaultdict(set)
-    for (file, fingerprint), told in sorted(places.items()):
-        # Several detectors may see one and the same secret: the one that knows its form says best what it is.
-        kind = min({one["type"] for one in told}, key=lambda name: (name in _WEAK, name))
-        lines = sorted({int(one["line"]) for one in told})
-        if is_test(file) and kind in _WEAK:
-            alike[file] |= set(lines)
-            continue
-        findings.append(_finding(checkout, file, fingerprint, kind, lines, word=all(one["word"] for one in told)))
+    alike: dict[str, set[int]] = {}
+    for file, result in sorted(examined.results.items()):
+        places: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for found in result.get("found", ()):
+            places[found["fingerprint"]].append(found)
+        for fingerprint, told in sorted(places.items()):
+            kind = kind_said_best(told)
+            lines = sorted({int(one["line"]) for one in told})
+            if is_test(file) and kind in WEAK:
+                alike.setdefault(shown(file), set()).update(lines)
+                continue
+            findings.append(_finding(sources.checkout, file, fingerprint, kind, lines, grade(kind, file, told)))
     if alike:
-        findings.append(_alike(checkout, alike))
+        findings.append(_alike(sources.checkout, alike))
+    failed = dict(examined.failed)
+    failed |= {name: f"is larger than {LARGEST} bytes." for name, one in examined.results.items() if "large" in one}
+    binary = sum("binary" in one for one in examined.results.values())
     metrics = {
-        "security_scanned_files_total": float(result["scanned"]),
-        "security_binary_files_total": float(result["binary"]),
+        "security_scanned_files_total": float(sum("found" in one for one in examined.results.values())),
+        "security_binary_files_total": float(binary),
     }
-    return Looked(tuple(findings), tuple(_unread(checkout, result["failed"])), metrics)
+    skipped = [*unread(sources.checkout, failed, said="Not searched for secrets: ", kind="secret")]
+    if examined.broken:
+        skipped += unseen(sources, examined.broken[0]).skipped
+    return Looked(tuple(findings), tuple(skipped), metrics)
 
 
-def _finding(checkout: str, file: str, fingerprint: str, kind: str, lines: list[int], *, word: bool) -> Finding:
-    severity = _WEAK.get(kind, Severity.low if is_test(file) else Severity.high)
-    if kind == "Secret Keyword" and word:
-        severity = Severity.low
+def kind_said_best(told: Iterable[Mapping[str, Any]]) -> str:
+    """Several detectors may see one and the same secret: the one that knows its form says best what it is."""
+    return min({str(one["type"]) for one in told}, key=lambda name: (name in WEAK, name))
+
+
+def grade(kind: str, file: str, told: Iterable[Mapping[str, Any]]) -> Severity:
+    """How much a secret matters, by its kind and by where it is."""
+    if all(one["weak"] for one in told):
+        return Severity.low
+    return WEAK.get(kind, Severity.low if is_test(file) else Severity.high)
+
+
+def unseen(sources: Sources, reason: str) -> Looked:
+    """Nothing, or not all, is known about secrets in the files."""
+    hides = (f"security.secret:{sources.checkout}/", f"security.secret_alike:{sources.checkout}")
+    skip = Skip(area="security", component=sources.checkout, reason=f"Not searched for secrets: {reason}", hides=hides)
+    return Looked(skipped=(skip,), engines={"secrets": f"did not run: {reason}"})
+
+
+def _finding(checkout: str, file: str, fingerprint: str, kind: str, lines: list[int], severity: Severity) -> Finding:
     return Finding(
-        key=f"security.secret:{checkout}/{file}/{fingerprint}",
+        key=f"security.secret:{checkout}/{shown(file)}/{fingerprint}",
         severity=severity,
         component=checkout,
-        title=f"{file} holds what looks like a secret: {kind}.",
+        title=f"{shown(file)} holds what looks like a secret: {kind}.",
         detail=f"Line {', '.join(map(str, lines[:10]))}. The value is not told here.",
         remedy="Withdraw it where it was issued, take it out, and keep the new one in an environment variable or a "
         "block. No secret after all? Then say so at the line's end: `pragma: allowlist secret`.",
-        evidence={"file": file, "lines": list(lines[:50]), "type": kind, "fingerprint": fingerprint},
+        evidence={"file": shown(file), "lines": list(lines[:50]), "type": kind, "fingerprint": fingerprint},
     )
 
 
@@ -100,24 +165,18 @@ def _alike(checkout: str, alike: Mapping[str, set[int]]) -> Finding:
     )
 
 
-def _unread(checkout: str, failed: Iterable[Mapping[str, str]]) -> Iterable[Skip]:
+def unread(checkout: str, failed: Mapping[str, str], *, said: str, kind: str) -> Iterable[Skip]:
+    """A skip for each reason why files (by name, with the reason) were not looked at."""
     reasons: dict[str, list[str]] = defaultdict(list)
-    for one in failed:
-        reasons[one["reason"]].append(one["file"])
+    for file, reason in sorted(failed.items()):
+        reasons[reason].append(shown(file))
     for reason, files in sorted(reasons.items()):
         more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        # Naming thousands of files one by one helps nobody; then all of the checkout may hide something.
+        hides = tuple(f"security.{kind}:{checkout}/{file}/" for file in files)
         yield Skip(
             area="security",
             component=f"{checkout}: {', '.join(files[:5])}{more}",
-            reason=f"Not searched for secrets: {reason}",
-            hides=tuple(f"security.secret:{checkout}/{file}/" for file in files[:200]),
+            reason=said + reason,
+            hides=hides if len(hides) <= 200 else (f"security.{kind}:{checkout}/",),
         )
-
-
-def _unseen(sources: Sources, reason: str) -> Skip:
-    return Skip(
-        area="security",
-        component=sources.checkout,
-        reason=f"Not searched for secrets: {reason}",
-        hides=(f"security.secret:{sources.checkout}/", f"security.secret_alike:{sources.checkout}"),
-    )

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-from blocks.errors import UnavailableError
 from models.report import Finding, Severity, Skip
-from tasks.engine import run_engine
-from tasks.scan.looked import Looked
-from tasks.scan.sources import Sources
+from tasks.result_cache import ResultCache, content_key
+from tasks.scan.incremental import Examined, Memory, examine, kind_of, run_program
+from tasks.scan.leaks import unread
+from tasks.scan.looked import Looked, together
+from tasks.scan.sources import Sources, shown
 
-_ARGUMENTS = 100_000  # bytes of file names in one command; systems allow little more than 128 KiB in one string
+_HERE = Path(__file__).parent
+_ENGINE = _HERE / "code_engine.py"
+_PROGRAMS = (_HERE / "contents.py", _ENGINE, _HERE / "time_limit.py")
 _SEVERITY = {
     ("HIGH", "HIGH"): Severity.high,
     ("HIGH", "MEDIUM"): Severity.medium,
@@ -28,78 +29,62 @@ _SEVERITY = {
 """By bandit's severity and confidence. What it calls LOW (an assert, any subprocess) becomes one remark a checkout."""
 
 
-async def find_risky_code(sources: Sources, *, timeout_s: float) -> Looked:
-    """What bandit says of the Python files of `sources` that are not tests."""
-    if not sources.python:
-        return Looked()
+async def find_risky_code(
+    sources: Sources, *, digests: Mapping[str, bytes], cache: ResultCache, timeout_s: float
+) -> Looked:
+    """What bandit says of the Python files of `sources` that are not tests.
+
+    Args:
+        sources: what to look at.
+        digests: what the files' contents were, by name.
+        cache: what was said about contents before.
+        timeout_s: seconds for it.
+    """
     try:
-        results = await asyncio.gather(*(_bandit(sources, part, timeout_s) for part in _parts(sources.python)))
-    except UnavailableError as error:
-        reason = f"Code was not looked at: {error.component} {error.what}"
-        hides = (f"security.code:{sources.checkout}/", f"security.code_remarks:{sources.checkout}")
-        return Looked(skipped=(Skip(area="security", component=sources.checkout, reason=reason, hides=hides),))
-    return judge_code(
-        sources.checkout,
-        [issue for result in results for issue in result["results"]],
-        [error for result in results for error in result["errors"]],
+        told = version("bandit")
+    except PackageNotFoundError:
+        return _unseen(sources, "bandit is not installed; install it.")
+    ended = {"code": f"bandit {told}"}
+    if not sources.python:
+        return Looked(engines=ended)
+    keys = {name: content_key(digests[name]) for name in sources.python if name in digests}
+    examined = await examine(
+        sources.python,
+        keys,
+        Memory(cache, kind_of("code", told, _PROGRAMS)),
+        lambda batch: run_program(_ENGINE, {"root": str(sources.root), "files": batch}, timeout_s=timeout_s),
+        keys_read=lambda _, read: (content_key(bytes.fromhex(read["digest"])),),
     )
+    looked = judge_code(sources.checkout, examined)
+    if not examined.broken:
+        return Looked(looked.findings, looked.skipped, looked.metrics, ended)
+    return together((looked, _unseen(sources, examined.broken[0])))
 
 
-def judge_code(checkout: str, issues: Iterable[Mapping[str, Any]], errors: Iterable[Mapping[str, Any]]) -> Looked:
-    """Findings and skips of what bandit reported: one finding for each kind of risk in each file."""
-    grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+def judge_code(checkout: str, examined: Examined) -> Looked:
+    """Findings and skips of what bandit said: one finding for each kind of risk in each file."""
+    findings: list[Finding] = []
     remarks: dict[str, int] = defaultdict(int)
-    for issue in issues:
-        if issue["issue_severity"] == "LOW":
-            remarks[f"{issue['test_id']} {issue['test_name']}"] += 1
-        else:
-            grouped[_relative(issue["filename"]), issue["test_id"]].append(issue)
-    findings = [_finding(checkout, file, test, told) for (file, test), told in sorted(grouped.items())]
+    failed = dict(examined.failed)
+    for file, result in sorted(examined.results.items()):
+        if "error" in result:
+            failed[file] = str(result["error"])
+        grouped: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for issue in result.get("issues", ()):
+            if issue["issue_severity"] == "LOW":
+                remarks[f"{issue['test_id']} {issue['test_name']}"] += 1
+            else:
+                grouped[issue["test_id"]].append(issue)
+        findings += [_finding(checkout, shown(file), test, told) for test, told in sorted(grouped.items())]
     if remarks:
         findings.append(_remarks(checkout, remarks))
-    unread: dict[str, list[str]] = defaultdict(list)
-    for error in errors:
-        unread[" ".join(str(error["reason"]).split())[:200]].append(_relative(str(error["filename"])))
-    skipped = tuple(
-        Skip(
-            area="security",
-            component=f"{checkout}: {', '.join(files[:5])}" + (f" and {len(files) - 5} more" if files[5:] else ""),
-            reason=f"The code was not looked at: bandit says {reason}.",
-            hides=tuple(f"security.code:{checkout}/{file}/" for file in files[:200]),
-        )
-        for reason, files in sorted(unread.items())
-    )
-    return Looked(tuple(findings), skipped)
+    return Looked(tuple(findings), tuple(unread(checkout, failed, said="The code was not looked at: ", kind="code")))
 
 
-async def _bandit(sources: Sources, files: Sequence[str], timeout_s: float) -> dict[str, Any]:
-    # Isolated (-I), so that a module in the checkout cannot stand in for one of bandit's; files and not the folder,
-    # so that a `.bandit` file in the checkout cannot switch its tests off.
-    command = [sys.executable, "-I", "-X", "utf8", "-m", "bandit", "--format", "json", "--quiet", "--exit-zero"]
-    # bandit leaves out what matches its default exclusions anywhere in the path; the checkout may lie below such.
-    command += ["--exclude", "/nowhere", *(f"./{file}" for file in files)]
-    outcome = await run_engine(command, timeout_s=timeout_s, cwd=sources.root)
-    try:
-        result = json.loads(outcome.stdout)
-        seen = {_relative(name) for name in result["metrics"]}
-        seen |= {_relative(str(error["filename"])) for error in result["errors"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnavailableError(f"gave no readable result (code {outcome.code}).", component="bandit") from error
-    result["errors"] += [{"filename": file, "reason": "nothing about it"} for file in files if file not in seen]
-    return dict(result)
-
-
-def _parts(files: Sequence[str]) -> Iterator[list[str]]:
-    part: list[str] = []
-    size = 0
-    for file in files:
-        size += len(file.encode("utf-8", "surrogatepass")) + 3
-        if part and size > _ARGUMENTS:
-            yield part
-            part, size = [], len(file)
-        part.append(file)
-    if part:
-        yield part
+def _unseen(sources: Sources, reason: str) -> Looked:
+    hides = (f"security.code:{sources.checkout}/", f"security.code_remarks:{sources.checkout}")
+    skip = Skip(area="security", component=sources.checkout, reason=f"Code was not looked at: {reason}", hides=hides)
+    return Looked(skipped=(skip,), engines={"code": f"did not run: {reason}"})
 
 
 def _finding(checkout: str, file: str, test: str, told: Sequence[Mapping[str, Any]]) -> Finding:
@@ -133,7 +118,3 @@ def _remarks(checkout: str, remarks: Mapping[str, int]) -> Finding:
         remedy="Read them once with `bandit -r`.",
         evidence=dict(sorted(remarks.items())),
     )
-
-
-def _relative(name: str) -> str:
-    return os.path.normpath(name)  # bandit puts `./` before whatever it is given

@@ -1,84 +1,60 @@
 """The program that searches files for the patterns of custom rules; a process of its own, started by path.
 
-Its input is JSON with `root`, `files` and `rules`; its output JSON with lines, never with the text that was found.
-A pattern that takes too long (there are such that would take for ever) is given up, and told.
+Its input is JSON with `root`, `files` (pairs of a name and the positions of the patterns that apply to it), `patterns`
+and `seconds`; its output JSON with lines, never with the text that was found. A pattern that takes too long on a file
+(there are such that would take for ever) is given up for good, and told.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from secret_engine import Reason, read_text  # type: ignore[import-not-found]
+from contents import TOO_LARGE, Reason, digest_of, read_content, text_of  # type: ignore[import-not-found]
+from time_limit import Deadline, TooSlowError, limited  # type: ignore[import-not-found]
 
-RULE_S = 5.0
-"""Seconds for one rule on all files."""
-
-
-class _TooSlowError(Exception):
-    pass
+FILE_S = 2.0
+"""Seconds for one pattern on one file."""
 
 
 def main() -> None:
     """Read the order from stdin, write the result to stdout."""
     order = json.load(sys.stdin)
-    json.dump(apply(Path(order["root"]), order["files"], order["rules"]), sys.stdout)
+    patterns = [re.compile(pattern) for pattern in order["patterns"]]
+    json.dump(apply(Path(order["root"]), order["files"], patterns, order["seconds"]), sys.stdout)
 
 
-def apply(root: Path, names: list[str], rules: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where the rules hit in the files `names` below `root`."""
-    signal.signal(signal.SIGALRM, _too_slow)
-    found: list[dict[str, Any]] = []
-    failed: dict[str, str] = {}
-    slow: dict[str, str] = {}
-    texts: dict[str, str | None] = {}
-    for rule in rules:
-        pattern = re.compile(rule["pattern"])
-        globs = [glob_pattern(glob) for glob in rule["paths"]]
-        current = ""
-        try:
-            signal.setitimer(signal.ITIMER_REAL, RULE_S)
-            for name in names:
-                current = name
-                if not any(glob.fullmatch(name) for glob in globs):
-                    continue
-                if name not in texts:
-                    texts[name] = _text(root / name, name, failed)
-                for number, line in enumerate((texts[name] or "").splitlines(), start=1):
-                    if pattern.search(line):
-                        found.append({"rule": rule["id"], "file": name, "line": number})
-        except _TooSlowError:
-            slow[rule["id"]] = f"at {current}"
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    return {"found": found, "failed": [{"file": name, "reason": why} for name, why in failed.items()], "slow": slow}
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """A glob as a regular expression: `*` and `?` within one folder, `**` over any number of them."""
-    text = ""
-    for part in re.split(r"(\*\*/|\*\*|\*|\?)", glob):
-        text += {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}.get(part, re.escape(part))
-    return re.compile(text, re.DOTALL)
-
-
-def _text(path: Path, name: str, failed: dict[str, str]) -> str | None:
-    text = read_text(path)
-    if isinstance(text, Reason):
-        failed[name] = text.text
-        return None
-    return text  # type: ignore[no-any-return]
-
-
-def _too_slow(_number: int, _frame: FrameType | None) -> None:
-    raise _TooSlowError
+def apply(root: Path, files: list[Any], patterns: list[re.Pattern[str]], seconds: float) -> dict[str, Any]:
+    """By file, the lines in which each pattern hits (`hits`, by its position), and the digest of what was read."""
+    told: dict[str, Any] = {}
+    failed: list[dict[str, str]] = []
+    slow: dict[int, str] = {}
+    deadline = Deadline(seconds)
+    for name, applying in files:
+        content = Reason(str(deadline)) if deadline.passed else read_content(root / name)
+        text = content if isinstance(content, Reason) else text_of(content)
+        if isinstance(text, Reason) and text is not TOO_LARGE:
+            failed.append({"file": name, "reason": text.text})
+            continue
+        result: dict[str, Any] = {"large": True} if text is TOO_LARGE else {"hits": {}}
+        lines = text.splitlines() if isinstance(text, str) else []
+        for number in applying:
+            if number not in slow:
+                try:
+                    with limited(FILE_S):
+                        hits = [at for at, line in enumerate(lines, start=1) if patterns[number].search(line)]
+                except TooSlowError:
+                    slow[number] = name
+                else:
+                    result.get("hits", {})[str(number)] = hits
+        whole = not slow or not any(number in slow for number in applying)
+        told[name] = {"digest": digest_of(content).hex(), "result": result, "whole": whole}
+    return {"told": told, "failed": failed, "slow": {str(number): name for number, name in slow.items()}}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,20 @@
-"""Detectors that detect-secrets lacks, for the services that Lama works with. Loaded by detect-secrets, by path."""
+"""Detectors that detect-secrets lacks, for the services that Lama's users work with. Loaded by it, by path.
+
+Only forms that cannot be mistaken: a fixed beginning, and a length or an alphabet that prose and hashes do not have.
+"""
 
 from __future__ import annotations
 
 import re
 
 from detect_secrets.plugins.base import RegexBasedDetector
+
+OWN = (
+    *("LettaDetector", "GoogleDetector", "NotionDetector", "TaskadeDetector", "PrefectDetector", "MetaDetector"),
+    *("HubSpotDetector", "AnthropicDetector", "OpenAIProjectDetector", "HuggingFaceDetector"),
+    *("GitHubFineGrainedDetector", "NpmTokenDetector", "AgeDetector"),
+)
+"""The names of the detectors in this file."""
 
 _START = r"(?<![A-Za-z0-9_-])"
 _END = r"(?![A-Za-z0-9_-])"
@@ -49,3 +59,63 @@ class PrefectDetector(RegexBasedDetector):
 
     secret_type = "Prefect API Key"  # noqa: S105  # pragma: allowlist secret
     denylist = (re.compile(rf"{_START}pn[ub]_[0-9A-Za-z]{{36}}{_END}"),)
+
+
+class MetaDetector(RegexBasedDetector):
+    """Access tokens of Meta's Graph API, the one of the WhatsApp Cloud API: 130 to 300 letters and digits."""
+
+    secret_type = "Meta (WhatsApp) Access Token"  # noqa: S105  # pragma: allowlist secret
+    denylist = (re.compile(r"(?<![A-Za-z0-9_+/=-])EAA[0-9A-Za-z]{97,500}(?![A-Za-z0-9_+/=-])"),)
+
+
+class HubSpotDetector(RegexBasedDetector):
+    """Tokens of private apps of HubSpot: a region and a UUID."""
+
+    secret_type = "HubSpot Private App Token"  # noqa: S105  # pragma: allowlist secret
+    denylist = (
+        re.compile(rf"{_START}pat-[a-z]{{2}}[0-9]-[0-9a-fA-F]{{8}}(?:-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}{_END}"),
+    )
+
+
+class AnthropicDetector(RegexBasedDetector):
+    """Keys of Anthropic's API, of its administration and of its applications."""
+
+    secret_type = "Anthropic API Key"  # noqa: S105  # pragma: allowlist secret
+    denylist = (re.compile(rf"{_START}sk-ant-(?:api|admin|oat|ort|sid)[0-9]{{2}}-[0-9A-Za-z_-]{{80,120}}{_END}"),)
+
+
+class OpenAIProjectDetector(RegexBasedDetector):
+    """Keys of OpenAI of projects, service accounts and administrators: their halves may hold hyphens."""
+
+    secret_type = "OpenAI Project Key"  # noqa: S105  # pragma: allowlist secret
+    denylist = (
+        re.compile(rf"{_START}sk-(?:proj|svcacct|admin)-[0-9A-Za-z_-]{{20,80}}T3BlbkFJ[0-9A-Za-z_-]{{20,80}}{_END}"),
+    )
+
+
+class HuggingFaceDetector(RegexBasedDetector):
+    """User tokens of the Hugging Face Hub."""
+
+    secret_type = "Hugging Face Token"  # noqa: S105  # pragma: allowlist secret
+    denylist = (re.compile(rf"{_START}hf_[0-9A-Za-z]{{34}}{_END}"),)
+
+
+class GitHubFineGrainedDetector(RegexBasedDetector):
+    """Fine-grained personal tokens of GitHub."""
+
+    secret_type = "GitHub Fine-Grained Token"  # noqa: S105  # pragma: allowlist secret
+    denylist = (re.compile(rf"{_START}github_pat_[0-9A-Za-z]{{22}}_[0-9A-Za-z]{{59}}{_END}"),)
+
+
+class NpmTokenDetector(RegexBasedDetector):
+    """Access tokens of npm, wherever they stand."""
+
+    secret_type = "npm Access Token"  # noqa: S105  # pragma: allowlist secret
+    denylist = (re.compile(rf"{_START}npm_[0-9A-Za-z]{{36}}{_END}"),)
+
+
+class AgeDetector(RegexBasedDetector):
+    """Identities of age: Bech32 in capitals, 58 characters after the separator (age's specification, section 2)."""
+
+    secret_type = "age Secret Key"  # noqa: S105  # pragma: allowlist secret
+    denylist = (re.compile(rf"{_START}AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{{58}}{_END}"),)

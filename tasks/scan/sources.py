@@ -18,6 +18,13 @@ LEFT_OUT = frozenset({".git", ".hg", ".venv", "venv", "node_modules", "__pycache
 """Folders that hold what others wrote or what is made anew; left out where git does not say what belongs."""
 
 MOST_FILES = 200_000
+_LOCKS = frozenset(
+    {
+        *("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml", "Pipfile.lock", "package-lock.json", "yarn.lock"),
+        *("npm-shrinkwrap.json", "pnpm-lock.yaml", "bun.lock", "Cargo.lock", "go.sum", "composer.lock", "Gemfile.lock"),
+        *("flake.lock", "Podfile.lock", "packages.lock.json"),
+    }
+)
 _TESTS = re.compile(
     r"(?:^|/)(?:tests?|testing|fixtures|examples?|docs?)/|(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$"
 )
@@ -45,6 +52,40 @@ def is_test(name: str) -> bool:
     return _TESTS.search(name) is not None
 
 
+def is_lock(name: str) -> bool:
+    """Whether a file is full of hashes, and of nothing that people write."""
+    return name.rpartition("/")[2] in _LOCKS
+
+
+def shown(name: str) -> str:
+    """A file's name as reports can carry it: bytes that are no UTF-8, which file names may hold, as an escape."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def git_command(git: str, root: Path) -> list[str]:
+    """Git on a repository that is not trusted: nothing that its configuration names is run."""
+    safe = ("core.fsmonitor=false", "core.untrackedCache=false", "core.hooksPath=/dev/null", "safe.directory=*")
+    # What could hide objects, or make git take up any amount of memory, is the repository's to say as well.
+    sound = ("core.commitGraph=false", "core.bigFileThreshold=16m", "core.packedGitLimit=1g", "log.showRoot=true")
+    return [git, "-C", str(root), "--no-pager", *(word for one in (*safe, *sound) for word in ("-c", one))]
+
+
+GIT_ENVIRONMENT = {
+    "HOME": "/",
+    "LC_ALL": "C",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": "/dev/null",
+}
+"""All that git gets: a variable of ours (in a hook, say) may name another repository. Missing objects of a partial
+clone are not fetched: that would run what the repository's configuration names as the way to its remote."""
+
+
 async def list_sources(checkout: Checkout, *, timeout_s: float) -> Sources:
     """The files of `checkout`; one that is not there, and parts that are not followed, are among the skips."""
     if not checkout.path.is_dir():
@@ -63,12 +104,8 @@ async def list_sources(checkout: Checkout, *, timeout_s: float) -> Sources:
 
 
 async def _of_git(git: str, root: Path, timeout_s: float) -> list[str]:
-    # A checkout is not trusted: its configuration may name programs that git would run (core.fsmonitor). And a
-    # variable of ours (in a hook, say) may name another repository, so git gets an environment of its own.
-    safe = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "safe.directory=*"]
-    listing = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    bare = {"HOME": str(root.anchor), "LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "1"}
-    outcome = await run_engine([git, "-C", str(root), *safe, *listing], timeout_s=timeout_s, environment=bare)
+    command = [*git_command(git, root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    outcome = await run_engine(command, timeout_s=timeout_s, environment=GIT_ENVIRONMENT)
     if outcome.code != 0:
         raise UnavailableError(f"git says: {outcome.stderr.strip()[-200:]}", component=str(root))
     return [os.fsdecode(name) for name in outcome.stdout.split(b"\0") if name]
@@ -89,7 +126,7 @@ def _regular(checkout: Checkout, root: Path, names: Iterable[str]) -> tuple[tupl
     files: list[str] = []
     nested: list[str] = []
     for name in sorted(set(names)):
-        if any(PurePosixPath(name).match(pattern) or _below(name, pattern) for pattern in checkout.exclude):
+        if is_excluded(name, checkout.exclude):
             continue
         path = root / name
         if path.parent not in inside:
@@ -103,13 +140,18 @@ def _regular(checkout: Checkout, root: Path, names: Iterable[str]) -> tuple[tupl
     skipped = tuple(
         Skip(
             area="security",
-            component=f"{checkout.name}/{name}",
+            component=f"{checkout.name}/{shown(name)}",
             reason="is a repository of its own; name it in [[checkouts]] to have it looked at, or exclude it.",
-            hides=tuple(f"security.{kind}:{checkout.name}/{name}/" for kind in ("secret", "code", "rule")),
+            hides=tuple(f"security.{kind}:{checkout.name}/{shown(name)}/" for kind in ("secret", "code", "rule")),
         )
         for name in nested
     )
     return tuple(files), skipped
+
+
+def is_excluded(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of a checkout's `exclude` globs leaves a file out."""
+    return any(PurePosixPath(name).match(pattern) or _below(name, pattern) for pattern in patterns)
 
 
 def _below(name: str, pattern: str) -> bool:

@@ -18,15 +18,18 @@ from hypothesis import strategies as st
 from blocks.errors import ConfigurationError
 from models.health_check import Checkout
 from models.report import Severity
-from tasks.scan import secret_engine
+from tasks.result_cache import ResultCache
+from tasks.scan import leaks as leaks_module
+from tasks.scan.contents import digests_of
 from tasks.scan.leaks import find_leaks
 from tasks.scan.looked import Looked
 from tasks.scan.modes import look_at_checkout, look_at_home
 from tasks.scan.risky_code import find_risky_code
-from tasks.scan.rule_engine import glob_pattern
-from tasks.scan.rules import RuleBook, apply_rules, load_rules, rules_or_skip
+from tasks.scan.rules import RuleBook, apply_rules, glob_pattern, load_rules, rules_or_skip
 from tasks.scan.sources import Sources, list_sources
 
+ENGINE = Path(leaks_module.__file__).with_name("secret_engine.py")
+GUESSED = {"Secret Keyword", "Base64 High Entropy String", "Hex High Entropy String"}
 LETTERS = "Zx8Qp2Lm9Vk4Rt7Wn3Yc6Bd1Hf5Jg0SaTuEiOoNrMwKqPzXvCyDhFlGjUbA"
 PLANTED = {  # put together here, so that this file itself holds none
     "letta": "sk-let-" + LETTERS[:48],
@@ -56,7 +59,18 @@ async def sources(root: Path, **more: Any) -> Sources:
 
 
 async def leaks(root: Path) -> Looked:
-    return await find_leaks(await sources(root), "salt", timeout_s=60)
+    return await leaks_in(await sources(root), "salt")
+
+
+async def leaks_in(listed: Sources, salt: str, *, timeout_s: float = 60) -> Looked:
+    digests = digests_of(listed.root, listed.files)
+    looked, _ = await find_leaks(listed, salt, digests=digests, cache=ResultCache(None), timeout_s=timeout_s)
+    return looked
+
+
+async def code_in(listed: Sources, *, timeout_s: float = 60) -> Looked:
+    digests = digests_of(listed.root, listed.files)
+    return await find_risky_code(listed, digests=digests, cache=ResultCache(None), timeout_s=timeout_s)
 
 
 async def test_every_planted_secret_is_found_and_no_value_is_told(
@@ -111,7 +125,7 @@ async def test_the_key_of_a_secret_stays_when_it_moves_and_depends_on_the_salt(t
     before = (await leaks(tmp_path)).findings[0].key
     write(tmp_path, {"a.txt": f"\n\n\nx {PLANTED['github']}\nagain {PLANTED['github']}\n"})
     after = (await leaks(tmp_path)).findings
-    other = await find_leaks(await sources(tmp_path), "another salt", timeout_s=60)
+    other = await leaks_in(await sources(tmp_path), "another salt")
     assert [finding.key for finding in after] == [before]
     assert after[0].evidence["lines"] == [4, 5]
     assert other.findings[0].key != before
@@ -127,7 +141,7 @@ def _by_detect_secrets(root: Path, names: list[str]) -> dict[str, set[tuple[int,
         with secret_engine._configured():
             print(json.dumps([[[s.line_number, s.type] for s in scan_file(name)] for name in sys.argv[2:]]))
     """
-    folder = str(Path(secret_engine.__file__).parent)
+    folder = str(ENGINE.parent)
     command = [sys.executable, "-c", program, folder, *names]
     done = subprocess.run(command, capture_output=True, check=True, cwd=root)
     return {
@@ -155,15 +169,16 @@ def test_the_fast_search_finds_exactly_what_detect_secrets_finds(tmp_path: Path)
     for number in range(12):
         names.append(f"file{number}{chance.choice(['.py', '.txt', '.yaml', '.ini', '.js'])}")
         (tmp_path / names[-1]).write_text("\n".join(chance.choices(lines, k=40)) + "\n")
-    program = [sys.executable, "-I", str(Path(secret_engine.__file__))]
-    order = json.dumps({"root": str(tmp_path), "files": names, "salt": "00"})
+    program = [sys.executable, "-I", str(ENGINE)]
+    order = json.dumps({"root": str(tmp_path), "files": names, "salt": "00", "seconds": 60})
     done = subprocess.run(program, input=order.encode(), capture_output=True, check=True)
     expected = _by_detect_secrets(tmp_path, names)
+    told = json.loads(done.stdout)["told"]
     for name in names:
-        ours = {(one["line"], one["type"]) for one in json.loads(done.stdout)["found"] if one["file"] == name}
+        ours = {(one["line"], one["type"]) for one in told[name]["result"]["found"]}
         assert ours <= expected[name], (tmp_path / name).read_text()
         # Left out is only what is told of the same line in a better way already.
-        assert {kind for _, kind in expected[name] - ours} <= secret_engine._GUESSED
+        assert {kind for _, kind in expected[name] - ours} <= GUESSED
         assert {line for line, _ in ours} == {line for line, _ in expected[name]}
 
 
@@ -226,7 +241,7 @@ async def test_risky_code_is_graded_and_tests_are_left_out(tmp_path: Path) -> No
     risky = "import subprocess\nimport yaml\nsubprocess.run(input(), shell=True)\nyaml.load('x')\nassert True\n"
     write(tmp_path, {"src/a.py": risky, "tests/test_a.py": risky, "src/conftest.py": risky, "src/b.py": "x = (\n"})
     write(tmp_path, {"src/named.py": "eval(input())  # nosec B307\n", "-r.py": "import pickle\n"})
-    found = await find_risky_code(await sources(tmp_path), timeout_s=60)
+    found = await code_in(await sources(tmp_path))
     keys = {finding.key: finding.severity for finding in found.findings}
     assert keys["security.code:app/src/a.py/B602"] is Severity.high
     assert keys["security.code:app/src/a.py/B506"] is Severity.medium
@@ -249,7 +264,7 @@ async def test_a_checkout_cannot_switch_bandit_off_or_stand_in_for_its_modules(t
     )
     write(root, dict.fromkeys(("bandit.py", "bandit/__init__.py", "ast.py", "json.py", "yaml.py", "re.py"), trap))
     write(root, {"pyproject.toml": "[tool.bandit]\nskips = ['B602']\n", "setup.cfg": "[bandit]\nskips = B602\n"})
-    found = await find_risky_code(await sources(root), timeout_s=60)
+    found = await code_in(await sources(root))
     assert "security.code:app/a.py/B602" in {finding.key for finding in found.findings}
     await leaks(root)
     assert not ran.exists()
@@ -258,9 +273,9 @@ async def test_a_checkout_cannot_switch_bandit_off_or_stand_in_for_its_modules(t
 async def test_an_engine_that_takes_too_long_is_a_skip(tmp_path: Path) -> None:
     write(tmp_path, {"a.py": "x = 1\n"})
     listed = await sources(tmp_path)
-    for looked in (await find_leaks(listed, "salt", timeout_s=0.01), await find_risky_code(listed, timeout_s=0.01)):
+    for looked in (await leaks_in(listed, "salt", timeout_s=0.01), await code_in(listed, timeout_s=0.01)):
         assert len(looked.skipped) == 1
-    assert (await find_leaks(listed, "salt", timeout_s=0.01)).skipped[0].may_hide("security.secret:app/a.py/1")
+    assert (await leaks_in(listed, "salt", timeout_s=0.01)).skipped[0].may_hide("security.secret:app/a.py/1")
 
 
 RULES = """
@@ -285,7 +300,10 @@ async def test_custom_rules_hit_where_they_apply_and_a_slow_one_is_told(tmp_path
     write(root, {"services/x.py": "print(1)\n", "services/a/b.py": "x\nprint(2)\n", "other.py": "print(3)\n"})
     write(root, {"zz.txt": "a" * 40 + "!"})
     begun = time.monotonic()
-    found = await apply_rules(load_rules(tmp_path / "rules.toml"), await sources(root), timeout_s=60)
+    listed = await sources(root)
+    digests = digests_of(listed.root, listed.files)
+    book = load_rules(tmp_path / "rules.toml")
+    found = await apply_rules(book, listed, digests=digests, cache=ResultCache(None), timeout_s=60)
     assert time.monotonic() - begun < 30
     assert {finding.key: finding.evidence["lines"] for finding in found.findings} == {
         "security.rule:app/no-print/services/a/b.py": [2],

@@ -6,19 +6,20 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from blocks.errors import ConfigurationError
 from blocks.home import Home
 from blocks.settings import Settings
 from models.health_check import Checkout, Service
 from models.report import Finding, Report, Skip, compose
 from models.scan import Engine, ScanSettings
-from tasks.scan import leaks, listeners, modes, open_servers, risky_code, rules
+from tasks.result_cache import ResultCache
+from tasks.scan import listeners, open_servers
+from tasks.scan.look import look_at_home, scan_checkout
 from tasks.scan.looked import Looked, together
-from tasks.scan.sources import Sources, list_sources
 from tasks.step import step
 from tasks.target import Target
 
-_SALT = "fingerprint-salt"
+_ENGINES = {Engine.secrets, Engine.code, Engine.rules, Engine.modes}
+"""Those that are quick; the whole of the scan is `lama scan`'s."""
 
 
 async def look(target: Target) -> Report:
@@ -53,8 +54,7 @@ async def look(target: Target) -> Report:
 @step("look at the modes of the home", retries=1)
 async def modes_of_home(settings: Settings) -> Looked:
     """Whether others can enter the home or read its secrets."""
-    home = Home(settings)
-    return await asyncio.to_thread(modes.look_at_home, home.path, home.secrets)
+    return await look_at_home(settings)
 
 
 @step("look at listeners", retries=1)
@@ -73,41 +73,9 @@ async def servers(settings: Settings, services: Sequence[Service]) -> Looked:
 @step("look at the files of a checkout", retries=0)
 async def checkout_files(checkout: Checkout, settings: Settings, chosen: ScanSettings) -> Looked:
     """Secrets, risky code, hits of custom rules, and delicate files that others can read, in one checkout."""
-    sources = await list_sources(checkout, timeout_s=chosen.timeout_s)
-    listed = Looked(skipped=sources.skipped)
-    if not checkout.path.is_dir():
-        return listed
-    book, unusable = await asyncio.to_thread(rules.rules_or_skip, chosen.rules)
-    parts = await asyncio.gather(
-        _leaks(sources, settings, chosen),
-        risky_code.find_risky_code(sources, timeout_s=chosen.timeout_s),
-        rules.apply_rules(book, sources, timeout_s=chosen.timeout_s),
-        asyncio.to_thread(modes.look_at_checkout, checkout),
-    )
-    return together((listed, Looked(skipped=unusable), *parts))
-
-
-async def _leaks(sources: Sources, settings: Settings, chosen: ScanSettings) -> Looked:
-    prefixes = (f"security.secret:{sources.checkout}/", f"security.secret_alike:{sources.checkout}")
-    history: tuple[Skip, ...] = ()
-    if Engine.history in chosen.engines:
-        reason = "Secrets in the git history are not looked for yet; set history to false to do without."
-        history = (Skip(area="security", component=sources.checkout, reason=reason, hides=prefixes),)
-    try:
-        salt = await asyncio.to_thread(_salt, settings)
-    except (OSError, ConfigurationError) as error:
-        reason = f"Secrets were not looked for: the home cannot keep the salt of their fingerprints ({error})."
-        return Looked(
-            skipped=(*history, Skip(area="security", component=sources.checkout, reason=reason, hides=prefixes))
-        )
-    return together((Looked(skipped=history), await leaks.find_leaks(sources, salt, timeout_s=chosen.timeout_s)))
-
-
-def _salt(settings: Settings) -> str:
-    home = Home(settings)
-    if not home.secrets.is_dir():
-        home.prepare()
-    return home.secret(_SALT)
+    cache = ResultCache(Home(settings).cache / "looked.sqlite")
+    engines = _ENGINES & set(chosen.engines)
+    return await scan_checkout(checkout, settings=settings, chosen=chosen, cache=cache, engines=engines)
 
 
 def _summary(target: Target, findings: Sequence[Finding], skipped: Sequence[Skip]) -> str:
