@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ GRADED = "_lama"
 _LONGEST_NAME = 200  # characters of an id
 _LONGEST_SUMMARY = 300
 _LONGEST_URL = 2000
+_UNUSUAL = re.compile(r"\n(?:[^0-9]|0[0-9!:])|\.0[0-9]")  # `v1.0`, ` 1.0`, `01.0`, `0!1.0`, `0:1.0`, `1.01`
 _PAGES = ("ADVISORY", "WEB")  # types of references that are pages about it, the best first
 
 
@@ -277,7 +279,12 @@ def _lists(versions: frozenset[str], order: Ordering | None, version: str) -> bo
     key = order.parse(version)
     if key is None:
         return None
-    beginnings = order.spellings(version)
+    # Nearly always it is not there, and to parse a long list would take a hundred times longer than to see that.
+    beginnings, text = order.beginnings(version), "\n" + "\n".join(versions)
+    if _UNUSUAL.search(text):
+        beginnings = ("",)
+    elif not any(f"\n{beginning}" in text for beginning in beginnings):
+        return False
     return any(order.parse(listed) == key for listed in versions if listed.startswith(beginnings))
 
 

@@ -18,7 +18,7 @@ PRERELEASE = rf"-?({_IDENTIFIER}(?:\.{_IDENTIFIER})*)"
 """As npm reads it: `1.0.0beta` has one too."""
 BUILD = r"\+[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*"
 
-_VERSION = re.compile(rf"[v=\s]*+([0-9]++)(?:\.([0-9]++)(?:\.([0-9]++)(?:{PRERELEASE})?)?)?(?:{BUILD})?\s*")
+_VERSION = re.compile(rf"\s*+=?\s*+v?([0-9]++)(?:\.([0-9]++)(?:\.([0-9]++)(?:{PRERELEASE})?)?)?(?:{BUILD})?\s*")
 _GENERATION = re.compile(r"\s*v?([0-9]+)(?:\.([0-9]+))?(?:\.[xX*])?\s*")
 
 

@@ -41,8 +41,10 @@ class Ordering(Protocol):
         """
         ...
 
-    def spellings(self, version: str) -> tuple[str, ...]:
-        """What every spelling of a version that equals this one begins with: a cheap way to rule most out."""
+    def beginnings(self, version: str) -> tuple[str, ...]:
+        """What the plain spellings of a version that equals this one begin with: a cheap way to rule most out. Plain
+        is one that begins with a digit, without an epoch of 0 and without a 0 before another digit.
+        """
         ...
 
     def is_prerelease(self, version: str) -> bool:
@@ -88,15 +90,13 @@ class _Pep440:
             release = release[:-1]
         return str(parsed.__replace__(release=release))
 
-    def spellings(self, version: str) -> tuple[str, ...]:
+    def beginnings(self, version: str) -> tuple[str, ...]:
         parsed = _pypi_version(version)
         if parsed is None or parsed.epoch:
             return ("",)
         major = parsed.release[0]
         minor = parsed.release[1] if len(parsed.release) > 1 else 0
-        # `1.26.4` may be written `v1.26.4`, ` 1.26.4`, `0!1.26.4`, `01.26.4` or `1.026.4`; `1.0` also `1`.
-        plain = (f"{major}.{minor}", f"{major}.0") if minor else (str(major),)
-        return (*plain, "v", "V", "0", *" \t\n\r\f\v")
+        return (f"{major}.{minor}" if minor else str(major),)  # `1.0` is also `1`
 
     def is_prerelease(self, version: str) -> bool:
         parsed = _pypi_version(version)
@@ -128,8 +128,9 @@ class _SemVer:
         key = semver.parse(version)
         return version if key is None else semver.written(key)
 
-    def spellings(self, version: str) -> tuple[str, ...]:
-        return ("",)
+    def beginnings(self, version: str) -> tuple[str, ...]:
+        key = semver.parse(version)
+        return ("",) if key is None else (str(key[0]),)
 
     def is_prerelease(self, version: str) -> bool:
         key = semver.parse(version)
@@ -176,8 +177,12 @@ class _Dpkg:
             return version
         return f"{split[0]}:{_debian_normal(split[1])}-{_debian_normal(split[2])}"
 
-    def spellings(self, version: str) -> tuple[str, ...]:
-        return ("",)
+    def beginnings(self, version: str) -> tuple[str, ...]:
+        split = _debian_parts(version)
+        found = None if split is None else _DEBIAN_FIRST.match(split[1])
+        if split is None or found is None:
+            return ("",)
+        return (f"{split[0]}:" if split[0] else f"{int(found[1])}{found[2]}",)
 
     def is_prerelease(self, version: str) -> bool:
         return False
@@ -218,7 +223,8 @@ def _specifiers(requirement: str) -> Any:
     return SpecifierSet(requirement)
 
 
-_DEBIAN = re.compile(r"\s*(?:([0-9]{1,9}):)?([A-Za-z0-9.+~-]+?)(?:-([A-Za-z0-9.+~]+))?\s*", re.ASCII)
+_DEBIAN = re.compile(r"\s*(?:([0-9]{1,9}):)?([0-9][A-Za-z0-9.+~-]*?)(?:-([A-Za-z0-9.+~]+))?\s*", re.ASCII)
+_DEBIAN_FIRST = re.compile(r"([0-9]+)([^0-9]*)")
 _DEBIAN_PARTS = re.compile(r"([^0-9]*)([0-9]*)")
 _DEBIAN_RELATION = re.compile(r"\s*(<<|<=|>=|>>|=|<|>)?\s*([^\s<>=()]+)\s*")
 
