@@ -80,6 +80,8 @@ class Range:
                 if "+" in version or len(self.text.split(",")) > 1:
                     return None  # a local build is on no registry; beside a pin, other clauses say something odd
                 return f"{before}{operator}{gap}{to}{after}"
+            if operator in {">=", ">"} and not SpecifierSet(f"{operator}{version}").contains(wanted, prereleases=True):
+                return None  # `to` would be a step back
             now = _bound(operator, version, wanted, to)
             if now is None:
                 continue
@@ -137,7 +139,7 @@ def _bound(operator: str, version: str, wanted: Version, to: str) -> tuple[str, 
     """What becomes of one clause; None when it goes."""
     allowed = SpecifierSet(f"{operator}{version}").contains(wanted, prereleases=True)
     if operator in {">=", ">"}:
-        return (">=", to) if allowed else (operator, version)
+        return ">=", to
     if operator == "!=":
         return (operator, version) if allowed else None
     if allowed:
