@@ -24,9 +24,9 @@ from blocks.errors import UnavailableError
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip
 from tasks.engine import Outcome, run_engine
-from tasks.result_cache import ResultCache
+from tasks.result_cache import ResultCache, content_key
 from tasks.scan.contents import LARGEST
-from tasks.scan.incremental import Examined, examine, run_program, turn
+from tasks.scan.incremental import Examined, Memory, examine, run_program, turn
 from tasks.scan.leaks import WEAK, blob_key, grade, kind_said_best, salt_key, secret_memory
 from tasks.scan.looked import Looked
 from tasks.scan.sources import GIT_ENVIRONMENT, git_command, is_excluded, is_lock, is_test, shown
@@ -110,7 +110,7 @@ async def find_leaks_in_history(
         examined = await _examine(repository, wanted, salt, cache)
         guilty = [oid for oid, result in examined.results.items() if result.get("found")]
         with contextlib.suppress(UnavailableError):  # what it is called in the objects' list is enough to find it
-            places = await _places(repository, guilty)
+            places = await _places(repository, guilty, cache if not partly else ResultCache(None))
     except PackageNotFoundError:
         return _unseen(checkout, "detect-secrets is not installed; install it.")
     except UnavailableError as error:
@@ -210,20 +210,31 @@ async def _examine(repository: _Repository, blobs: Mapping[str, str], salt: str,
     return await examine(list(blobs), keys, memory, ask, keys_read=lambda oid, _: (keys[oid],))
 
 
-async def _places(repository: _Repository, oids: Sequence[str]) -> dict[str, list[Place]]:
+async def _places(repository: _Repository, oids: Sequence[str], cache: ResultCache) -> dict[str, list[Place]]:
     """Where each of the objects came in, by id, oldest first."""
-    places: dict[str, list[Place]] = defaultdict(list)
-    for begin in range(0, len(oids), _AT_ONCE):
-        part = set(oids[begin : begin + _AT_ONCE])
-        wanted = [f"--find-object={oid}" for oid in sorted(part)]
+    # Where the references point decides what is reachable, and so what every answer is.
+    tips = await repository.ask("for-each-ref", "--format=%(objectname) %(refname)")
+    tips += (await repository.run("rev-parse", "HEAD")).stdout
+    memory = Memory(cache, "history places 1")
+    keys = {oid: content_key(tips, oid.encode()) for oid in oids}
+    known = await memory.known(keys)
+    places = {oid: [Place(*one) for one in known[oid]["places"]] for oid in known}
+    unknown = sorted(set(oids) - set(known))
+    for begin in range(0, len(unknown), _AT_ONCE):
+        part = unknown[begin : begin + _AT_ONCE]
+        found: dict[str, list[Place]] = {oid: [] for oid in part}
+        wanted = [f"--find-object={oid}" for oid in part]
         # Merges as well (-m): what came in by one alone is in no other commit.
         shape = ("--raw", "-z", "-m", "--no-abbrev", "--no-renames", "--topo-order", "--format=%x01%H %ct")
         quiet = ("--no-ext-diff", "--no-textconv", "--no-show-signature", "--no-mailmap", "--no-relative")
         async with turn():
             output = await repository.ask("log", "--all", *shape, *quiet, *wanted)
-        for oid, place in _read_log(output, part):
-            if all(place.path != other.path for other in places[oid]):
-                places[oid].append(place)
+        for oid, place in _read_log(output, set(part)):
+            if all(place.path != other.path for other in found[oid]):
+                found[oid].append(place)
+        fresh = {keys[oid]: {"places": [[p.commit, p.path, p.day] for p in found[oid]]} for oid in part}
+        await memory.keep(fresh, used=[keys[oid] for oid in known])
+        places |= found
     return places
 
 
