@@ -105,11 +105,11 @@ def reader_of(file: str) -> str | None:
 def find_manifests(target: str, root: Path, *, exclude: tuple[str, ...] = ()) -> Manifests:
     """Every file below `root` that says what it depends on, by name; nothing is opened.
 
-    What git would ignore is looked at as well, except for `LEFT_OUT`: asking git takes longer than the walk, a file that
-    git ignores may still be what is installed from, and too much is found sooner than something is missed.
+    What git would ignore is looked at as well, except for `LEFT_OUT`: asking git takes longer than the walk, and a
+    file that git ignores may still be what is installed from. Rather too much is seen than something missed.
     """
     walk = _Walk(target, os.path.realpath(root), exclude)
-    files = {file: name for file, name in walk.files()}
+    files = dict(walk.files())
     ordered = {file: files[file] for file in sorted(files, key=lambda file: (file.count("/"), file))}
     return Manifests(ordered, tuple(sorted(walk.environments)), tuple(walk.gaps))
 
@@ -117,28 +117,34 @@ def find_manifests(target: str, root: Path, *, exclude: tuple[str, ...] = ()) ->
 def open_document(target: str, root: Path, file: str) -> Document | Gap:
     """The content of `file`, or why it is not read: it is a link that leads out of `root`, a pipe, too large."""
     shown = _shown(file)
-    empty = Document(target, shown, b"")
-    base = os.path.realpath(root)
     try:
-        real = os.path.realpath(os.path.join(base, file), strict=True)  # noqa: PTH118 - `file` may hold any bytes
-        if not _inside(real, base):
-            return empty.gap("leads out of the target, and is not followed.")
-        descriptor = os.open(real, _FLAGS)
+        return Document(target, shown, _content(os.path.realpath(root), file))
     except FileNotFoundError:
-        return empty.gap("is asked for, but is not there.")
+        reason = "is asked for, but is not there."
+    except _UnreadError as error:
+        reason = str(error)
     except (OSError, ValueError) as error:  # loops of links; names that no file can have
-        return empty.gap(f"cannot be opened: {getattr(error, 'strerror', None) or type(error).__name__}.")
-    try:
-        with os.fdopen(descriptor, "rb") as opened:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return empty.gap("is no regular file.")
-            content = opened.read(LARGEST + 1) if status.st_size <= LARGEST else b""
-    except OSError as error:
-        return empty.gap(f"cannot be read: {error.strerror}.")
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}."
+    return Document(target, shown, b"").gap(reason)
+
+
+class _UnreadError(Exception):
+    """Says why a file is not read."""
+
+
+def _content(root: str, file: str) -> bytes:
+    real = os.path.realpath(os.path.join(root, file), strict=True)  # noqa: PTH118 - `file` may hold any bytes
+    if not _inside(real, root):
+        raise _UnreadError("leads out of the target, and is not followed.")
+    # Not blocking: opening a pipe would wait for somebody who writes into it.
+    with os.fdopen(os.open(real, _FLAGS), "rb") as opened:
+        status = os.fstat(opened.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _UnreadError("is no regular file.")
+        content = opened.read(LARGEST + 1) if status.st_size <= LARGEST else b""
     if max(status.st_size, len(content)) > LARGEST:
-        return empty.gap(f"is larger than {LARGEST >> 20} MiB.")
-    return Document(target, shown, content)
+        raise _UnreadError(f"is larger than {LARGEST >> 20} MiB.")
+    return content
 
 
 class _Walk:
