@@ -48,7 +48,8 @@ def merge(package: Package, version: str, advisories: Iterable[Advisory]) -> tup
     """
     told = tuple(advisories)
     affecting = [advisory for advisory in told if advisory.verdict(package, version) is Verdict.affected]
-    merged = [_vulnerability(package, version, group, told) for group in _groups(affecting)]
+    groups = _without_bulletins(_groups(affecting))
+    merged = [_vulnerability(package, version, group, told) for group in groups]
     return tuple(sorted(merged, key=lambda weakness: (-weakness.severity.rank, -(weakness.score or 0.0), weakness.id)))
 
 
@@ -57,7 +58,7 @@ def newest_of(advisories: Iterable[Advisory]) -> tuple[Advisory, ...]:
     newest: dict[str, Advisory] = {}
     for advisory in advisories:
         known = newest.get(advisory.id)
-        if known is None or (known is not advisory and _freshness(advisory) > _freshness(known)):
+        if known is None or (known is not advisory and _is_fresher(advisory, known)):
             newest[advisory.id] = advisory
     return tuple(advisory for _, advisory in sorted(newest.items()) if not advisory.withdrawn)
 
@@ -67,13 +68,24 @@ def familiarity(name: str) -> tuple[int, str]:
     return next((rank for rank, prefix in enumerate(_ORDER) if name.startswith(prefix)), len(_ORDER)), name
 
 
-def _freshness(advisory: Advisory) -> tuple[object, ...]:
-    """The later is the greater. Of two of the same time a withdrawal counts, then the one that says more; the rest
-    only makes sure that the order of the sources does not matter.
+def _is_fresher(one: Advisory, other: Advisory) -> bool:
+    """Whether `one` was modified later. Of two of the same time a withdrawal counts, then the one that says more; what
+    they say only makes sure that the order of the sources does not matter.
     """
+    first, second = _age(one), _age(other)
+    return _content(one) > _content(other) if first == second else first > second
+
+
+def _age(advisory: Advisory) -> tuple[datetime, bool, int, int, int]:
     modified = advisory.modified or _BEGINNING
-    said = len(advisory.affected), len(advisory.aliases), len(advisory.vectors), len(advisory.summary)
-    return modified, advisory.withdrawn, said, repr(advisory.affected), sorted(advisory.aliases), advisory.summary
+    said = len(advisory.affected), len(advisory.aliases), len(advisory.vectors)
+    return modified, advisory.withdrawn, *said
+
+
+def _content(advisory: Advisory) -> tuple[str, ...]:
+    entries = [f"{entry.package} {entry.ranges} {sorted(entry.versions)}" for entry in advisory.affected]
+    told = advisory.summary, advisory.url, str(advisory.grade), str(advisory.published)
+    return *told, *sorted(advisory.aliases), *advisory.vectors, *advisory.words, *entries
 
 
 def _groups(advisories: Sequence[Advisory]) -> list[list[Advisory]]:
@@ -93,6 +105,18 @@ def _groups(advisories: Sequence[Advisory]) -> list[list[Advisory]]:
     for advisory in advisories:
         groups.setdefault(root(advisory.id), []).append(advisory)
     return list(groups.values())
+
+
+def _without_bulletins(groups: list[list[Advisory]]) -> list[list[Advisory]]:
+    """Without a distributor's bulletins about nothing but weaknesses that have a record of their own here."""
+    named = [frozenset[str]().union(*(advisory.names for advisory in group)) for group in groups]
+    numbered = [any(name.startswith(_ORDER[0]) for name in names) for names in named]
+    known = frozenset[str]().union(*(names for names, has_cve in zip(named, numbered, strict=True) if has_cve))
+    return [
+        group
+        for group, has_cve in zip(groups, numbered, strict=True)
+        if has_cve or not all(advisory.upstream and advisory.upstream <= known for advisory in group)
+    ]
 
 
 def _vulnerability(
@@ -118,8 +142,8 @@ def _vulnerability(
 
 
 def _smallest_fix(package: Package, version: str, group: Sequence[Advisory], related: Sequence[Advisory]) -> str | None:
-    """The smallest of the versions at which the group's records end that is later than `version`, that all of them
-    call clean, and that no other record of the same weakness is about. A release rather than a pre-release.
+    """The smallest of the versions at which any of the related records ends that is later than `version`, that all
+    records of the group call clean, and that no other related one is about. A release rather than a pre-release.
     """
     order = ordering(package.ecosystem)
     if order is None:
@@ -127,7 +151,7 @@ def _smallest_fix(package: Package, version: str, group: Sequence[Advisory], rel
     used = order.parse(version)
     later = sorted(
         (order.is_prerelease(fix), key, len(fix), fix)
-        for fix in frozenset[str]().union(*(advisory.fixes(package) for advisory in group))
+        for fix in frozenset[str]().union(*(advisory.fixes(package) for advisory in related))
         if (key := order.parse(fix)) is not None and (used is None or key > used)
     )
     for *_, fix in later:

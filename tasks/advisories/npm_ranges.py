@@ -46,29 +46,29 @@ def allows(requirement: str, version: str, *, prereleases: bool = False) -> bool
 
     A pre-release is allowed only where the range names one of the same release, or with `prereleases`.
     """
-    key, alternatives = semver.parse(version), _alternatives(requirement, prereleases)
+    key, alternatives = semver.parse(version), _alternatives(requirement, prereleases=prereleases)
     if key is None or alternatives is None:
         return None
-    return any(_within(key, bounds, prereleases) for bounds in alternatives)
+    return any(_within(key, bounds, prereleases=prereleases) for bounds in alternatives)
 
 
 @lru_cache(maxsize=16_384)
-def _alternatives(requirement: str, prereleases: bool) -> tuple[_Bounds, ...] | None:  # noqa: FBT001
+def _alternatives(requirement: str, *, prereleases: bool) -> tuple[_Bounds, ...] | None:
     if len(requirement) > _LONGEST or ":" in requirement or "/" in requirement:
         return None
-    read = [_bounds(part, prereleases) for part in requirement.split("||")]
+    read = [_bounds(part, prereleases=prereleases) for part in requirement.split("||")]
     known = tuple(bounds for bounds in read if bounds is not None)
     # One alternative that allows everything is the whole range, so that no pre-release gets in by another one.
     return (((),) if () in known else known) or None
 
 
-def _bounds(alternative: str, prereleases: bool) -> _Bounds | None:  # noqa: FBT001
+def _bounds(alternative: str, *, prereleases: bool) -> _Bounds | None:
     """The bounds that all have to be kept; None when nothing in the text is understood."""
     text = _SPACES.sub(" ", _BUILD.sub("", alternative.strip())).strip()
     if not text:
         return ()
     if found := _HYPHEN.fullmatch(text):
-        return _hyphen(_partial(*found.groups()[:4]), _partial(*found.groups()[4:]), prereleases)
+        return _hyphen(_partial(*found.groups()[:4]), _partial(*found.groups()[4:]), prereleases=prereleases)
     understood = False
     bounds: list[_Bound] = []
     for comparator in _OPERATOR_APART.sub(r"\1", text).split(" "):
@@ -76,7 +76,7 @@ def _bounds(alternative: str, prereleases: bool) -> _Bounds | None:  # noqa: FBT
         if found is None or (partial := _comparable(found)) is None:
             continue  # npm passes over what it does not understand, as long as it understands something
         understood = True
-        bounds += _desugared(found[1] or "", partial, prereleases)
+        bounds += _desugared(found[1] or "", partial, prereleases=prereleases)
     if _NOTHING[0] in bounds:
         return _NOTHING
     return tuple(bound for bound in bounds if prereleases or bound != _ALL) if understood else None
@@ -100,20 +100,20 @@ def _partial(major: str | None, minor: str | None, patch: str | None, identifier
     return _Partial(numbers[0], numbers[1], numbers[2], None if numbers[2] is None else identifiers)
 
 
-def _desugared(sign: str, partial: _Partial, prereleases: bool) -> _Bounds:  # noqa: FBT001
+def _desugared(sign: str, partial: _Partial, *, prereleases: bool) -> _Bounds:
     if partial.major is None:
         return _NOTHING if sign in ("<", ">") else ()
     if sign == "^":
-        return _from(partial, prereleases), _before(_caret(partial))
+        return _from(partial, prereleases=prereleases), _before(_caret(partial))
     if sign in ("~", "~>"):
-        return _from(partial, prereleases), _before(partial._replace(patch=None))
+        return _from(partial, prereleases=prereleases), _before(partial._replace(patch=None))
     if partial.patch is not None:
         exact = semver.key(partial.major, partial.minor or 0, partial.patch, partial.identifiers)
         return (_Bound(sign or "=", exact),)
-    return _of_generation(sign, partial, prereleases)
+    return _of_generation(sign, partial, prereleases=prereleases)
 
 
-def _of_generation(sign: str, partial: _Partial, prereleases: bool) -> _Bounds:  # noqa: FBT001
+def _of_generation(sign: str, partial: _Partial, *, prereleases: bool) -> _Bounds:
     """`1`, `1.2` or `1.x`, with a sign or none: all of its versions, those after them, or those before."""
     if sign == ">":
         return (_Bound(">=", _lowest(_after(partial)) if prereleases else _after(partial)),)
@@ -122,14 +122,14 @@ def _of_generation(sign: str, partial: _Partial, prereleases: bool) -> _Bounds: 
     if sign == "<=":
         return (_before(partial),)
     if sign == ">=":
-        return (_from(partial, prereleases),)
-    return _from(partial, prereleases), _before(partial)
+        return (_from(partial, prereleases=prereleases),)
+    return _from(partial, prereleases=prereleases), _before(partial)
 
 
-def _hyphen(low: _Partial, high: _Partial, prereleases: bool) -> _Bounds:  # noqa: FBT001
+def _hyphen(low: _Partial, high: _Partial, *, prereleases: bool) -> _Bounds:
     bounds: list[_Bound] = []
     if low.major is not None:
-        bounds.append(_from(low, prereleases, whole=True))
+        bounds.append(_from(low, prereleases=prereleases, whole=True))
     if high.major is not None:
         if high.patch is None:
             bounds.append(_before(high))
@@ -140,7 +140,7 @@ def _hyphen(low: _Partial, high: _Partial, prereleases: bool) -> _Bounds:  # noq
     return tuple(bounds)
 
 
-def _from(partial: _Partial, prereleases: bool, *, whole: bool = False) -> _Bound:  # noqa: FBT001
+def _from(partial: _Partial, *, prereleases: bool, whole: bool = False) -> _Bound:
     """At least this; where pre-releases count, also those of the first version that is meant."""
     lowest = "0" if prereleases and (partial.patch is None or whole) else None
     identifiers = partial.identifiers if partial.identifiers is not None else lowest
@@ -174,7 +174,7 @@ def _caret(partial: _Partial) -> _Partial:
     return partial
 
 
-def _within(key: semver.Key, bounds: _Bounds, prereleases: bool) -> bool:  # noqa: FBT001
+def _within(key: semver.Key, bounds: _Bounds, *, prereleases: bool) -> bool:
     if not all(_keeps(key, bound) for bound in bounds):
         return False
     if prereleases or semver.is_release(key):

@@ -83,6 +83,8 @@ class Advisory:
     """Its CVSS vectors, as they are written."""
     words: tuple[str, ...] = ()
     """What its databases call its severity."""
+    upstream: frozenset[str] = frozenset()
+    """What it passes on: a distributor's bulletin about several weaknesses names them so."""
     given: Grade | None = None
     """Its grade, where that is known already."""
 
@@ -171,6 +173,7 @@ def read_advisory(record: Any) -> Advisory:
             cwe=tuple(str(kind) for kind in _listed((record.get("database_specific") or {}).get("cwe_ids"))),
             vectors=tuple(str(score.get("score")) for part in said for score in _listed(part.get("severity"))),
             words=tuple(word for part in said for word in _words(part)),
+            upstream=frozenset(filter(_is_name, _listed(record.get("upstream")))),
             given=read_grade(record[GRADED]) if GRADED in record else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
