@@ -59,10 +59,10 @@ def in_use(inventory: Inventory) -> InUse:
             exact.setdefault(component.package, []).append(component)
     asked = {component.package for component in counted if component.evidence is Evidence.declared}
     whole = _is_whole(inventory, asked, exact)
-    locks = {(c.package.family, _folder(c)) for of in exact.values() for c in of if c.evidence is Evidence.locked}
+    locks = {(c.package.family, folder_of(c)) for of in exact.values() for c in of if c.evidence is Evidence.locked}
     for pin in pins:
         is_brought = pin.package in asked or pin.package in exact
-        seen = whole or any(family == pin.package.family and is_below(_folder(pin), at) for family, at in locks)
+        seen = whole or any(family == pin.package.family and is_below(folder_of(pin), at) for family, at in locks)
         if is_brought or not seen:
             exact.setdefault(pin.package, []).append(pin)
     open_ = [
@@ -96,7 +96,7 @@ def is_below(folder: PurePosixPath, other: PurePosixPath) -> bool:
 
 def is_related(one: Component, other: Component) -> bool:
     """Whether two places speak of the same project: the folder of one holds that of the other."""
-    return is_below(_folder(one), _folder(other)) or is_below(_folder(other), _folder(one))
+    return is_below(folder_of(one), folder_of(other)) or is_below(folder_of(other), folder_of(one))
 
 
 def _counts(component: Component, inventory: Inventory) -> bool:
@@ -111,7 +111,7 @@ def _counts(component: Component, inventory: Inventory) -> bool:
 def _settles(said: Component, asked: Component) -> bool:
     """Whether `said`, which has a version, says which version the requirement `asked` gets."""
     if said.evidence is Evidence.locked:
-        near = is_below(_folder(asked), _folder(said))
+        near = is_below(folder_of(asked), folder_of(said))
     else:
         near = said.evidence in _WHOLE or is_related(said, asked)
     order = ordering(said.package.ecosystem)
@@ -129,7 +129,8 @@ def _is_whole(inventory: Inventory, asked: Iterable[Package], exact: Mapping[Pac
     )
 
 
-def _folder(component: Component) -> PurePosixPath:
+def folder_of(component: Component) -> PurePosixPath:
+    """The folder of the file that says it."""
     return PurePosixPath(component.place.file).parent
 
 
