@@ -45,6 +45,8 @@ class Place:
     path: str
     day: str
     """Of the commit, in UTC."""
+    age: int
+    """Its rank among all commits; the oldest is 0."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def judge_history(
     """
     told: dict[str, list[tuple[Place, Mapping[str, Any]]]] = defaultdict(list)
     for oid, result in sorted(examined.results.items()):
-        known = places.get(oid) or [Place("", blobs[oid], "")]
+        known = places.get(oid) or [Place("", blobs[oid], "", 0)]
         here = [place for place in known if not is_excluded(place.path, checkout.exclude)]
         for found in result.get("found", ()) if here else ():
             if found["fingerprint"] not in in_tree:
@@ -145,7 +147,7 @@ def judge_history(
     findings: list[Finding] = []
     alike: set[str] = set()
     for fingerprint, seen in sorted(told.items()):
-        seen.sort(key=lambda one: (one[0].day == "", one[0].day, one[0].commit, one[0].path))
+        seen.sort(key=lambda one: (one[0].commit == "", one[0].age, one[0].path))
         kind = kind_said_best(found for _, found in seen)
         paths = list(dict.fromkeys(place.path for place, _ in seen))
         if kind in WEAK and all(is_test(path) for path in paths):
@@ -220,25 +222,29 @@ async def _places(repository: _Repository, oids: Sequence[str], cache: ResultCac
     known = await memory.known(keys)
     places = {oid: [Place(*one) for one in known[oid]["places"]] for oid in known}
     unknown = sorted(set(oids) - set(known))
+    if not unknown:
+        return places
+    order = (await repository.ask("rev-list", "--all", "--date-order", "--reverse")).decode("ascii").split()
+    ages = {commit: age for age, commit in enumerate(order)}
     for begin in range(0, len(unknown), _AT_ONCE):
         part = unknown[begin : begin + _AT_ONCE]
         found: dict[str, list[Place]] = {oid: [] for oid in part}
         wanted = [f"--find-object={oid}" for oid in part]
         # Merges as well (-m): what came in by one alone is in no other commit.
-        shape = ("--raw", "-z", "-m", "--no-abbrev", "--no-renames", "--topo-order", "--format=%x01%H %ct")
+        shape = ("--raw", "-z", "-m", "--no-abbrev", "--no-renames", "--date-order", "--format=%x01%H %ct")
         quiet = ("--no-ext-diff", "--no-textconv", "--no-show-signature", "--no-mailmap", "--no-relative")
         async with turn():
             output = await repository.ask("log", "--all", *shape, *quiet, *wanted)
-        for oid, place in _read_log(output, set(part)):
+        for oid, place in _read_log(output, set(part), ages):
             if all(place.path != other.path for other in found[oid]):
                 found[oid].append(place)
-        fresh = {keys[oid]: {"places": [[p.commit, p.path, p.day] for p in found[oid]]} for oid in part}
+        fresh = {keys[oid]: {"places": [[p.commit, p.path, p.day, p.age] for p in found[oid]]} for oid in part}
         await memory.keep(fresh, used=[keys[oid] for oid in known])
         places |= found
     return places
 
 
-def _read_log(output: bytes, wanted: Collection[str]) -> Iterable[tuple[str, Place]]:
+def _read_log(output: bytes, wanted: Collection[str], ages: Mapping[str, int]) -> Iterable[tuple[str, Place]]:
     """The additions of the `wanted` objects in the output of git log in raw format, oldest first.
 
     The format is that of git-diff's manual, section "Raw output format".
@@ -256,7 +262,7 @@ def _read_log(output: bytes, wanted: Collection[str]) -> Iterable[tuple[str, Pla
         if len(fields) == 5 and fields[0].startswith(":"):
             path = os.fsdecode(next(words, b""))
             if fields[3] in wanted:
-                found.append((fields[3], Place(commit[:12], path, day)))
+                found.append((fields[3], Place(commit[:12], path, day, ages.get(commit, 0))))
     return reversed(found)
 
 

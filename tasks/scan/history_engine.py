@@ -26,6 +26,7 @@ from time_limit import Deadline  # type: ignore[import-not-found]
 
 _MEMORY = 8 << 30
 """Bytes of address space of git: a small object may claim to unpack to anything."""
+_DEATHS = 5
 _DRAINED = 64 << 20
 """Bytes of a large object that are read and thrown away; above that git is started again behind it."""
 
@@ -46,6 +47,7 @@ def scan(order: dict[str, Any]) -> dict[str, Any]:
     deadline = Deadline(order["seconds"])
     salt = bytes.fromhex(order["salt"])
     left: list[list[str]] = order["blobs"]
+    died = 0
     while left:
         done = 0
         for (oid, name), content in zip(left, _contents(order, [oid for oid, _ in left]), strict=False):
@@ -63,11 +65,15 @@ def scan(order: dict[str, Any]) -> dict[str, Any]:
                 told[oid] = result
             if deadline.passed:
                 break
-        if deadline.passed or not done:
-            reason = str(deadline) if deadline.passed else "git does not give it."
-            failed += [{"blob": oid, "reason": reason} for oid, _ in left[done:]]
-            break
         left = left[done:]
+        died = 0 if done else died + 1
+        if deadline.passed or died == _DEATHS:
+            reason = str(deadline) if deadline.passed else "git does not give it."
+            failed += [{"blob": oid, "reason": reason} for oid, _ in left]
+            break
+        if not done:  # the first of them is what git died of
+            failed.append({"blob": left[0][0], "reason": "git does not give it."})
+            left = left[1:]
     return {"told": told, "failed": failed}
 
 
@@ -103,8 +109,10 @@ def _contents(order: dict[str, Any], oids: list[str]) -> Iterator[bytes | Reason
             out.read(1)
     finally:
         process.kill()
-        process.communicate()
         feeder.join()
+        if process.stdout:
+            process.stdout.close()
+        process.wait()
 
 
 def _is(oid: str, content: bytes) -> bool:

@@ -18,11 +18,12 @@ from tasks.scan.sources import Sources, is_lock, is_test, shown
 
 _HERE = Path(__file__).parent
 _ENGINE = _HERE / "secret_engine.py"
-_PROGRAMS = tuple(
-    _HERE / f"{name}.py" for name in ("contents", "secret_engine", "secret_search", "secret_detectors", "time_limit")
-)
+_PARTS = ("contents", "secret_engine", "secret_search", "secret_detectors", "secret_worth", "time_limit")
+_PROGRAMS = tuple(_HERE / f"{name}.py" for name in _PARTS)
 WEAK = {
     "Secret Keyword": Severity.medium,
+    "Token by Its Name": Severity.medium,
+    "Password in Text": Severity.medium,
     "Basic Auth Credentials": Severity.medium,
     "JSON Web Token": Severity.medium,
     "Base64 High Entropy String": Severity.low,
@@ -122,7 +123,8 @@ def judge_leaks(sources: Sources, examined: Examined) -> Looked:
 
 def kind_said_best(told: Iterable[Mapping[str, Any]]) -> str:
     """Several detectors may see one and the same secret: the one that knows its form says best what it is."""
-    return min({str(one["type"]) for one in told}, key=lambda name: (name in WEAK, name))
+    kinds = {str(one["type"]) for one in told}
+    return min(kinds, key=lambda name: (name in WEAK, -WEAK.get(name, Severity.high).rank, name))
 
 
 def grade(kind: str, file: str, told: Iterable[Mapping[str, Any]]) -> Severity:

@@ -1,6 +1,7 @@
 """Detectors that detect-secrets lacks, for the services that Lama's users work with. Loaded by it, by path.
 
-Only forms that cannot be mistaken: a fixed beginning, and a length or an alphabet that prose and hashes do not have.
+Only forms that cannot be mistaken: a fixed beginning, and a length or an alphabet that prose and hashes do not have;
+and, more weakly, what is called a token and has the disorder of one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from detect_secrets.plugins.base import RegexBasedDetector
 OWN = (
     *("LettaDetector", "GoogleDetector", "NotionDetector", "TaskadeDetector", "PrefectDetector", "MetaDetector"),
     *("HubSpotDetector", "AnthropicDetector", "OpenAIProjectDetector", "HuggingFaceDetector"),
-    *("GitHubFineGrainedDetector", "NpmTokenDetector", "AgeDetector"),
+    *("GitHubFineGrainedDetector", "NpmTokenDetector", "AgeDetector", "NamedTokenDetector", "PasswordInTextDetector"),
 )
 """The names of the detectors in this file."""
 
@@ -72,8 +73,10 @@ class HubSpotDetector(RegexBasedDetector):
     """Tokens of private apps of HubSpot: a region and a UUID."""
 
     secret_type = "HubSpot Private App Token"  # noqa: S105  # pragma: allowlist secret
-    denylist = (
-        re.compile(rf"{_START}pat-[a-z]{{2}}[0-9]-[0-9a-fA-F]{{8}}(?:-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}{_END}"),
+    denylist = (  # only the beginning is a group: detect-secrets takes what holds a UUID for none
+        re.compile(
+            rf"{_START}(pat-[a-z]{{2}}[0-9])-[0-9a-fA-F]{{8}}(?:-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}{_END}"
+        ),
     )
 
 
@@ -119,3 +122,28 @@ class AgeDetector(RegexBasedDetector):
 
     secret_type = "age Secret Key"  # noqa: S105  # pragma: allowlist secret
     denylist = (re.compile(rf"{_START}AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{{58}}{_END}"),)
+
+
+class NamedTokenDetector(RegexBasedDetector):
+    """Values of what is called a token, also without quotes, when they mix capitals, small letters and digits."""
+
+    secret_type = "Token by Its Name"  # noqa: S105  # pragma: allowlist secret
+    denylist = (
+        re.compile(
+            r"(?:token|bearer|credentials?|passphrase|passwd|password|secret|(?:access|api|signing|private)[-_]?key)"
+            r"\w{0,20}[\"']?\]?\s{0,4}(?:=|:|:=|=>|\s)\s{0,4}(?:bearer\s+)?[\"'`]?"
+            r"(?=[^\s\"'`]*[0-9])(?-i:(?=[^\s\"'`]*[a-z])(?=[^\s\"'`]*[A-Z]))([A-Za-z0-9+/_=-]{20,512})(?![A-Za-z0-9.(\[])",
+            re.IGNORECASE,
+        ),
+    )
+
+
+class PasswordInTextDetector(RegexBasedDetector):
+    """Passwords where no quotes and no assignment show them: connection strings, XML, `.netrc`."""
+
+    secret_type = "Password in Text"  # noqa: S105  # pragma: allowlist secret
+    denylist = (
+        re.compile(r";\s?(?:password|pwd)=([^;\"'\s${}<>]{6,80})(?=[;\"'])", re.IGNORECASE),
+        re.compile(r"<[\w.:-]{0,30}(?:password|passphrase|api-?key|secret)>([^<>\s${}]{6,200})</", re.IGNORECASE),
+        re.compile(r"\blogin\s{1,4}\S{1,80}\s{1,4}password\s{1,4}([^\s${}<>]{6,80})"),
+    )

@@ -23,12 +23,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from contents import Reason, digest_of, read_content, text_of  # type: ignore[import-not-found]
 from secret_search import LineSearch  # type: ignore[import-not-found]
+from secret_worth import is_made_up  # type: ignore[import-not-found]
 from time_limit import Deadline, TooSlowError, limited  # type: ignore[import-not-found]
 
 _FILE_S = 5.0
-_GUESSED = frozenset({"Secret Keyword", "Base64 High Entropy String", "Hex High Entropy String"})
+_GUESSED = frozenset(
+    {"Secret Keyword", "Token by Its Name", "Password in Text", "Base64 High Entropy String", "Hex High Entropy String"}
+)
 """Kinds that are recognised by their surroundings or their disorder, not by their form."""
-_WORD = re.compile(r"[a-z_.-]{1,12}")  # a name more often than a password
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
 _SETTINGS = re.compile(r"(?:^|/)(?:\.env[^/]*|[^/]*\.env|\.envrc|[^/]*\.(?:ba|z|k)?sh|(?:Docker|Container)file[^/]*)$")
 _PIECE = 4000
@@ -75,7 +77,7 @@ def examine(name: str, content: bytes, salt: bytes) -> dict[str, Any] | Reason:
     """What is in one content, which depends on nothing else: it may be remembered.
 
     Returns:
-        `found` with the secrets, `binary`, or `large`; a `Reason` where it could not be looked at this time.
+        One of `found` (what it holds), `binary` and `large`; a `Reason` where it could not be looked at this time.
     """
     text = text_of(content)
     if text is None:
@@ -84,6 +86,8 @@ def examine(name: str, content: bytes, salt: bytes) -> dict[str, Any] | Reason:
         return {"large": True}
     try:
         with limited(_FILE_S):  # whole before it is kept: half of a file is not looked at
+            # Code in a notebook is in strings of JSON, and its quotes are escaped there.
+            text = text.replace('\\"', '"') if name.endswith(".ipynb") else text
             secrets = list(_secrets(_known_as(name), text))
     except TooSlowError:
         return Reason(f"took longer than {_FILE_S:g} s.")
@@ -167,7 +171,7 @@ def _pieces(name: str, line: str) -> list[str]:
 def _weighed(kind: str, value: str, lines: list[str], number: int) -> tuple[str, bool]:
     """The value that tells this secret from others, and whether it is one only perhaps."""
     if kind != "Private Key":
-        return value, kind == "Secret Keyword" and _WORD.fullmatch(value) is not None
+        return value, is_made_up(kind, value)
     # What was found is the head that all keys have in common.
     after = "".join(lines[number : number + 100]).partition(value)[2].partition("-----END")[0]
     body = "".join(_KEY_BODY.findall(after))
@@ -180,7 +184,7 @@ def _whole(kind: str, value: str, line: str) -> str:
         return value
     for pattern in _denylist(kind):
         for match in pattern.finditer(line):
-            if value in match.groups():
+            if value in match.groups() and match.group(0).startswith(value):
                 return match.group(0)
     return value
 

@@ -34,7 +34,7 @@ LETTERS = "Zx8Qp2Lm9Vk4Rt7Wn3Yc6Bd1Hf5Jg0SaTuEiOoNrMwKqPzXvCyDhFlGjUbA"
 PLANTED = {  # put together here, so that this file itself holds none
     "letta": "sk-let-" + LETTERS[:48],
     "gemini": "AI" + "za" + LETTERS[:35],
-    "notion": "ntn_" + "12345678901" + LETTERS[:35],
+    "notion": "ntn_" + "58305912746" + LETTERS[:35],
     "old_notion": "secret" + "_" + LETTERS[:43],
     "taskade": "tskdp_" + LETTERS[:40],
     "prefect": "pnu_" + LETTERS[:36],
