@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from models.report import Finding, Severity, Skip
 from tasks.scan.looked import Looked
 
-_DELICATE = {
+DELICATE = {
     2375: "Docker without TLS",
     3306: "MySQL",
     4200: "Prefect",
@@ -97,7 +97,7 @@ def _matches(listener: Listener, pattern: str) -> bool:
 def _finding(host: str, port: int, listeners: Sequence[Listener]) -> Finding:
     addresses = sorted({listener.address for listener in listeners})
     names = sorted({listener.process for listener in listeners} - {""})
-    known = _DELICATE.get(port)
+    known = DELICATE.get(port)
     who = ", ".join(names) or "a process that is not shown to this user"
     return Finding(
         key=f"security.listener:{host}/tcp/{port}",

@@ -13,6 +13,7 @@ from models.health_check import Service, ServiceKind
 from models.report import Finding, Severity, Skip
 from tasks.scan.listeners import is_loopback
 from tasks.scan.looked import Looked
+from tasks.scan.redis_protocol import answers_ping, may_be_redis
 
 _LARGEST = 1_000_000
 
@@ -27,7 +28,7 @@ class Guard(StrEnum):
 async def look_at_service(service: Service) -> Looked:
     """Whether `service` answers without authentication; kinds that have none of their own are left to custom rules."""
     probe = _PROBES.get(service.kind)
-    if probe is None:
+    if probe is None or (service.kind is ServiceKind.tcp and not may_be_redis(service.url, service.name)):
         return Looked()
     try:
         guard = await probe(service.url, service.timeout_s)
@@ -146,11 +147,17 @@ async def _bolt(url: str, timeout_s: float) -> Guard:
     return Guard.open
 
 
+async def _redis(url: str, timeout_s: float) -> Guard:
+    answers = await answers_ping(url, timeout_s)
+    return Guard.open if answers else Guard.closed  # what does not speak as Redis does gives nothing away
+
+
 _PROBES: dict[ServiceKind, Callable[[str, float], Awaitable[Guard]]] = {
     ServiceKind.prefect: _prefect,
     ServiceKind.letta: _letta,
     ServiceKind.postgresql: _postgresql,
     ServiceKind.bolt: _bolt,
+    ServiceKind.tcp: _redis,
 }
 
 _REMEDIES = {
@@ -158,6 +165,7 @@ _REMEDIES = {
     ServiceKind.letta: "Start it with SECURE=true and LETTA_SERVER_PASSWORD.",
     ServiceKind.postgresql: "Replace `trust` in pg_hba.conf by `scram-sha-256`.",
     ServiceKind.bolt: "Switch authentication on (dbms.security.auth_enabled of Neo4j).",
+    ServiceKind.tcp: "Set `requirepass` or users (ACL) in redis.conf, and leave protected mode on.",
 }
 
 
