@@ -64,7 +64,7 @@ def packages_folders(environment: Path) -> tuple[Path, ...]:
                 folder = base / name / last
                 if folder.is_dir():
                     found.setdefault(os.path.realpath(folder), folder)
-    if not found and any(name.endswith((".dist-info", ".egg-info")) for name in _names(environment)):
+    if not found and any(name.endswith(".dist-info") for name in _names(environment)):
         return (environment,)
     return tuple(found.values())
 
@@ -236,7 +236,8 @@ def _origin(path: str) -> Origin:
 def _licence(fields: Mapping[str, list[str]]) -> str:
     for name in ("license-expression", "license"):
         for value in fields.get(name, ()):
-            if value and value.upper() != "UNKNOWN" and len(value) <= 120:
+            # Some put the whole text there: its first line is no name of a licence.
+            if value and value.upper() != "UNKNOWN" and len(value) <= 120 and "copyright" not in value.lower():
                 return value
     kinds = (value for value in fields.get("classifier", ()) if value.startswith("License ::"))
     return "; ".join(kind.rpartition("::")[2].strip() for kind in kinds)[:200]
@@ -294,6 +295,6 @@ def _settings(environment: Path) -> dict[str, str]:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(entry.name for entry in folder.iterdir())
     except OSError:
         return []

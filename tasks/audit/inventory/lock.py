@@ -58,10 +58,14 @@ def needed(requires: Mapping[Edge, Iterable[Edge]], roots: Iterable[tuple[Scope,
     for known in requires:
         versions[known[0]].append(known)
     scopes: dict[Edge, Scope] = {}
+    followed: set[Edge] = set()
     for scope, edges in roots:
         todo = list(edges)
         while todo:
             edge = todo.pop()
+            if edge in followed:
+                continue
+            followed.add(edge)
             for one in [edge] if edge in requires else versions.get(edge[0], ()):
                 if one not in scopes:
                     scopes[one] = scope

@@ -151,7 +151,8 @@ def named(file: str) -> tuple[str, str] | None:
 
 def shown(text: str) -> str:
     """`text` for a message: one short line, without what may be the password of a URL."""
-    return re.sub(r"//[^/@\s]*@", "//***@", " ".join(text[:400].split()))[:120]
+    line = " ".join(text[:400].split()).encode("utf-8", errors="replace").decode()
+    return re.sub(r"//[^/@\s]*@", "//***@", line)[:120]
 
 
 def _extras(names: Iterable[str]) -> tuple[str, ...]:

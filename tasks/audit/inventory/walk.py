@@ -102,13 +102,16 @@ def reader_of(file: str) -> str | None:
     return next((found for pattern, found in patterns if pattern.search(file)), None)
 
 
-def find_manifests(target: str, root: Path, *, exclude: tuple[str, ...] = ()) -> Manifests:
+def find_manifests(target: str, root: Path, *, exclude: tuple[str, ...] = (), links: bool = True) -> Manifests:
     """Every file below `root` that says what it depends on, by name; nothing is opened.
+
+    Links are never followed. That one leads to a folder elsewhere is told, unless `links` is false: those of an
+    image's file system mean places in it.
 
     What git would ignore is looked at as well, except for `LEFT_OUT`: asking git takes longer than the walk, and a
     file that git ignores may still be what is installed from. Rather too much is seen than something missed.
     """
-    walk = _Walk(target, os.path.realpath(root), exclude)
+    walk = _Walk(target, os.path.realpath(root), exclude, links=links)
     files = dict(walk.files())
     ordered = {file: files[file] for file in sorted(files, key=lambda file: (file.count("/"), file))}
     return Manifests(ordered, tuple(sorted(walk.environments)), tuple(walk.gaps))
@@ -150,10 +153,11 @@ def _content(root: str, file: str) -> bytes:
 class _Walk:
     """One walk: what it passes, and what it could not see."""
 
-    def __init__(self, target: str, root: str, exclude: tuple[str, ...]) -> None:
+    def __init__(self, target: str, root: str, exclude: tuple[str, ...], *, links: bool) -> None:
         self._target = target
         self._root = root
         self._exclude = exclude
+        self._links = links
         self._entries = 0
         self._found = 0
         self.environments: list[str] = []
@@ -199,11 +203,13 @@ class _Walk:
                     self._environment(path)
                 return False
             return not self._excluded(path)
-        if entry.is_symlink() and _is_folder(entry) and entry.name not in LEFT_OUT and not self._excluded(path):
-            real = os.path.realpath(entry.path)
-            if not _inside(real, self._root):
-                self._gap(path, "leads out of the target, and is not followed; exclude it, or name it as a target.")
+        if self._links and entry.is_symlink() and entry.name not in LEFT_OUT and self._leads_out(entry, path):
+            self._gap(path, "leads out of the target, and is not followed; exclude it, or name it as a target.")
         return False
+
+    def _leads_out(self, entry: os.DirEntry[str], path: str) -> bool:
+        """Whether a link leads to a folder elsewhere."""
+        return _is_folder(entry) and not _inside(os.path.realpath(entry.path), self._root) and not self._excluded(path)
 
     def _manifest(self, entry: os.DirEntry[str], path: str) -> str | None:
         name = reader_of(path)
