@@ -33,6 +33,14 @@ _JUSTIFICATIONS = frozenset(
     }
 )
 """Those of OpenVEX."""
+_CYCLONEDX_REASONS = frozenset(
+    {
+        "code_not_present", "code_not_reachable", "requires_configuration", "requires_dependency",
+        "requires_environment", "protected_by_compiler", "protected_at_runtime", "protected_at_perimeter",
+        "protected_by_mitigating_control",
+    }
+)  # fmt: skip
+"""Justifications of CycloneDX (schema 1.6, `impactAnalysisJustification`)."""
 _TYPES = {
     "pypi": "pypi", "npm": "npm", "deb": "debian", "github": "github-actions", "githubactions": "github-actions",
     "docker": "docker", "oci": "docker",
@@ -362,16 +370,6 @@ def _said(finding: Finding, suppressed: Suppressed | None) -> dict[str, str]:
         return {"status": "fixed"}
     until = f" until {suppressed.expires}" if suppressed.expires else ""
     return {"status": "affected", "action_statement": f"Accepted{until}: {suppressed.reason}"}
-
-
-_CYCLONEDX_REASONS = frozenset(
-    {
-        "code_not_present", "code_not_reachable", "requires_configuration", "requires_dependency",
-        "requires_environment", "protected_by_compiler", "protected_at_runtime", "protected_at_perimeter",
-        "protected_by_mitigating_control",
-    }
-)  # fmt: skip
-"""Justifications of CycloneDX (schema 1.6, `impactAnalysisJustification`)."""
 
 
 def _purl(evidence: Mapping[str, Any], version: str) -> str:
