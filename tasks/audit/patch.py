@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import os
 import re
-import secrets
 import shlex
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from blocks.errors import LamaError
 from tasks.advisories.package import NPM, PYPI, Package
+from tasks.audit.beneath import BeneathError, open_folder, read, replace
 from tasks.audit.component import Component, Evidence, Inventory
 from tasks.audit.edits import Raise, editor_of
 from tasks.audit.remedies import Upgrade
@@ -22,10 +19,9 @@ from tasks.audit.remedies import Upgrade
 LARGEST = 5_000_000
 """Bytes of one file that is patched."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\"\\]")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class PatchError(LamaError):
+class PatchError(BeneathError):
     """A patch that was not applied; nothing was changed unless the message says so."""
 
 
@@ -82,8 +78,8 @@ def read_manifests(root: Path, files: Sequence[str]) -> dict[str, bytes]:
     """The contents of `files` below `root`; links are not followed, and what cannot be read is not in the answer."""
     contents: dict[str, bytes] = {}
     for file in files:
-        with contextlib.suppress(OSError, PatchError), _folder(root, file) as (folder, name):
-            contents[file] = _read(folder, name)[0]
+        with contextlib.suppress(OSError, BeneathError), open_folder(root, file) as (folder, name):
+            contents[file] = read(folder, name, largest=LARGEST)[0]
     return contents
 
 
@@ -131,10 +127,12 @@ def apply(root: Path, patch: Patch) -> None:
         opened = []
         for change in patch.changes:
             try:
-                folder, name = stack.enter_context(_folder(root, change.file))
-                content, status = _read(folder, name)
+                folder, name = stack.enter_context(open_folder(root, change.file))
+                content, status = read(folder, name, largest=LARGEST)
             except OSError as error:
                 raise PatchError(f"cannot be read: {error.strerror}.", component=change.file) from error
+            except BeneathError as error:
+                raise PatchError(error.what, component=change.file) from error
             if content != change.old:
                 raise PatchError(
                     "has changed since it was read.", component=change.file, remedy="Audit again, and then patch."
@@ -143,7 +141,7 @@ def apply(root: Path, patch: Patch) -> None:
         done: list[str] = []
         for change, folder, name, status in opened:
             try:
-                _write(folder, name, change.new, status)
+                replace(folder, name, change.new, status)
             except OSError as error:
                 before = f"; changed before it: {', '.join(done)}." if done else "; nothing was changed."
                 raise PatchError(f"cannot be written: {error.strerror}{before}", component=change.file) from error
@@ -225,55 +223,6 @@ def _refresh(lock: str, name: str, to: str, *, direct: bool) -> list[str] | None
         "yarn.lock": ["yarn", "upgrade", f"{name}@{to}"] if direct else ["yarn", "upgrade", name],
         "pnpm-lock.yaml": ["pnpm", "update", f"{name}@{to}"] if direct else ["pnpm", "update", "--depth", "100", name],
     }.get(lock)
-
-
-@contextlib.contextmanager
-def _folder(root: Path, file: str) -> Iterator[tuple[int, str]]:
-    """The folder of `file`, opened part by part from `root` on so that no link leads elsewhere, and the bare name."""
-    parts = PurePosixPath(file).parts
-    if not parts or PurePosixPath(file).is_absolute() or ".." in parts:
-        raise PatchError("leads out of the target.", component=file)
-    opened = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in parts[:-1]:
-            inner = os.open(part, _FOLDER, dir_fd=opened)
-            os.close(opened)
-            opened = inner
-        yield opened, parts[-1]
-    finally:
-        os.close(opened)
-
-
-def _read(folder: int, name: str) -> tuple[bytes, os.stat_result]:
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise PatchError("is not a regular file.", component=name)
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise PatchError(f"is larger than {LARGEST} bytes.", component=name)
-    return content, status
-
-
-def _write(folder: int, name: str, content: bytes, status: os.stat_result) -> None:
-    temporary = f".{name[:100]}.{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            with contextlib.suppress(PermissionError):
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
-            os.fsync(descriptor)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
-    os.fsync(folder)
 
 
 def _lines(content: bytes) -> list[str]:

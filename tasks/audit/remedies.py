@@ -11,13 +11,13 @@ from tasks.advisories.record import Advisory, Verdict
 from tasks.advisories.source import Known
 from tasks.advisories.versions import ordering
 from tasks.audit.component import Component, Evidence, Inventory, Origin
+from tasks.audit.demands import Demands
 from tasks.audit.in_use import applies, is_related
 from tasks.audit.judge import oldest_first
 from tasks.audit.weakness import Judged, LooseRange, Weakness
 
 _MOST_NAMED = 6
 _MOST_PLACES = 4
-_BEGINS = tuple("<>=!~^*")
 
 Offered = Mapping[Package, tuple[str, ...]]
 
@@ -66,23 +66,27 @@ class Upgrade:
         return self.to is not None and all(obstacle.own for obstacle in self.blocked_by)
 
 
-def upgrades(inventory: Inventory, judged: Judged, known: Known, *, offered: Offered) -> tuple[Upgrade, ...]:
+def upgrades(
+    inventory: Inventory, judged: Judged, known: Known, *, offered: Offered, demands: Demands | None = None
+) -> tuple[Upgrade, ...]:
     """What mends the weaknesses and loose ranges of a target, the most urgent first.
 
     The version to upgrade to is the smallest that none of the advisories about the package is about: rather one that
     all other requirements allow than one that they do not. Candidates are the released versions where they are known
-    (`offered`), else those at which advisories say that something was fixed.
+    (`offered`), else those at which advisories say that something was fixed. `demands` is what other packages ask of
+    those that are vulnerable (`tasks.audit.demands`); without it nobody but the target itself can stand in the way.
     """
+    asked = demands or {}
     packages: dict[Package, list[Weakness]] = {}
     for weakness in judged.weaknesses:
         packages.setdefault(weakness.package, []).append(weakness)
     found: list[Upgrade] = []
     for package, weaknesses in packages.items():
-        chooser = _Chooser(inventory, package, known.advisories.get(package, ()), offered.get(package))
+        chooser = _Chooser(inventory, package, known.advisories.get(package, ()), offered.get(package), asked)
         found += _of_weaknesses(chooser, weaknesses)
     for loose in judged.ranges:
         package = loose.component.package
-        chooser = _Chooser(inventory, package, known.advisories.get(package, ()), offered.get(package))
+        chooser = _Chooser(inventory, package, known.advisories.get(package, ()), offered.get(package), asked)
         found.append(_of_loose(chooser, loose))
     return tuple(sorted(found, key=_urgency))
 
@@ -96,7 +100,12 @@ class _Chooser:
     """Chooses among the versions of one package of one target."""
 
     def __init__(
-        self, inventory: Inventory, package: Package, advisories: Sequence[Advisory], released: tuple[str, ...] | None
+        self,
+        inventory: Inventory,
+        package: Package,
+        advisories: Sequence[Advisory],
+        released: tuple[str, ...] | None,
+        demands: Demands,
     ) -> None:
         self.inventory = inventory
         self.package = package
@@ -105,13 +114,7 @@ class _Chooser:
         self._released = released
         self._verdicts: dict[str, list[Verdict]] = {}
         self._asking = [c for c in inventory.components if _is_asking(c, package, inventory)]
-        self._bringing = [
-            (component, text)
-            for component in inventory.components
-            if component.requires and component.package.family == package.family
-            for name, text in component.requires
-            if name == package.name and _is_range(text)
-        ]
+        self._demands = demands.get(package, ())
 
     def later(self, version: str) -> list[str]:
         """The candidates that are later than `version`, smallest first; early releases only after an early release."""
@@ -164,10 +167,10 @@ class _Chooser:
         ]
         # A parent that does not allow the old version either has another copy, and is no concern here.
         told += [
-            Obstacle(f"{c.package.name} {c.version}", f"{self.package.name}{_spaced(text)}", own=False)
-            for c, text in self._bringing
-            if any(order.allows(text, version, prereleases=True) is not False for version in away)
-            and order.allows(text, to, prereleases=True) is False
+            Obstacle(demand.by, f"{self.package.name}{_spaced(demand.requirement)}", own=False)
+            for demand in self._demands
+            if any(order.allows(demand.requirement, version, prereleases=True) is not False for version in away)
+            and order.allows(demand.requirement, to, prereleases=True) is False
         ]
         return tuple(dict.fromkeys(told))
 
@@ -271,11 +274,6 @@ def _is_direct(chooser: _Chooser, places: Iterable[Component]) -> bool:
         component.package == chooser.package and component.evidence is Evidence.declared
         for component in chooser.inventory.components
     )
-
-
-def _is_range(text: str) -> bool:
-    """Whether what a component requires is told as a range; a plain version is the one that was chosen for it."""
-    return text.startswith(_BEGINS) or " " in text or "," in text
 
 
 def _urgency(upgrade: Upgrade) -> tuple[object, ...]:

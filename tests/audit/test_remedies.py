@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from models.severity import Severity
 from tasks.advisories.package import NPM, Package
 from tasks.advisories.record import Advisory, Verdict
-from tasks.audit.component import Component
+from tasks.audit.component import Component, Inventory
+from tasks.audit.demands import Demand, demands_of
 from tasks.audit.judge import judge
 from tasks.audit.remedies import Obstacle, Upgrade, recommendations, upgrades
 from tests.audit.making import advisory, component, constraint, installed, inventory, known, locked, package
@@ -19,11 +22,16 @@ ALPHA = package("alpha")
 
 
 def advise(
-    components: list[Component], advisories: list[Advisory], offered: Mapping[Package, tuple[str, ...]] | None = None
+    components: list[Component],
+    advisories: list[Advisory],
+    offered: Mapping[Package, tuple[str, ...]] | None = None,
+    asking: str = "",
 ) -> tuple[Upgrade, ...]:
+    """The advice, where `beta 4.2` asks for the range `asking` of each package."""
     taken, told = inventory(*components), known(*advisories)
     judged = judge(taken, told, offered=offered or {})
-    return upgrades(taken, judged, told, offered=offered or {})
+    demands = {component.package: (Demand("beta 4.2", asking),) for component in components if asking}
+    return upgrades(taken, judged, told, offered=offered or {}, demands=demands)
 
 
 def test_one_step_clears_everything_and_not_each_thing_on_its_own() -> None:
@@ -70,8 +78,7 @@ def test_only_released_versions_are_advised_where_they_are_known() -> None:
 
 def test_who_stands_in_the_way_is_named_and_a_version_that_all_allow_is_preferred() -> None:
     bad = advisory("CVE-1", "alpha", ("0", "1.5"), ("2.0", "2.1"))
-    parent = installed("beta", "4.2", requires=(("alpha", ">=1,<1.4"),))
-    (one,) = advise([installed("alpha", "1.2", via=("beta",), direct=False), parent], [bad])
+    (one,) = advise([installed("alpha", "1.2", via=("beta",), direct=False)], [bad], asking=">=1,<1.4")
     assert one.to == "1.5"
     assert one.blocked_by == (Obstacle("beta 4.2", "alpha>=1,<1.4", own=False),)
     assert not one.fits
@@ -80,9 +87,8 @@ def test_who_stands_in_the_way_is_named_and_a_version_that_all_allow_is_preferre
         "beta 4.2 stands in the way and has to be upgraded as well: it asks for alpha>=1,<1.4."
         in (recommendations([one])[0])
     )
-    picky = installed("beta", "4.2", requires=(("alpha", "!=1.5"),))
     offered = {ALPHA: ("1.2", "1.5", "1.6", "2.0", "2.1")}
-    (other,) = advise([installed("alpha", "1.2"), picky], [bad], offered)
+    (other,) = advise([installed("alpha", "1.2")], [bad], offered, asking="!=1.5")
     assert (other.to, other.blocked_by) == ("1.6", ())
 
 
@@ -101,9 +107,8 @@ def test_a_requirement_of_ones_own_has_to_be_changed_and_is_no_reason_that_it_do
 
 def test_a_parent_of_another_copy_is_no_obstacle() -> None:
     bad = advisory("GHSA-1", "left", ("4.0.0", "4.17.21"), ecosystem=NPM, kind="SEMVER")
-    old = locked("beta", "1.0.0", ecosystem=NPM, file="package-lock.json", requires=(("left", "^3.0.0"),))
     got = locked("left", "4.17.0", ecosystem=NPM, file="package-lock.json")
-    (one,) = advise([old, got], [bad])
+    (one,) = advise([got], [bad], asking="^3.0.0")
     assert (one.to, one.blocked_by) == ("4.17.21", ())
 
 
@@ -127,6 +132,39 @@ def test_the_most_severe_comes_first_and_of_equals_what_clears_more() -> None:
     ]
     steps = advise([component(name, "1") for name in ("alpha", "beta", "gamma")], told)
     assert [step.package.name for step in steps] == ["beta", "gamma", "alpha"]
+
+
+def test_what_others_ask_is_read_from_metadata_and_lock_files(tmp_path: Path) -> None:
+    site = tmp_path / ".venv/lib/python3.11/site-packages/beta-4.2.dist-info"
+    site.mkdir(parents=True)
+    (site / "METADATA").write_text(
+        "Name: beta\nVersion: 4.2\nRequires-Dist: Alpha<1.4,>=1\nRequires-Dist: alpha<1; extra == 'old'\n"
+        "Requires-Dist: alpha<0; python_version < '3'\n\nRequires-Dist: alpha==0\n"
+    )
+    (tmp_path / "poetry.lock").write_text(
+        '[[package]]\nname = "gamma"\nversion = "1.0"\n[package.dependencies]\nalpha = "^1.2"\n'
+    )
+    (tmp_path / "package-lock.json").write_text(
+        json.dumps({"packages": {"": {}, "node_modules/x": {"version": "1.0.0", "dependencies": {"left": "~4.1.0"}}}})
+    )
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/poetry.lock").write_text("[[package]]\nname = ")
+    taken = Inventory(
+        "web",
+        tmp_path,
+        (
+            installed("beta", "4.2", requires=(("alpha", "1.2"),)),
+            installed("gone", "1.0", requires=(("alpha", "1.2"),)),
+            locked("gamma", "1.0", file="poetry.lock"),
+            locked("gamma", "1.0", file="bad/poetry.lock"),
+            locked("x", "1.0.0", file="package-lock.json", ecosystem=NPM),
+        ),
+    )
+    left = package("left", NPM)
+    assert demands_of(taken, [ALPHA, left, package("other")]) == {
+        ALPHA: (Demand("beta 4.2", "<1.4,>=1"), Demand("gamma 1.0", ">=1.2,<2")),
+        left: (Demand("x 1.0.0", "~4.1.0"),),
+    }
 
 
 spans = st.tuples(st.integers(0, 12), st.integers(1, 8)).map(lambda pair: (f"1.{pair[0]}", f"1.{pair[0] + pair[1]}"))
