@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from blocks.errors import ConfigurationError, UnavailableError
-from blocks.osv import Osv
+from blocks.errors import ConfigurationError
 from blocks.package_index import PackageIndex
 from models.advisories import AdvisoriesSettings
 from models.health_check import Checkout
 from models.report import Finding, Report, Skip, compose
-from tasks.advisories import osv_api
-from tasks.advisories.osv_mirror import read_mirror
-from tasks.advisories.package import PYPI
+from tasks.advisories import package
+from tasks.advisories.known import ask_all, mirror_of, sources_of
 from tasks.advisories.record import Advisory
 from tasks.audit.releases import Releases, look_up
 from tasks.health_check.dependencies import judgement
@@ -43,7 +41,8 @@ async def look(target: Target) -> Report:
     chosen = target.configuration.advisories
     inventories = await asyncio.gather(*(inventory(checkout) for checkout in target.checkouts))
     known, offered = await asyncio.gather(
-        known_vulnerabilities(inventories, chosen), newer_versions(inventories, target)
+        known_vulnerabilities(inventories, chosen, mirror_of(chosen, target.settings.home)),
+        newer_versions(inventories, target),
     )
     releases, unasked = offered
     findings: list[Finding] = [*known.findings]
@@ -74,20 +73,21 @@ async def inventory(checkout: Checkout) -> Inventory:
 # The two sources are asked twice request by request (answers.ask), so their steps need no tries of their own:
 # a source that is gone must become a skip within seconds.
 @step("look up known vulnerabilities", retries=0)
-async def known_vulnerabilities(inventories: Sequence[Inventory], chosen: AdvisoriesSettings) -> Known:
-    """The advisories about all versions in use, from the mirror if there is one, else from OSV's API."""
-    packages = sorted(
-        {(name, version) for taken in inventories for name, used in taken.versions().items() for version in used}
+async def known_vulnerabilities(inventories: Sequence[Inventory], chosen: AdvisoriesSettings, mirror: Path) -> Known:
+    """The advisories about all versions in use."""
+    wanted: dict[package.Package, frozenset[str]] = {}
+    for taken in inventories:
+        for name, used in taken.versions().items():
+            known = package.Package(package.PYPI, name)
+            wanted[known] = wanted.get(known, frozenset()) | frozenset(used)
+    told = await ask_all(sources_of(chosen, mirror), wanted)
+    now = datetime.now(UTC)
+    aged = [judgement.stale(state.newest, now, chosen.max_age_days) for state in told.states if state.stale]
+    return Known(
+        {(one.name, version): told.advisories.get(one, ()) for one, used in wanted.items() for version in used},
+        tuple(found[0] for found in aged if found is not None),
+        tuple(Skip.of(gap) for gap in told.gaps),
     )
-    if not packages:
-        return Known({})
-    if chosen.mirror is not None:
-        return await _of_mirror(packages, chosen.mirror.expanduser(), chosen)
-    try:
-        osv = Osv(url=chosen.osv_url, timeout_s=chosen.timeout_s)
-        return Known(await osv_api.query(osv, packages, budget_s=chosen.budget_s))
-    except UnavailableError as error:
-        return Known({}, skipped=(_unseen(error),))
 
 
 @step("look up newer versions", retries=0)
@@ -110,49 +110,6 @@ async def newer_versions(inventories: Sequence[Inventory], target: Target) -> tu
     return await look_up(
         index, names, python=min(pythons, key=_numbers, default=_this_python()), budget_s=chosen.budget_s
     ), ()
-
-
-async def _of_mirror(packages: Sequence[Package], folder: Path, chosen: AdvisoriesSettings) -> Known:
-    now = datetime.now(UTC)
-    try:
-        async with asyncio.timeout(chosen.budget_s):
-            mirror = await asyncio.to_thread(read_mirror, folder, {name for name, _ in packages}, now=now)
-    except (UnavailableError, TimeoutError) as error:
-        return Known({}, skipped=(_unseen(error),))
-    by_package: dict[str, list[Advisory]] = {}
-    for advisory in mirror.advisories:
-        for package in advisory.packages:
-            if package.ecosystem == PYPI:
-                by_package.setdefault(package.name, []).append(advisory)
-    findings: list[Finding] = []
-    skipped = [
-        Skip(
-            area="dependencies",
-            component="OSV mirror",
-            reason=f"Its entry {what}; fetch the mirror again.",
-            hides=(judgement.VULNERABILITY,),
-        )
-        for what in mirror.unreadable
-    ]
-    if aged := judgement.stale(mirror.newest, now, chosen.max_age_days):
-        findings.append(aged[0])
-        skipped.append(aged[1])
-    advisories = {used: tuple(by_package.get(used[0], ())) for used in packages}
-    return Known(advisories, tuple(findings), tuple(skipped))
-
-
-def _unseen(error: UnavailableError | TimeoutError) -> Skip:
-    if isinstance(error, UnavailableError):
-        component, what = error.component, error.what
-    else:
-        component, what = "OSV mirror", "could not be read in time."
-    remedy = "A local mirror (`lama advisories update`) needs no network."
-    return Skip(
-        area="dependencies",
-        component=component,
-        reason=f"Known vulnerabilities were not looked up: {component} {what} {remedy}",
-        hides=(judgement.VULNERABILITY,),
-    )
 
 
 def _this_python() -> str:
