@@ -26,6 +26,7 @@ class AuditSettings(Value):
         default=None, description="Simple-API index for newer versions; otherwise the one that pip is set up with."
     )
     npm_registry_url: str = Field(default="https://registry.npmjs.org", description="Registry of npm's packages.")
+    github_url: str = Field(default="https://api.github.com", description="API that pull requests are made with.")
     environments: bool = Field(
         default=True, description="Whether the environment of a checkout (`.venv`) is looked into as well."
     )

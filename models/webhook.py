@@ -173,7 +173,10 @@ class WebhooksSettings(Value):
 
     sources: tuple[Source, ...] = Field(default=(), description="Senders beside the presets, or instead of them.")
     routes: tuple[Route, ...] = Field(
-        default=(Route(source="github", event="push", deployment="health-check/health-check"),),
+        default=tuple(
+            Route(source="github", event="push", deployment=f"{name}/{name}")
+            for name in ("health-check", "audit", "scan")
+        ),
         description="What deliveries start; every route that matches starts a run.",
     )
     hosts: tuple[str, ...] = Field(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from blocks.errors import LamaError, UnavailableError
 from blocks.settings import settings
-from lama.cli import COULD_NOT, FINDINGS, OK
-from lama.commands.terminal import console, starting
+from lama.cli import COULD_NOT, OK
+from lama.commands.reporting import exit_code, named_or_absolute, run_for_report, show
+from lama.commands.terminal import starting
 from models.health_check import Module, ReportLevel
-from models.report import Severity, Status
-
-if TYPE_CHECKING:
-    from models.health_check import HealthReport
+from models.report import Severity
 
 DEPLOYMENT = "health-check"
 
@@ -46,6 +43,7 @@ def health_check(
     """
     from blocks.configuration import load_configuration
     from lama.commands.session import platform_for_a_run
+    from models.health_check import HealthReport
 
     config = settings()
     configuration = load_configuration(config)
@@ -55,65 +53,11 @@ def health_check(
     if modules:
         parameters["modules"] = list(modules)
     if checkouts:
-        parameters["checkouts"] = [_named_or_absolute(text) for text in checkouts]
+        parameters["checkouts"] = [named_or_absolute(text) for text in checkouts]
     with starting(quiet=as_json) as observe, platform_for_a_run(config, observe):
-        report = check(parameters, timeout_s=timeout_s, quiet=as_json)
-    show(report, as_json=as_json)
+        report = run_for_report(DEPLOYMENT, parameters, HealthReport, timeout_s=timeout_s, quiet=as_json)
+    show(report, "json" if as_json else None, level=report.report_level)
     return exit_code(report, Severity(fail_level) if fail_level else configuration.health_check.fail_level)
-
-
-def check(parameters: dict[str, Any], *, timeout_s: float, quiet: bool) -> HealthReport:
-    """Run the check through the worker and fetch its report.
-
-    Raises:
-        LamaError: the run did not complete, or its report was not stored.
-        UnavailableError: the database does not answer.
-    """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from blocks.postgres import Postgres
-    from lama.commands.flows import trigger_and_follow
-    from models.health_check import HealthReport
-    from tasks.reports import store
-
-    run = trigger_and_follow(DEPLOYMENT, parameters, timeout_s=timeout_s, quiet=quiet)
-    if run.state_type != "COMPLETED":
-        raise LamaError(f"the run ended as {run.state_name}: {run.message}", component=f"health-check {run.name}")
-    try:
-        report = store.load(Postgres.of(settings()), run.id, HealthReport)
-    except SQLAlchemyError as error:
-        raise UnavailableError(f"the report cannot be read: {error}", component="postgres") from error
-    if report is None:
-        raise LamaError(
-            f"its report is not in the database; the artifact of run {run.id} in the Prefect UI has it.",
-            component=f"health-check {run.name}",
-        )
-    return report
-
-
-def show(report: HealthReport, *, as_json: bool) -> None:
-    """Print `report` for a person or a machine."""
-    from tasks.reports import render
-
-    if as_json:
-        click.echo(report.model_dump_json(indent=2))
-        return
-    render.to_terminal(report, report.report_level, console())
-
-
-def exit_code(report: HealthReport, fail_level: Severity) -> int:
-    """2 when something was not seen, else 1 with findings at or above `fail_level`, else 0."""
-    if report.status is Status.incomplete:
-        return COULD_NOT
-    return FINDINGS if report.at_or_above(fail_level) else OK
-
-
-def _named_or_absolute(text: str) -> str:
-    """Paths are the caller's; the worker that runs the flow stands in another folder."""
-    from pathlib import Path
-
-    path = Path(text).expanduser()
-    return str(path.absolute()) if "/" in text or path.exists() else text
 
 
 @click.command()

@@ -169,14 +169,15 @@ def _tail(path: Any) -> Iterator[str]:
 
 
 def _check() -> None:
-    from lama.commands.health_check import check, show
+    from lama.commands.reporting import run_for_report, show
+    from models.health_check import HealthReport
 
     try:
-        report = check({}, timeout_s=1800, quiet=False)
+        report = run_for_report("health-check", {}, HealthReport, timeout_s=1800, quiet=False)
     except LamaError as error:  # the platform is up all the same, and stays up: that is what `up` is for
         click.echo(f"lama: {error}", err=True)
         return
-    show(report, as_json=False)
+    show(report, None, level=report.report_level)
 
 
 def _print_addresses(config: Settings) -> None:

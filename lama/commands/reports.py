@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from blocks.errors import LamaError
 from blocks.settings import settings
 from lama.cli import OK
+from lama.commands.reporting import FORMS
+from lama.commands.reporting import show as print_report
 from lama.commands.terminal import console, echo_json, starting
 from models.health_check import HealthReport, ReportLevel
 from models.report import Report
@@ -45,16 +49,14 @@ def reports(context: click.Context, *, capability: str | None, limit: int, as_js
 @click.argument("run_id")
 @click.option("--report-level", type=click.Choice([level.value for level in ReportLevel]), help="How much is shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def show(*, run_id: str, report_level: str | None, as_json: bool) -> int:
+@click.option("--format", "form", type=click.Choice(FORMS), help="Print it in this form.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file.")
+def show(*, run_id: str, report_level: str | None, as_json: bool, form: str | None, output: Path | None) -> int:
     """Show the report of RUN_ID, whole or its first eight characters or more."""
-    from tasks.reports import render
-
-    (report,) = _load(run_id, quiet=as_json)
-    if as_json:
-        click.echo(report.model_dump_json(indent=2))
-        return OK
+    form = "json" if as_json else form
+    (report,) = _load(run_id, quiet=form is not None)
     own = report.report_level if isinstance(report, HealthReport) else ReportLevel.standard
-    render.to_terminal(report, ReportLevel(report_level) if report_level else own, console())
+    print_report(report, form, level=ReportLevel(report_level) if report_level else own, output=output)
     return OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -17,6 +18,14 @@ MOST_POINTS = 10
 _MOST_RECOMMENDATIONS = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do, and which findings it is for."""
+
+    text: str
+    keys: frozenset[str] = frozenset()
+
+
 def compose_risk(
     cls: type[R],
     *,
@@ -26,14 +35,14 @@ def compose_risk(
     findings: Iterable[Finding],
     skipped: Iterable[Skip],
     suppressed: Sequence[Suppressed] = (),
-    recommendations: Sequence[str] = (),
+    advice: Sequence[Advice] = (),
     metrics: Mapping[str, float],
     started_at: datetime,
     finished_at: datetime,
     run_id: str,
     **more: Any,
 ) -> R:
-    """The report `cls`; `recommendations` come first, then the remedies of findings that they do not speak of."""
+    """The report `cls`. Its recommendations are `advice`, and then the remedies of findings that this is not for."""
     draft = compose(
         RiskReport, capability=capability, summary=summary, scope=scope, findings=findings, skipped=skipped,
         started_at=started_at, finished_at=finished_at, run_id=run_id,
@@ -54,7 +63,7 @@ def compose_risk(
         severity_counts=counts,
         critical_vulnerabilities=tuple(f.key for f in draft.findings if f.severity.rank >= Severity.high.rank),
         moderate_risks=tuple(f.key for f in draft.findings if f.severity in {Severity.medium, Severity.unknown}),
-        recommendations=tuple(_once([*recommendations, *_remedies(draft.findings)]))[:_MOST_RECOMMENDATIONS],
+        recommendations=_recommendations(draft.findings, advice),
         suppressed=tuple(suppressed),
         **more,
     )
@@ -87,10 +96,12 @@ def _point(report: RiskReport) -> TrendPoint:
     )
 
 
-def _remedies(findings: Iterable[Finding]) -> Iterable[str]:
-    """What the findings themselves advise, those of `low` and `info` left out."""
-    return (f"{f.component}: {f.remedy}" for f in findings if f.remedy and f.severity.rank >= Severity.unknown.rank)
-
-
-def _once(texts: Iterable[str]) -> Iterable[str]:
-    return dict.fromkeys(texts)
+def _recommendations(findings: Iterable[Finding], advice: Sequence[Advice]) -> tuple[str, ...]:
+    """`advice`, then what the other findings themselves advise; those of `low` and `info` are left out."""
+    advised = frozenset[str]().union(*(one.keys for one in advice))
+    remedies = (
+        f"{finding.component}: {finding.remedy}"
+        for finding in findings
+        if finding.remedy and finding.key not in advised and finding.severity.rank >= Severity.unknown.rank
+    )
+    return tuple(dict.fromkeys([*(one.text for one in advice), *remedies]))[:_MOST_RECOMMENDATIONS]

@@ -1,0 +1,150 @@
+"""An audit as a report: examined, what is set aside taken out, and with what to do about the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from blocks.home import Home
+from models.audit import AuditSettings, Remedy
+from models.configuration import Configuration
+from models.report import Finding, Skip
+from models.risk import AuditReport, Suppressed
+from tasks.advisories.exploited import Exploited, default_or, load
+from tasks.advisories.known import ask_all, mirror_of, sources_of
+from tasks.advisories.package import Package
+from tasks.advisories.source import Known, Source, Wanted
+from tasks.audit import report as words
+from tasks.audit.component import Inventory
+from tasks.audit.examine import Examination, Offered, Subject, examine, look_into
+from tasks.audit.mend import Mended, mend
+from tasks.audit.offered import offered
+from tasks.audit.remedies import Upgrade, recommendations, upgrades
+from tasks.result_cache import ResultCache
+from tasks.risk.report import Advice, compose_risk
+from tasks.risk.suppress import suppress
+from tasks.risk.vex import Statement, believe, load_vex
+from tasks.target import Target
+
+CAPABILITY = "audit"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How the parts of an audit are called: as they are, or as steps of a flow."""
+
+    look: Callable[..., Awaitable[Inventory]] = look_into
+    ask: Callable[[Sequence[Source], Wanted], Awaitable[Known]] = ask_all
+    offered: Callable[[Sequence[Package], AuditSettings], Awaitable[Offered]] = offered
+    mend: Callable[..., Awaitable[Mended]] = mend
+
+
+PLAIN = Parts()
+
+
+async def audit(
+    target: Target,
+    *,
+    remedy: Remedy = Remedy.advise,
+    cache: bool = True,
+    parts: Parts = PLAIN,
+    done: Callable[[str], Awaitable[None]] | None = None,
+) -> AuditReport:
+    """Audit the checkouts of `target`.
+
+    Args:
+        target: what to look at, and the configuration that says how.
+        remedy: what to do about what is found.
+        cache: whether what was read before may be taken from the cache in the home.
+        parts: how the parts are called.
+        done: is told after each part, in a few words.
+
+    Raises:
+        ConfigurationError: a source, a rule file or a VEX document cannot be used; nothing was looked at.
+    """
+    started_at = datetime.now(UTC)
+    configuration = target.configuration
+    home = Home(target.settings)
+    mirror = mirror_of(configuration.advisories, home.path)
+    sources = sources_of(configuration.advisories, mirror)
+    statements = await asyncio.to_thread(load_vex, configuration.audit.vex)
+
+    async def of_registries(packages: Sequence[Package]) -> Offered:
+        return await parts.offered(packages, configuration.audit)
+
+    def exploited(names: set[str]) -> Exploited:
+        chosen = configuration.advisories
+        return load(default_or(chosen.epss, mirror, "epss.csv.gz"), default_or(chosen.kev, mirror, "kev.json"), names)
+
+    examination = await examine(
+        [Subject(c.name, c.path, c.environment, c.exclude) for c in target.checkouts],
+        sources,
+        cache=ResultCache(home.cache / "looked.sqlite" if cache else None),
+        environments=configuration.audit.environments,
+        offered=of_registries,
+        exploited=exploited,
+        look=parts.look,
+        ask=parts.ask,
+        done=done,
+    )
+    skipped = words.skips_of(examination.all_gaps)
+    found, aside = _set_aside(words.findings_of(examination), skipped, statements, configuration, started_at.date())
+    steps = _upgrades(examination, {finding.key for finding in found})
+    mended = Mended()
+    if remedy is not Remedy.advise:
+        mended = await parts.mend(target, examination.inventories, steps, remedy=remedy)
+    return compose_risk(
+        AuditReport,
+        capability=CAPABILITY,
+        summary=words.summary_of(examination, found),
+        scope=target.scope,
+        findings=[*found, *mended.findings],
+        skipped=[*skipped, *mended.skipped],
+        suppressed=aside,
+        advice=_advice(steps),
+        metrics=words.metrics_of(examination, found),
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        run_id=target.run_id,
+        components=words.components_of(examination.inventories),
+        weaknesses=tuple(words.record_of(weakness) for weakness in examination.weaknesses),
+        patch=mended.diff,
+    )
+
+
+def _set_aside(
+    found: Sequence[Finding],
+    skipped: Sequence[Skip],
+    statements: Sequence[Statement],
+    configuration: Configuration,
+    today: date,
+) -> tuple[tuple[Finding, ...], tuple[Suppressed, ...]]:
+    """What remains of `found`, and what VEX documents and suppressions take out of it."""
+    believed = believe(found, statements)
+    suppressed = suppress(believed.kept, configuration.suppressions, today=today, skipped=skipped)
+    return suppressed.kept, (*believed.suppressed, *suppressed.suppressed)
+
+
+def _upgrades(examination: Examination, told: Collection[str]) -> tuple[Upgrade, ...]:
+    """What mends the findings with the keys `told`: nothing is done about what is set aside."""
+    steps: list[Upgrade] = []
+    for taken, judged in zip(examination.inventories, examination.judged, strict=True):
+        open_ = dataclasses.replace(
+            judged,
+            weaknesses=tuple(one for one in judged.weaknesses if words.key_of(one) in told),
+            ranges=tuple(one for one in judged.ranges if words.key_of_range(one) in told),
+        )
+        steps += upgrades(taken, open_, examination.known, offered=examination.offered)
+    return tuple(steps)
+
+
+def _advice(steps: Sequence[Upgrade]) -> list[Advice]:
+    """The upgrades in words, each for the findings that it clears."""
+    return [
+        Advice(text, frozenset(words.keys_about(step.target, step.package, (*step.clears, *step.remains))))
+        for step in steps
+        for text in recommendations([step])
+    ]

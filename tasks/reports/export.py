@@ -1,0 +1,62 @@
+"""The forms in which a report leaves Lama, by name. Each is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from blocks.errors import LamaError
+from models.health_check import ReportLevel
+from models.report import Report
+from models.risk import AuditReport, RiskReport
+
+
+def export(report: Report, form: str) -> str:
+    """`report` in one of `FORMS`.
+
+    Raises:
+        LamaError: there is no such form, or it cannot hold a report of this kind.
+    """
+    if form not in FORMS:
+        raise LamaError(f"there is no form {form!r}; there are {', '.join(FORMS)}.")
+    return FORMS[form](report)
+
+
+def _json(report: Report) -> str:
+    return report.model_dump_json(indent=2)
+
+
+def _markdown(report: Report) -> str:
+    from tasks.reports.render import to_markdown  # noqa: PLC0415
+
+    return to_markdown(report, ReportLevel.comprehensive)
+
+
+def _sarif(report: Report) -> str:
+    from tasks.reports.sarif import to_sarif  # noqa: PLC0415
+
+    return to_sarif(report)
+
+
+def _cyclonedx(report: Report) -> str:
+    from tasks.audit.bill_of_materials import bill_of_materials  # noqa: PLC0415
+
+    if not isinstance(report, AuditReport):
+        raise LamaError("only an audit knows the components that a bill of materials lists.", component="cyclonedx")
+    return bill_of_materials(report)
+
+
+def _openvex(report: Report) -> str:
+    from tasks.risk.vex import to_openvex  # noqa: PLC0415
+
+    if not isinstance(report, RiskReport):
+        raise LamaError("only audits and scans have something to say about being affected.", component="openvex")
+    return to_openvex(report)
+
+
+FORMS: Mapping[str, Callable[[Report], str]] = {
+    "json": _json,
+    "markdown": _markdown,
+    "sarif": _sarif,
+    "cyclonedx": _cyclonedx,
+    "openvex": _openvex,
+}
