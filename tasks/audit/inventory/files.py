@@ -13,7 +13,7 @@ from models.gap import Gap
 from tasks.advisories.package import Package
 from tasks.audit.component import Component, Scope
 from tasks.audit.inventory.document import Document, Include, Reading
-from tasks.audit.inventory.requirements import scope_of
+from tasks.audit.inventory.requirement import scope_of
 from tasks.audit.inventory.walk import open_document, reader, reader_of
 from tasks.result_cache import ResultCache, content_key
 

@@ -16,6 +16,7 @@ from tasks.audit.inventory.toml_parts import InvalidTomlError, table_of, text_of
 from tasks.audit.inventory.toml_parts import parse as parse_toml
 
 _PROBLEMS = 3
+_MOST_PROBLEMS = 1_000
 
 
 def read_pyproject(document: Document) -> Reading:
@@ -119,6 +120,8 @@ class _Project:
             self.problems.append(f"{shown(table) or 'dependencies'} is no list")
             return
         for item in wanted:
+            if len(self.problems) > _MOST_PROBLEMS:
+                return
             if not isinstance(item, str):
                 self.problems.append(f"{shown(table) or 'dependencies'} holds something that is no text")
                 continue

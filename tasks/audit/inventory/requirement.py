@@ -29,6 +29,14 @@ _ARCHIVE = re.compile(
 )
 _REGISTRY_HOSTS = frozenset({"files.pythonhosted.org", "pypi.org", "pypi.python.org"})
 
+_MAIN = frozenset({"requirements", "base", "main", "prod", "production", "common", "core", "app", "runtime"})
+_DEV = frozenset(
+    {
+        *("dev", "devel", "develop", "development", "test", "tests", "testing", "lint", "linting", "typing", "types"),
+        *("doc", "docs", "ci", "qa", "style", "bench", "benchmark", "benchmarks", "tools", "tooling"),
+    }
+)
+
 
 class NotARequirementError(ValueError):
     """The text is no requirement; says why, in a form that can be shown."""
@@ -97,9 +105,9 @@ def parse(text: str) -> Requirement:
     Raises:
         NotARequirementError: it is none.
     """
-    text = text.strip()
     if len(text) > _LONGEST:
         raise NotARequirementError(f"is longer than {_LONGEST} characters")
+    text = " ".join(text.split())  # expressions below would try every way to share out a long run of spaces
     plain = _PLAIN.fullmatch(text)
     if plain is not None:  # the full grammar takes ten times as long, and longer to load than most files take to read
         return Requirement(normal(plain[1]), _extras((plain[2] or "").split(",")), _bare(plain[3] or ""))
@@ -153,6 +161,16 @@ def shown(text: str) -> str:
     """`text` for a message: one short line, without what may be the password of a URL."""
     line = " ".join(text[:400].split()).encode("utf-8", errors="replace").decode()
     return re.sub(r"//[^/@\s]*@", "//***@", line)[:120]
+
+
+def scope_of(file: str) -> Scope:
+    """When a requirements file is needed, by its name and its folder: nothing in it says so."""
+    above, _, name = file.lower().rpartition("/")
+    words = {word for word in re.split(r"[-_. ]+", name.rpartition(".")[0] or name) if word}
+    folder = above.rpartition("/")[2]
+    if words & _DEV or folder in _DEV:
+        return Scope.dev
+    return Scope.runtime if words <= _MAIN else Scope.optional
 
 
 def _extras(names: Iterable[str]) -> tuple[str, ...]:

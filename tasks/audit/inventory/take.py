@@ -67,7 +67,7 @@ def wanted(inventory: Inventory) -> dict[Package, frozenset[str]]:
         package: frozenset(component.version for component in components if component.version is not None)
         for package, components in counted.exact.items()
     }
-    for component in counted.loose:
+    for component in (*counted.loose, *counted.unmatched):
         versions.setdefault(component.package, frozenset())
     return versions
 

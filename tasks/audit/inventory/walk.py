@@ -24,6 +24,7 @@ READERS: Mapping[str, str] = {
     "uv.lock": "uv_lock:read_uv_lock",
     "poetry.lock": "poetry_lock:read_poetry_lock",
     "Pipfile.lock": "pipfile_lock:read_pipfile_lock",
+    "Pipfile": "pipfile_lock:read_pipfile",
     "pylock.toml": "pylock:read_pylock",
     "pylock.*.toml": "pylock:read_pylock",
     "*constraints*.txt": "requirements:read_constraints",
