@@ -14,8 +14,9 @@ from tasks.advisories.package import DOCKER, PYPI, Package
 from tasks.advisories.versions import ordering
 from tasks.audit.component import Component, Evidence, Inventory, Origin
 
-_WHOLE = frozenset({Evidence.installed, Evidence.image, Evidence.sbom})
+_WHOLE = frozenset({Evidence.image, Evidence.sbom})
 """Evidence that speaks for the whole target, wherever it is."""
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
 _PYTHONS = tuple(f"3.{minor}.{patch}" for minor in range(8, 16) for patch in (0, 99))
 _PLATFORMS = (
     {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
@@ -65,12 +66,13 @@ def in_use(inventory: Inventory) -> InUse:
         seen = whole or any(family == pin.package.family and is_below(folder_of(pin), at) for family, at in locks)
         if is_brought or not seen:
             exact.setdefault(pin.package, []).append(pin)
+    is_image = any(component.evidence is Evidence.image for component in counted)
     open_ = [
         component
         for component in counted
         if component.version is None
         and component.evidence is Evidence.declared
-        and not any(_settles(said, component) for said in exact.get(component.package, ()))
+        and not any(_settles(said, component, is_image) for said in exact.get(component.package, ()))
     ]
     return InUse(
         exact={package: tuple(of) for package, of in exact.items()},
@@ -108,16 +110,29 @@ def _counts(component: Component, inventory: Inventory) -> bool:
     )
 
 
-def _settles(said: Component, asked: Component) -> bool:
+def _settles(said: Component, asked: Component, is_image: bool) -> bool:  # noqa: FBT001 - two kinds of targets
     """Whether `said`, which has a version, says which version the requirement `asked` gets."""
     if said.evidence is Evidence.locked:
         near = is_below(folder_of(asked), folder_of(said))
+    elif said.evidence is Evidence.installed:
+        near = is_image or is_below(folder_of(asked), _project_of(said))
     else:
         near = said.evidence in _WHOLE or is_related(said, asked)
     order = ordering(said.package.ecosystem)
     if not near or order is None or said.version is None:
         return near
     return order.allows(asked.requirement, said.version, prereleases=True) is not False
+
+
+def _project_of(installed: Component) -> PurePosixPath:
+    """The folder whose environment has it: `services/a` for what is in `services/a/.venv/lib/python3.12/site-packages`.
+    What is in a folder of another layout, or outside of the target, counts for all of the target.
+    """
+    parts = PurePosixPath(installed.place.file).parts
+    for place, part in enumerate(parts):
+        if part.lower() in {"lib", "lib64"} and not _PACKAGES.isdisjoint(parts[place:]):
+            return PurePosixPath(*parts[:place]).parent
+    return PurePosixPath()
 
 
 def _is_whole(inventory: Inventory, asked: Iterable[Package], exact: Mapping[Package, Iterable[Component]]) -> bool:

@@ -126,7 +126,8 @@ async def resolve(trial: Trial, index: PackageIndex, *, timeout_s: float, python
             "--only-binary", ":all:", "--no-input", "--no-cache-dir", "--disable-pip-version-check",
             "--report", str(root / "report.json"), "--retries", "1", "--timeout", f"{index.timeout_s:g}",
             "--requirement", str(root / "requirements.txt"), "--constraint", str(root / "constraints.txt"),
-            *(["--python-version", python] if python else []),
+            # Another Python is only resolved for where nothing is to be installed beside this one; nothing is at all.
+            *(["--python-version", python, "--target", str(root / "target")] if python else []),
         ]  # fmt: skip
         try:
             outcome = await run_engine(

@@ -33,8 +33,8 @@ def locked(name: str, version: str, file: str = "uv.lock", **more: Any) -> Compo
     return component(name, version, file=file, evidence=Evidence.locked, **more)
 
 
-def installed(name: str, version: str, **more: Any) -> Component:
-    file = f".venv/lib/python3.11/site-packages/{name}-{version}.dist-info"
+def installed(name: str, version: str, *, below: str = "", **more: Any) -> Component:
+    file = f"{below}.venv/lib/python3.11/site-packages/{name}-{version}.dist-info"
     return component(name, version, file=file, evidence=Evidence.installed, **more)
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from models.severity import Severity
 from tasks.advisories.package import NPM
-from tasks.audit.component import Inventory, Origin
+from tasks.audit.component import Evidence, Inventory, Origin
+from tasks.audit.inventory.take import wanted
 from tasks.audit.judge import judge
 from tasks.audit.loose import loose_packages
 from tasks.audit.weakness import Judged
@@ -99,6 +100,7 @@ def test_own_packages_and_folders_are_no_releases_of_a_registry() -> None:
 
 def test_what_comes_from_a_repository_is_compared_by_its_version_and_is_a_gap_without_one() -> None:
     asked = component("alpha", origin=Origin.repository)
+    assert wanted(inventory(asked)) == {ALPHA: frozenset()}
     judged = judge(inventory(asked), known(OLD), offered={ALPHA: RELEASED})
     assert not judged.ranges
     assert [gap.component for gap in judged.gaps] == ["web/alpha"]
@@ -177,6 +179,8 @@ def test_a_requirement_that_cannot_be_evaluated_is_a_gap(requirement: str) -> No
         (locked("alpha", "2.0", file="inner/uv.lock"), False),  # another project's
         (locked("alpha", "0.9"), False),  # a lock that the requirement has left behind
         (installed("alpha", "2.0"), True),
+        (installed("alpha", "2.0", below="inner/"), False),  # in another project's environment
+        (component("alpha", "2.0", evidence=Evidence.installed, file="lib/python3.12/site-packages/x.dist-info"), True),
         (component("alpha", "2.0", file="requirements/base.txt"), True),
         (constraint("alpha", "2.0"), True),
         (constraint("alpha", "2.0", file="elsewhere/constraints.txt"), True),
