@@ -200,7 +200,7 @@ def _expression(text: str) -> Licence | None:
     try:
         parsed = _licensing().parse(text)
         read = _converted(parsed) if parsed is not None else None
-    except (ExpressionError, RecursionError, ValueError, TypeError, AttributeError):
+    except (ExpressionError, RecursionError, ValueError, TypeError, AttributeError, LookupError, AssertionError):
         return None  # it says of some texts that are no expressions that they are, and fails
     return read if read is not None and any(one.known for one in each(read)) else None
 
