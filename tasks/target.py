@@ -28,6 +28,11 @@ class Target:
     """This machine's name, for the component of findings about it."""
 
     @property
+    def whole(self) -> bool:
+        """Whether everything that is configured is looked at."""
+        return {checkout.path for checkout in self.configuration.checkouts} <= {c.path for c in self.checkouts}
+
+    @property
     def scope(self) -> str:
         """What is looked at, in words; runs of equal scope are compared with each other."""
         return f"{self.host}; checkouts: {described(self.checkouts, self.configuration)}"

@@ -16,7 +16,7 @@ from models.risk import AuditReport, Suppressed
 from tasks.advisories.exploited import Exploited, default_or, load
 from tasks.advisories.known import ask_all, mirror_of, sources_of
 from tasks.advisories.package import Package
-from tasks.advisories.source import Known, Source, Wanted
+from tasks.advisories.source import AREA, Known, Source, Wanted
 from tasks.audit import report as words
 from tasks.audit.component import Inventory
 from tasks.audit.examine import Examination, Offered, Subject, examine, look_into
@@ -25,8 +25,8 @@ from tasks.audit.offered import offered
 from tasks.audit.remedies import Upgrade, recommendations, upgrades
 from tasks.result_cache import ResultCache
 from tasks.risk.report import Advice, compose_risk
-from tasks.risk.suppress import suppress
-from tasks.risk.vex import Statement, believe, load_vex
+from tasks.risk.aside import set_aside
+from tasks.risk.vex import load_vex
 from tasks.target import Target
 
 CAPABILITY = "audit"
@@ -91,7 +91,14 @@ async def audit(
         done=done,
     )
     skipped = words.skips_of(examination.all_gaps)
-    found, aside = _set_aside(words.findings_of(examination), skipped, statements, configuration, started_at.date())
+    found, aside = set_aside(
+        words.findings_of(examination),
+        configuration.suppressions,
+        statements=statements,
+        skipped=skipped,
+        today=started_at.date(),
+        area=AREA if target.whole else "",
+    )
     steps = _upgrades(examination, {finding.key for finding in found})
     mended = Mended()
     if remedy is not Remedy.advise:
@@ -113,19 +120,6 @@ async def audit(
         weaknesses=tuple(words.record_of(weakness) for weakness in examination.weaknesses),
         patch=mended.diff,
     )
-
-
-def _set_aside(
-    found: Sequence[Finding],
-    skipped: Sequence[Skip],
-    statements: Sequence[Statement],
-    configuration: Configuration,
-    today: date,
-) -> tuple[tuple[Finding, ...], tuple[Suppressed, ...]]:
-    """What remains of `found`, and what VEX documents and suppressions take out of it."""
-    believed = believe(found, statements)
-    suppressed = suppress(believed.kept, configuration.suppressions, today=today, skipped=skipped)
-    return suppressed.kept, (*believed.suppressed, *suppressed.suppressed)
 
 
 def _upgrades(examination: Examination, told: Collection[str]) -> tuple[Upgrade, ...]:

@@ -14,8 +14,8 @@ from models.report import Finding, Skip
 from models.risk import ScanReport
 from models.scan import Engine
 from tasks.result_cache import ResultCache
+from tasks.risk.aside import set_aside
 from tasks.risk.report import compose_risk, counted, severity_counts
-from tasks.risk.suppress import suppress
 from tasks.scan import listeners, services
 from tasks.scan.look import look_at_home, scan_checkout
 from tasks.scan.looked import Looked, together
@@ -97,17 +97,21 @@ async def scan(
         looked.append(await parts.checkout(target, checkout, chosen, results))
         await told(checkout.name)
     whole = together(looked)
-    set_aside = suppress(
-        whole.findings, target.configuration.suppressions, today=started_at.date(), skipped=whole.skipped
+    found, aside = set_aside(
+        whole.findings,
+        target.configuration.suppressions,
+        skipped=whole.skipped,
+        today=started_at.date(),
+        area="security" if target.whole and chosen == frozenset(Engine) else "",
     )
     return compose_risk(
         ScanReport,
         capability=CAPABILITY,
-        summary=_summary(target, set_aside.kept, whole.skipped),
+        summary=_summary(target, found, whole.skipped),
         scope=f"{target.scope}; engines: {', '.join(engine for engine in Engine if engine in chosen)}",
-        findings=set_aside.kept,
+        findings=found,
         skipped=whole.skipped,
-        suppressed=set_aside.suppressed,
+        suppressed=aside,
         metrics=whole.metrics or {},
         started_at=started_at,
         finished_at=datetime.now(UTC),

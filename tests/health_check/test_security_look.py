@@ -90,8 +90,8 @@ async def test_without_its_sources_the_report_is_incomplete_within_seconds(targe
     report = await run(dependencies.look, target)
     assert time.monotonic() - begun < 10
     assert report.status is Status.incomplete
-    assert any(skip.may_hide("dependencies.vulnerability:app/alpha/CVE-2026-1") for skip in report.skipped)
-    assert any(skip.may_hide("dependencies.outdated:app/alpha") for skip in report.skipped)
+    assert any(skip.may_hide("dependencies.vulnerability:app/pypi/alpha/CVE-2026-1") for skip in report.skipped)
+    assert any(skip.may_hide("dependencies.outdated:app/pypi/alpha") for skip in report.skipped)
     assert "dependencies_vulnerabilities_total" not in report.metrics
     assert "not all looked up" in report.summary
 
@@ -117,7 +117,10 @@ async def test_a_mirror_gives_one_finding_for_each_weakness_with_its_remedy(targ
     fresh = mirror(tmp_path / "mirror", datetime.now(UTC).isoformat())
     report = await run(dependencies.look, changed(target, advisories=fresh))
     (finding,) = (one for one in report.findings if one.key.startswith("dependencies.vulnerability:"))
-    assert (finding.key, finding.severity) == ("dependencies.vulnerability:app/alpha/CVE-2026-1", Severity.critical)
+    assert (finding.key, finding.severity) == (
+        "dependencies.vulnerability:app/pypi/alpha/CVE-2026-1",
+        Severity.critical,
+    )
     assert "1.10" in finding.remedy
     assert report.metrics["dependencies_vulnerabilities_total"] == 1
     assert not any(skip.may_hide(finding.key) for skip in report.skipped)
@@ -127,12 +130,12 @@ async def test_a_stale_or_damaged_mirror_is_incomplete(target: Target, tmp_path:
     old = mirror(tmp_path / "old", "2020-01-01T00:00:00Z")
     report = await run(dependencies.look, changed(target, advisories=old))
     keys = {finding.key: finding.severity for finding in report.findings}
-    assert keys["dependencies.stale_mirror:pypi"] is Severity.medium
-    assert "dependencies.vulnerability:app/alpha/CVE-2026-1" in keys
-    assert any(skip.may_hide("dependencies.vulnerability:app/beta/X") for skip in report.skipped)
+    assert keys["dependencies.stale_mirror:mirror"] is Severity.medium
+    assert "dependencies.vulnerability:app/pypi/alpha/CVE-2026-1" in keys
+    assert any(skip.may_hide("dependencies.vulnerability:app/pypi/beta/X") for skip in report.skipped)
     (tmp_path / "old/PyPI/all.zip").write_bytes(b"<html>")
     damaged = await run(dependencies.look, changed(target, advisories=old))
-    assert any(skip.may_hide("dependencies.vulnerability:app/beta/X") for skip in damaged.skipped)
+    assert any(skip.may_hide("dependencies.vulnerability:app/pypi/beta/X") for skip in damaged.skipped)
 
 
 async def test_the_security_report_tells_no_secret_anywhere(

@@ -1,23 +1,18 @@
-"""Turns what was gathered about packages into findings. Pure: values in, findings and skips out."""
+"""What a checkout asks for against what it has and what there is. Pure: values in, findings and skips out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 
-from packaging.specifiers import SpecifierSet
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from models.report import Finding, Severity, Skip
-from tasks.advisories import package
-from tasks.advisories.merge import Vulnerability, merge
-from tasks.advisories.record import Advisory, Verdict
+from tasks.advisories.package import PYPI, Package
+from tasks.audit.component import Component, Evidence, Inventory, Origin, Scope
+from tasks.audit.in_use import InUse, applies
 from tasks.audit.releases import SOURCE, Releases
-from tasks.health_check.dependencies.inventory import Declared, Inventory
 
-Package = tuple[str, str]
-
-VULNERABILITY = "dependencies.vulnerability:"
 OUTDATED = "dependencies.outdated:"
 
 
@@ -25,108 +20,99 @@ def declared_against_installed(inventory: Inventory) -> Iterator[Finding]:
     """Requirements that the environment lacks, and installed versions that a requirement or constraint forbids."""
     if not inventory.environment:
         return
-    installed = {package.name: package.version for package in inventory.installed}
-    missing: dict[str, list[Declared]] = {}
-    violated: dict[str, list[Declared]] = {}
-    for declared in inventory.declared:
-        if not inventory.applies(declared):
-            continue
-        version = installed.get(declared.name)
-        if version is None and not declared.constraint and not declared.optional:
-            missing.setdefault(declared.name, []).append(declared)
-        elif version is not None and not _allowed(version, declared.requirement.specifier):
-            violated.setdefault(declared.name, []).append(declared)
-    for name, needs in sorted(missing.items()):
+    installed: dict[Package, list[str]] = {}
+    for component in inventory.components:
+        if component.evidence is Evidence.installed and component.version is not None:
+            installed.setdefault(component.package, []).append(component.version)
+    missing: dict[Package, list[Component]] = {}
+    violated: dict[Package, list[Component]] = {}
+    for need in _needs(inventory, constraints=True):
+        versions = installed.get(need.package)
+        constraint = need.evidence is Evidence.constraint
+        if versions is None and not constraint and need.scope is Scope.runtime and need.origin is Origin.registry:
+            missing.setdefault(need.package, []).append(need)
+        elif versions is not None and not any(_allowed(version, _range(need)) for version in versions):
+            violated.setdefault(need.package, []).append(need)
+    for package, needs in sorted(missing.items()):
         yield Finding(
-            key=f"dependencies.missing:{inventory.checkout}/{name}",
+            key=f"dependencies.missing:{inventory.target}/{package.path}",
             severity=Severity.medium,
-            component=inventory.checkout,
-            title=f"{name} is required but not installed.",
+            component=inventory.target,
+            title=f"{package.name} is required but not installed.",
             detail=_said(needs),
             remedy="Install the requirements again, or remove the one that is not needed.",
-            evidence={"package": name, "places": _places(needs)},
+            evidence={"package": package.name, "places": _places(needs)},
         )
-    for name, needs in sorted(violated.items()):
+    for package, needs in sorted(violated.items()):
+        versions_told = ", ".join(installed[package])
+        optional = all(need.evidence is Evidence.constraint or need.scope is not Scope.runtime for need in needs)
         yield Finding(
-            key=f"dependencies.violated:{inventory.checkout}/{name}",
-            severity=Severity.low if all(need.constraint or need.optional for need in needs) else Severity.medium,
-            component=inventory.checkout,
-            title=f"{name} {installed[name]} is installed, which the requirements do not allow.",
+            key=f"dependencies.violated:{inventory.target}/{package.path}",
+            severity=Severity.low if optional else Severity.medium,
+            component=inventory.target,
+            title=f"{package.name} {versions_told} is installed, which the requirements do not allow.",
             detail=_said(needs),
             remedy="Install the requirements again, or correct the range that is no longer meant.",
-            evidence={"package": name, "installed": installed[name], "places": _places(needs)},
+            evidence={"package": package.name, "installed": versions_told, "places": _places(needs)},
         )
 
 
-def undetermined(inventory: Inventory) -> Iterator[Skip]:
-    """Requirements of which nothing says the version that is used: they were not looked at."""
-    if inventory.environment:
-        return
-    known = inventory.versions()
-    needs = [item for item in inventory.declared if not item.constraint and inventory.applies(item)]
-    unknown = sorted({need.name for need in needs} - set(known))
-    if unknown:
+def not_compared(inventory: Inventory) -> Iterator[Skip]:
+    """That there is no environment to compare requirements with, where there are any."""
+    if not inventory.environment and any(True for _ in _needs(inventory)):
         yield Skip(
             area="dependencies",
-            component=inventory.checkout,
-            reason=f"has no environment, and nothing pins {_listed(unknown)}; create `.venv` or name `environment`.",
-            hides=tuple(
-                f"dependencies.{kind}:{inventory.checkout}/" for kind in ("missing", "violated", "vulnerability")
-            ),
-        )
-    elif needs:
-        yield Skip(
-            area="dependencies",
-            component=inventory.checkout,
+            component=inventory.target,
             reason="has no environment to compare its requirements with; create `.venv` or name `environment`.",
-            hides=tuple(f"dependencies.{kind}:{inventory.checkout}/" for kind in ("missing", "violated")),
+            hides=tuple(f"dependencies.{kind}:{inventory.target}/" for kind in ("missing", "violated")),
         )
 
 
-def outdated(inventory: Inventory, releases: Releases) -> Iterator[Finding]:
+def direct(inventory: Inventory) -> frozenset[Package]:
+    """Packages of PyPI that the checkout itself asks for."""
+    return frozenset(need.package for need in _needs(inventory) if need.origin is Origin.registry)
+
+
+def outdated(inventory: Inventory, used: InUse, releases: Releases) -> Iterator[Finding]:
     """Requirements of which the index has a newer version: `low` when a whole generation behind, else `info`."""
-    ranges: dict[str, SpecifierSet] = {}
-    for declared in inventory.declared:
-        if not declared.constraint and inventory.applies(declared):
-            ranges[declared.name] = ranges.get(declared.name, SpecifierSet()) & declared.requirement.specifier
-    direct = inventory.direct()
-    for name, origins in sorted(inventory.versions().items()):
-        used = _newest_of(origins)
-        available = releases.versions.get(name)
-        if name not in direct or used is None:
+    ranges: dict[Package, SpecifierSet] = {}
+    for need in _needs(inventory):
+        ranges[need.package] = ranges.get(need.package, SpecifierSet()) & _range(need)
+    for package in sorted(direct(inventory) & used.exact.keys()):
+        version = _newest_of(used.exact[package])
+        available = releases.versions.get(package.name)
+        if version is None:
             continue
-        if name in releases.unknown:
+        if package.name in releases.unknown:
             yield Finding(
-                key=f"dependencies.not_on_index:{inventory.checkout}/{name}",
+                key=f"dependencies.not_on_index:{inventory.target}/{package.path}",
                 severity=Severity.info,
-                component=inventory.checkout,
-                title=f"The package index does not know {name}.",
+                component=inventory.target,
+                title=f"The package index does not know {package.name}.",
                 detail="A private package? Then somebody else could register the name on a public index.",
                 remedy="Name the index that has it as index_url in [audit] of lama.toml.",
-                evidence={"package": name, "version": str(used)},
+                evidence={"package": package.name, "version": str(version)},
             )
-        if not available or available[-1] <= used:
+        if not available or available[-1] <= version:
             continue
         newest = available[-1]
-        allowed = [version for version in available if version in ranges.get(name, SpecifierSet())]
+        allowed = [one for one in available if one in ranges.get(package, SpecifierSet())]
         newest_allowed = allowed[-1] if allowed else None
-        pins = sorted(
-            {need.place for need in inventory.declared if need.name == name and need.constraint and need.pinned}
-        )
-        behind = newest.release[0] > used.release[0] or newest.epoch > used.epoch
+        pins = sorted({one.place.file for one in used.exact[package] if one.evidence is Evidence.constraint})
+        behind = newest.release[0] > version.release[0] or newest.epoch > version.epoch
         yield Finding(
-            key=f"{OUTDATED}{inventory.checkout}/{name}",
+            key=f"{OUTDATED}{inventory.target}/{package.path}",
             severity=Severity.low if behind else Severity.info,
-            component=inventory.checkout,
-            title=f"{name} {used} is in use, {newest} is out.",
+            component=inventory.target,
+            title=f"{package.name} {version} is in use, {newest} is out.",
             detail=""
             if newest_allowed == newest
             else f"The requirements allow up to {newest_allowed or 'none of them'}.",
             remedy=(f"Upgrade to {newest}" if newest_allowed == newest else f"See whether {newest} can be allowed")
             + (f", and move its pin in {', '.join(pins)}." if pins else "."),
             evidence={
-                "package": name,
-                "version": str(used),
+                "package": package.name,
+                "version": str(version),
                 "newest": str(newest),
                 "newest_allowed": str(newest_allowed) if newest_allowed else None,
             },
@@ -152,87 +138,26 @@ def unreleased(releases: Releases) -> Iterator[Skip]:
         )
 
 
-def vulnerable(
-    inventory: Inventory, advisories: Mapping[Package, Sequence[Advisory]]
-) -> tuple[list[Finding], list[Skip]]:
-    """The weaknesses of every version in use, one finding each, and what the advisories left undecided."""
-    findings: list[Finding] = []
-    skipped: list[Skip] = []
-    for name, origins in sorted(inventory.versions().items()):
-        weaknesses: dict[str, list[Vulnerability]] = {}
-        known = package.Package(package.PYPI, name)
-        for version in sorted(origins):
-            told = advisories.get((name, version), ())
-            affected = merge(known, version, told)
-            decided = {alias for weakness in affected for alias in weakness.names}
-            for weakness in affected:
-                weaknesses.setdefault(weakness.id, []).append(weakness)
-            skipped += [
-                _undecided(inventory.checkout, name, version, advisory)
-                for advisory in told
-                if advisory.names.isdisjoint(decided) and advisory.verdict(known, version) is Verdict.undecidable
-            ]
-        findings += [_finding(inventory, name, found, origins) for found in weaknesses.values()]
-    return findings, skipped
+def _needs(inventory: Inventory, *, constraints: bool = False) -> Iterator[Component]:
+    """Requirements of PyPI's packages that apply in the target's environment, the target itself left out."""
+    wanted = {Evidence.declared, Evidence.constraint} if constraints else {Evidence.declared}
+    for component in inventory.components:
+        if (
+            component.package.ecosystem == PYPI
+            and component.evidence in wanted
+            and component.scope is not Scope.build
+            and component.package not in inventory.own
+            and applies(component, inventory.python)
+        ):
+            yield component
 
 
-def stale(newest: datetime | None, now: datetime, max_age_days: float) -> tuple[Finding, Skip] | None:
-    """What to say of a mirror whose newest record is older than `max_age_days`; None when it is fresh."""
-    age = None if newest is None else (now - newest).total_seconds() / 86_400
-    if age is not None and age <= max_age_days:
-        return None
-    told = "of unknown age" if age is None else f"{age:.0f} days old"
-    remedy = "Fetch OSV's zip files into it again, and do so every day."
-    finding = Finding(
-        key="dependencies.stale_mirror:pypi",
-        severity=Severity.medium,
-        component="OSV mirror",
-        title="The mirror of known vulnerabilities is stale.",
-        detail=f"Its newest record is {told}; what has become known since is not in it.",
-        remedy=remedy,
-        evidence={"newest": newest.isoformat() if newest else None, "max_age_days": max_age_days},
-    )
-    skip = Skip(
-        area="dependencies",
-        component="OSV mirror",
-        reason=f"It is {told}: newer vulnerabilities were not looked for. {remedy}",
-        hides=(VULNERABILITY,),
-    )
-    return finding, skip
-
-
-def _finding(inventory: Inventory, name: str, found: Sequence[Vulnerability], origins: Mapping[str, str]) -> Finding:
-    worst = max(found, key=lambda weakness: weakness.severity.rank)
-    versions = ", ".join(weakness.version for weakness in found)
-    fixes = [weakness.fixed for weakness in found]
-    known = [Version(fix) for fix in fixes if fix is not None]
-    fixed = str(max(known)) if known and None not in fixes else None
-    return Finding(
-        key=f"{VULNERABILITY}{inventory.checkout}/{name}/{worst.id}",
-        severity=worst.severity,
-        component=inventory.checkout,
-        title=f"{name} {versions} has {worst.id}" + (f": {worst.summary.rstrip('.')}." if worst.summary else "."),
-        detail=f"Also known as {', '.join(worst.names[1:])}." if worst.names[1:] else "",
-        remedy=f"Upgrade {name} to {fixed} or later."
-        if fixed
-        else f"No fixed version of {name} is known: replace or shield it.",
-        evidence={
-            "package": name,
-            "versions": {weakness.version: origins[weakness.version] for weakness in found},
-            "names": list(worst.names),
-            "fixed": fixed,
-            "direct": name in inventory.direct(),
-        },
-    )
-
-
-def _undecided(checkout: str, name: str, version: str, advisory: Advisory) -> Skip:
-    return Skip(
-        area="dependencies",
-        component=f"{checkout}/{name} {version}",
-        reason=f"{advisory.id} does not say in a way that can be evaluated which versions it is about; read it.",
-        hides=(f"{VULNERABILITY}{checkout}/{name}/",),
-    )
+def _range(component: Component) -> SpecifierSet:
+    text = component.requirement or (f"=={component.version}" if component.version else "")
+    try:
+        return SpecifierSet(text)
+    except InvalidSpecifier:  # an address, or what only other tools understand: it forbids nothing here
+        return SpecifierSet()
 
 
 def _allowed(version: str, specifier: SpecifierSet) -> bool:
@@ -242,25 +167,38 @@ def _allowed(version: str, specifier: SpecifierSet) -> bool:
         return not specifier
 
 
-def _newest_of(origins: Mapping[str, str]) -> Version | None:
+def _newest_of(components: Sequence[Component]) -> Version | None:
     """The installed version; without an environment the newest that is locked or pinned."""
-    preferred = [version for version, origin in origins.items() if origin == "installed"] or list(origins)
+    preferred = [one for one in components if one.evidence is Evidence.installed] or list(components)
     parsed = []
-    for version in preferred:
+    for component in preferred:
         try:
-            parsed.append(Version(version))
+            parsed.append(Version(str(component.version)))
         except InvalidVersion:
             continue
     return max(parsed, default=None)
 
 
-def _said(needs: Iterable[Declared]) -> str:
-    return "; ".join(f"{need.place} says {need.requirement}" for need in needs) + "."
+def _said(needs: Iterable[Component]) -> str:
+    told = dict.fromkeys(f"{_place(need)} says {need.package.name}{need.requirement}" for need in needs)
+    return "; ".join(told) + "."
 
 
-def _places(needs: Iterable[Declared]) -> list[str | int | float | bool | None]:  # as JSON has lists
-    return [need.place for need in needs]
+def _place(component: Component) -> str:
+    return f"{component.place.file} [{component.place.table}]" if component.place.table else component.place.file
+
+
+def _places(needs: Iterable[Component]) -> list[str | int | float | bool | None]:  # as JSON has lists
+    return list(dict.fromkeys(need.place.file for need in needs))
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 5 else f"{', '.join(names[:5])} and {len(names) - 5} more"
+
+
+Versions = Mapping[Package, tuple[str, ...]]
+
+
+def versions_of(releases: Releases) -> Versions:
+    """What the index offers, as the judgement of loose requirements wants it."""
+    return {Package(PYPI, name): tuple(map(str, versions)) for name, versions in releases.versions.items()}

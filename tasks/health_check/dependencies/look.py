@@ -4,53 +4,66 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from blocks.errors import ConfigurationError
+from blocks.home import Home
 from blocks.package_index import PackageIndex
-from models.advisories import AdvisoriesSettings
-from models.health_check import Checkout
 from models.report import Finding, Report, Skip, compose
-from tasks.advisories import package
-from tasks.advisories.known import ask_all, mirror_of, sources_of
-from tasks.advisories.record import Advisory
+from tasks.advisories.known import mirror_of, sources_of
+from tasks.advisories.package import Package
+from tasks.advisories.source import VULNERABILITY
+from tasks.audit import report as words
+from tasks.audit import steps
+from tasks.audit.component import Evidence, Inventory
+from tasks.audit.examine import Examination, Subject, together
+from tasks.audit.in_use import in_use
+from tasks.audit.judge import judge
+from tasks.audit.loose import loose_packages
 from tasks.audit.releases import Releases, look_up
 from tasks.health_check.dependencies import judgement
-from tasks.health_check.dependencies.installed import take_inventory
-from tasks.health_check.dependencies.inventory import Inventory
+from tasks.result_cache import ResultCache
+from tasks.risk.aside import set_aside
+from tasks.risk.vex import load_vex
 from tasks.step import step
 from tasks.target import Target
-
-Package = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the source of advisories said."""
-
-    advisories: dict[Package, tuple[Advisory, ...]]
-    findings: tuple[Finding, ...] = ()
-    skipped: tuple[Skip, ...] = ()
 
 
 async def look(target: Target) -> Report:
     """The report of this module. A source that cannot be reached becomes a skip, never a clean answer."""
     started = datetime.now(UTC)
-    chosen = target.configuration.advisories
-    inventories = await asyncio.gather(*(inventory(checkout) for checkout in target.checkouts))
-    known, offered = await asyncio.gather(
-        known_vulnerabilities(inventories, chosen, mirror_of(chosen, target.settings.home)),
-        newer_versions(inventories, target),
+    configuration = target.configuration
+    cache = ResultCache(Home(target.settings).cache / "looked.sqlite")
+    statements = await asyncio.to_thread(load_vex, configuration.audit.vex)
+    sources = sources_of(configuration.advisories, mirror_of(configuration.advisories, target.settings.home))
+    inventories = await asyncio.gather(
+        *(
+            steps.look(Subject(c.name, c.path, c.environment, c.exclude), cache=cache, environments=True)
+            for c in target.checkouts
+        )
     )
-    releases, unasked = offered
-    findings: list[Finding] = [*known.findings]
-    skipped: list[Skip] = [*known.skipped, *unasked, *judgement.unreleased(releases)]
+    known, (releases, unasked) = await asyncio.gather(
+        steps.ask(sources, together(inventories)), newer_versions(inventories, target)
+    )
+    offered = dict(judgement.versions_of(releases))
+    open_ = {package for taken in inventories for package in loose_packages(taken)} & known.advisories.keys()
+    more, gaps = await steps.offered(sorted(open_ - offered.keys()), configuration.audit) if open_ else ({}, ())
+    offered |= more
+    judged = tuple(judge(taken, known, offered=offered) for taken in inventories)
+    examination = Examination(tuple(inventories), judged, known, offered, gaps)
+    findings: list[Finding] = words.findings_of(examination)
+    skipped: list[Skip] = [*words.skips_of(examination.all_gaps), *unasked, *judgement.unreleased(releases)]
     for taken in inventories:
-        weaknesses, undecided = judgement.vulnerable(taken, known.advisories)
-        findings += [*weaknesses, *judgement.declared_against_installed(taken), *judgement.outdated(taken, releases)]
-        skipped += [*taken.skipped, *undecided, *judgement.undetermined(taken)]
+        findings += [
+            *judgement.declared_against_installed(taken),
+            *judgement.outdated(taken, in_use(taken), releases),
+        ]
+        skipped += judgement.not_compared(taken)
+    findings = list(
+        set_aside(
+            findings, configuration.suppressions, statements=statements, skipped=skipped, today=started.date()
+        ).kept
+    )
     return compose(
         Report,
         capability="health_check.dependencies",
@@ -64,38 +77,14 @@ async def look(target: Target) -> Report:
     )
 
 
-@step("take the inventory of a checkout", retries=1)
-async def inventory(checkout: Checkout) -> Inventory:
-    """What a checkout declares, and what its environment holds."""
-    return await asyncio.to_thread(take_inventory, checkout)
-
-
-# The two sources are asked twice request by request (answers.ask), so their steps need no tries of their own:
-# a source that is gone must become a skip within seconds.
-@step("look up known vulnerabilities", retries=0)
-async def known_vulnerabilities(inventories: Sequence[Inventory], chosen: AdvisoriesSettings, mirror: Path) -> Known:
-    """The advisories about all versions in use."""
-    wanted: dict[package.Package, frozenset[str]] = {}
-    for taken in inventories:
-        for name, used in taken.versions().items():
-            known = package.Package(package.PYPI, name)
-            wanted[known] = wanted.get(known, frozenset()) | frozenset(used)
-    told = await ask_all(sources_of(chosen, mirror), wanted)
-    now = datetime.now(UTC)
-    aged = [judgement.stale(state.newest, now, chosen.max_age_days) for state in told.states if state.stale]
-    return Known(
-        {(one.name, version): told.advisories.get(one, ()) for one, used in wanted.items() for version in used},
-        tuple(found[0] for found in aged if found is not None),
-        tuple(Skip.of(gap) for gap in told.gaps),
-    )
-
-
+# The index is asked twice request by request (answers.ask), so this step needs no tries of its own: a source that is
+# gone must become a skip within seconds.
 @step("look up newer versions", retries=0)
 async def newer_versions(inventories: Sequence[Inventory], target: Target) -> tuple[Releases, tuple[Skip, ...]]:
     """What the package index offers of the packages that the checkouts require."""
     chosen = target.configuration.audit
     nothing = Releases({}, frozenset(), {})
-    names = {name for taken in inventories for name in taken.versions().keys() & taken.direct()}
+    names = {package.name for taken in inventories for package in judgement.direct(taken) - taken.own}
     if not names:
         return nothing, ()
     # With several checkouts on different Pythons, the oldest decides: a version that it cannot have is no advice.
@@ -125,12 +114,13 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _metrics(
     inventories: Sequence[Inventory], findings: Sequence[Finding], skipped: Sequence[Skip], releases: Releases
 ) -> dict[str, float]:
+    installed = [c for taken in inventories for c in taken.components if c.evidence is Evidence.installed]
     metrics = {
-        "dependencies_declared_total": float(sum(len(taken.direct()) for taken in inventories)),
-        "dependencies_installed_total": float(sum(len(taken.installed) for taken in inventories)),
+        "dependencies_declared_total": float(sum(len(judgement.direct(taken)) for taken in inventories)),
+        "dependencies_installed_total": float(len(installed)),
         "dependencies_looked_up_total": float(len(releases.versions)),
     }
-    for name, prefix in (("outdated", judgement.OUTDATED), ("vulnerabilities", judgement.VULNERABILITY)):
+    for name, prefix in (("outdated", judgement.OUTDATED), ("vulnerabilities", VULNERABILITY)):
         # A zero on a dashboard reads as all clear: what was not looked up has no figure.
         if not _blind(skipped, prefix):
             metrics[f"dependencies_{name}_total"] = float(sum(found.key.startswith(prefix) for found in findings))
@@ -144,11 +134,13 @@ def _blind(skipped: Sequence[Skip], prefix: str) -> bool:
 
 
 def _summary(inventories: Sequence[Inventory], findings: Sequence[Finding], skipped: Sequence[Skip]) -> str:
-    packages = len({name for taken in inventories for name in taken.versions()})
-    weak = sum(finding.key.startswith(judgement.VULNERABILITY) for finding in findings)
+    packages: set[Package] = {component.package for taken in inventories for component in taken.components}
+    weak = sum(finding.key.startswith(VULNERABILITY) for finding in findings)
     behind = sum(finding.key.startswith(judgement.OUTDATED) for finding in findings)
-    blind = _blind(skipped, judgement.VULNERABILITY)
+    blind = _blind(skipped, VULNERABILITY)
     told = "known vulnerabilities were not all looked up" if blind else f"{weak} known vulnerabilities"
     if blind and weak:
         told = f"at least {weak} known vulnerabilities (not everything could be looked up)"
-    return f"{packages} packages in {len(inventories)} checkouts: {told}, {behind} requirements with newer versions."
+    return (
+        f"{len(packages)} packages in {len(inventories)} checkouts: {told}, {behind} requirements with newer versions."
+    )
