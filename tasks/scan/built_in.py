@@ -11,6 +11,8 @@ from models.report import Finding, Severity, Skip
 from tasks.scan.contents import Reason, read_content, text_of
 from tasks.scan.sources import is_test, shown
 
+NO_TIME = "Not looked at: the others took all of the time; raise timeout_s of [scan]."
+
 
 @dataclass(frozen=True, slots=True)
 class BuiltInRule:

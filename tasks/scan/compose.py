@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from models.report import Finding, Severity, Skip
-from tasks.scan.built_in import BuiltInRule, Hit, UnreadableError, findings_of, read_text, unseen
+from tasks.scan.built_in import NO_TIME, BuiltInRule, Hit, UnreadableError, findings_of, read_text, unseen
 from tasks.scan.dockerfile import expand, read_image
 from tasks.scan.listeners import DELICATE, is_loopback
 from tasks.scan.looked import Looked
@@ -177,8 +178,13 @@ Others = Callable[[str], str]
 """Gives the text of another file of the checkout; raises `UnreadableError`."""
 
 
-def look_at_compose(sources: Sources) -> Looked:
-    """What the compose files of `sources` say that should not be so."""
+def look_at_compose(sources: Sources, *, deadline: float) -> Looked:
+    """What the compose files of `sources` say that should not be so.
+
+    Args:
+        sources: the files of a checkout.
+        deadline: the time of `time.monotonic` after which no other file is begun.
+    """
     findings: list[Finding] = []
     skipped: list[Skip] = []
     known = frozenset(sources.files)
@@ -192,6 +198,9 @@ def look_at_compose(sources: Sources) -> Looked:
     waiting = list(names)
     while waiting:
         name = waiting.pop()
+        if time.monotonic() > deadline:
+            skipped.append(unseen(KIND, sources.checkout, name, NO_TIME))
+            continue
         try:
             content = text(name)
         except UnreadableError as error:

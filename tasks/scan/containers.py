@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from models.report import Finding, Severity, Skip
-from tasks.scan.built_in import BuiltInRule, Hit, UnreadableError, findings_of, read_text, unseen
+from tasks.scan.built_in import NO_TIME, BuiltInRule, Hit, UnreadableError, findings_of, read_text, unseen
 from tasks.scan.compose import look_at_compose
 from tasks.scan.dockerfile import Dockerfile, Instruction, Stage, expand, pairs, read_dockerfile, read_image
 from tasks.scan.looked import Looked
@@ -120,7 +121,7 @@ RULES = (
 )
 
 KIND = "container"
-_NAME = re.compile(r"(?:^|.*\.)(?:dockerfile|containerfile)(?:\.[\w.-]+)?", re.IGNORECASE)
+_NAME = re.compile(r"(?:^|.*\.)(?:dockerfile|containerfile)(?:[.-][\w.-]+)?", re.IGNORECASE)
 _OTHER = (".dockerignore", ".md", ".rst", ".txt", ".j2", ".jinja", ".tmpl", ".tpl", ".template", ".erb", ".in")
 _OTHER_CODE = (".py", ".go", ".js", ".ts", ".rs", ".rb", ".java", ".sh", ".json", ".yaml", ".yml", ".toml", ".vim")
 _UNPRIVILEGED = re.compile(
@@ -159,12 +160,21 @@ _SETTINGS_FILES = re.compile(
 )
 
 
-def look_at_containers(sources: Sources) -> Looked:
-    """What the Dockerfiles and compose files of `sources` say that should not be so."""
+def look_at_containers(sources: Sources, *, timeout_s: float = 120.0) -> Looked:
+    """What the Dockerfiles and compose files of `sources` say that should not be so.
+
+    Args:
+        sources: the files of a checkout.
+        timeout_s: seconds after which no other file is begun; those that are left are skips.
+    """
+    deadline = time.monotonic() + timeout_s
     findings: list[Finding] = []
     skipped: list[Skip] = []
     names = [name for name in sources.files if is_dockerfile(name)]
     for name in names:
+        if time.monotonic() > deadline:
+            skipped.append(unseen(KIND, sources.checkout, name, NO_TIME))
+            continue
         try:
             text = read_text(sources.root, name)
             ignore = _ignore_file(sources, name)
@@ -174,7 +184,7 @@ def look_at_containers(sources: Sources) -> Looked:
         looked = judge_dockerfile(sources.checkout, name, text, ignore)
         findings += looked.findings
         skipped += looked.skipped
-    composed = look_at_compose(sources)
+    composed = look_at_compose(sources, deadline=deadline)
     metrics = {"security_dockerfiles_total": float(len(names)), **(composed.metrics or {})}
     return Looked((*findings, *composed.findings), (*skipped, *composed.skipped), metrics, {"containers": "looked"})
 

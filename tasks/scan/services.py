@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -156,7 +157,12 @@ async def _look(service: Service, settings: Settings, now: datetime, delay_s: fl
         secret = None
         skipped.append(_skip(service, error.what))
     try:
-        findings += await _encryption(service, parts.scheme, host, port, now, secret=_is_secret(service, secret))
+        place = _Place(parts.scheme, host, port)
+        encryption, untried = await _encryption(service, place, now, secret=_is_secret(service, secret))
+        findings += encryption
+        if untried:
+            what = "may take versions of TLS before 1.2: the library of this machine cannot ask for them."
+            skipped.append(_skip(service, what))
         if service.kind is ServiceKind.postgresql and (secret or parts.password or not host):
             password = secret.get_secret_value() if secret else None
             findings += judge_postgresql(service, await ask_postgresql(service.url, password, service.timeout_s))
@@ -172,28 +178,39 @@ async def _look(service: Service, settings: Settings, now: datetime, delay_s: fl
     return Looked(tuple(findings), tuple(skipped))
 
 
-async def _encryption(
-    service: Service, scheme: str, host: str, port: int | None, now: datetime, *, secret: bool
-) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a service is."""
+
+    scheme: str
+    host: str
+    """Empty for a UNIX socket."""
+    port: int | None
+
+    @property
+    def far(self) -> bool:
+        """Whether others may be on the way to it."""
+        return bool(self.host) and not is_loopback(self.host)
+
+
+async def _encryption(service: Service, place: _Place, now: datetime, *, secret: bool) -> tuple[list[Finding], bool]:
+    """Findings about the way to a service, and whether there are versions of TLS that could not be asked for."""
     heavier = Severity.high if secret else None
-    far = bool(host) and not is_loopback(host)
-    if service.kind is ServiceKind.postgresql:
-        if not far:
-            return []  # nobody is on the way
-        tls = await look_at_tls(host, port or 5432, postgresql=True, timeout_s=service.timeout_s)
-        if tls is None:
-            return [_finding(service, PLAIN, "The server has TLS switched off.", heavier)]
-        found = [*judge_tls(service, tls, host, now)]
-        mode = dict(parse_qsl(urlsplit(service.url).query)).get("sslmode", "prefer")
-        if mode not in _DEMANDED:
-            found.append(_finding(service, PLAIN, f"sslmode is `{printable(mode)[:20]}`: it is not demanded."))
-        return found
-    if scheme in _TLS_SCHEMES:
-        tls = await look_at_tls(host, port or _TLS_SCHEMES[scheme], postgresql=False, timeout_s=service.timeout_s)
-        return [*judge_tls(service, tls, host, now)] if tls else []
-    if scheme in _PLAIN_SCHEMES and far:
-        return [_finding(service, PLAIN, f"Its address begins with `{scheme}://`.", heavier)]
-    return []
+    postgresql = service.kind is ServiceKind.postgresql
+    if place.scheme not in _TLS_SCHEMES and not (postgresql and place.far):
+        plain = place.scheme in _PLAIN_SCHEMES and place.far
+        return [
+            _finding(service, PLAIN, f"Its address begins with `{place.scheme}://`.", heavier)
+        ] if plain else [], False
+    port = place.port or _TLS_SCHEMES.get(place.scheme, 5432)
+    tls = await look_at_tls(place.host, port, postgresql=postgresql, timeout_s=service.timeout_s)
+    if tls is None:
+        return [_finding(service, PLAIN, "The server has TLS switched off.", heavier)], False
+    found = [*judge_tls(service, tls, place.host, now)]
+    mode = dict(parse_qsl(urlsplit(service.url).query)).get("sslmode", "prefer")
+    if postgresql and mode not in _DEMANDED:
+        found.append(_finding(service, PLAIN, f"sslmode is `{printable(mode)[:20]}`: it is not demanded."))
+    return found, tls.old_untried
 
 
 def judge_tls(service: Service, tls: Tls, host: str, now: datetime) -> Iterator[Finding]:

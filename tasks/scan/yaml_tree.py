@@ -63,7 +63,7 @@ class Walk:
             return {}
         found: dict[str, Node] = {}
         merged: list[Node] = []
-        self.step(len(node.pairs))
+        self.step(sum(1 + _weight(value) for _, value in node.pairs))
         for key, value in node.pairs:
             if key.text == "<<" and key.plain:
                 merged += value.items if value.is_sequence else [value]
@@ -80,8 +80,13 @@ class Walk:
         """The items of a sequence; a scalar counts as a sequence of one."""
         if node is None:
             return []
-        self.step(len(node.items) + 1)
+        self.step(1 + sum(1 + _weight(item) for item in node.items))
         return node.items if node.is_sequence else [node] if node.text is not None else []
+
+
+def _weight(node: Node) -> int:
+    """What a long text counts beside other nodes: one that is repeated is searched each time."""
+    return len(node.text) // 256 if node.text is not None else 0
 
 
 def read_yaml(text: str) -> list[Node]:
