@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blocks.errors import ConfigurationError, LamaError
-from blocks.package_index import PackageIndex
 from models.audit import Remedy
 from models.report import Finding, Severity, Skip
 from tasks.audit.component import Inventory
@@ -87,6 +86,8 @@ async def _tried(target: Target, taken: Inventory, steps: Sequence[Upgrade]) -> 
     chosen = target.configuration.audit
     if not trials:
         return []
+    from blocks.package_index import PackageIndex  # noqa: PLC0415 - blocks bring Prefect, which not every audit needs
+
     try:
         index = PackageIndex.of(chosen.index_url, config=target.settings, timeout_s=chosen.timeout_s)
     except ConfigurationError as error:

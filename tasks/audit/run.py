@@ -6,26 +6,25 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from blocks.home import Home
 from models.audit import AuditSettings, Remedy
-from models.configuration import Configuration
-from models.report import Finding, Skip
-from models.risk import AuditReport, Suppressed
+from models.risk import AuditReport
 from tasks.advisories.exploited import Exploited, default_or, load
 from tasks.advisories.known import ask_all, mirror_of, sources_of
 from tasks.advisories.package import Package
 from tasks.advisories.source import AREA, Known, Source, Wanted
 from tasks.audit import report as words
 from tasks.audit.component import Inventory
+from tasks.audit.demands import demands_of
 from tasks.audit.examine import Examination, Offered, Subject, examine, look_into
 from tasks.audit.mend import Mended, mend
 from tasks.audit.offered import offered
 from tasks.audit.remedies import Upgrade, recommendations, upgrades
 from tasks.result_cache import ResultCache
-from tasks.risk.report import Advice, compose_risk
 from tasks.risk.aside import set_aside
+from tasks.risk.report import Advice, compose_risk
 from tasks.risk.vex import load_vex
 from tasks.target import Target
 
@@ -99,7 +98,7 @@ async def audit(
         today=started_at.date(),
         area=AREA if target.whole else "",
     )
-    steps = _upgrades(examination, {finding.key for finding in found})
+    steps = await asyncio.to_thread(_upgrades, examination, {finding.key for finding in found})
     mended = Mended()
     if remedy is not Remedy.advise:
         mended = await parts.mend(target, examination.inventories, steps, remedy=remedy)
@@ -111,7 +110,7 @@ async def audit(
         findings=[*found, *mended.findings],
         skipped=[*skipped, *mended.skipped],
         suppressed=aside,
-        advice=_advice(steps),
+        advice=[*_advice(steps), *mended.advice],
         metrics=words.metrics_of(examination, found),
         started_at=started_at,
         finished_at=datetime.now(UTC),
@@ -131,7 +130,8 @@ def _upgrades(examination: Examination, told: Collection[str]) -> tuple[Upgrade,
             weaknesses=tuple(one for one in judged.weaknesses if words.key_of(one) in told),
             ranges=tuple(one for one in judged.ranges if words.key_of_range(one) in told),
         )
-        steps += upgrades(taken, open_, examination.known, offered=examination.offered)
+        demands = demands_of(taken, {one.package for one in open_.weaknesses})
+        steps += upgrades(taken, open_, examination.known, offered=examination.offered, demands=demands)
     return tuple(steps)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from models.health_check import HealthReport, ReportLevel
 from models.report import Finding, Report, Severity, Status
-from models.risk import RiskReport
+from models.risk import AuditReport, RiskReport
 from tasks.reports.diff import ReportDiff, changes_of
 
 Cell = str | Severity | Status
@@ -19,6 +19,7 @@ _MOST = {ReportLevel.summary: 5, ReportLevel.standard: 50, ReportLevel.comprehen
 _LOWEST = {ReportLevel.summary: Severity.medium, ReportLevel.standard: Severity.low}
 _MOST_SKIPS = 200
 _MOST_COMPONENTS = 5
+_MOST_PATCH_LINES = 500
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Section:
     lines: tuple[str, ...] = ()
     table: Table | None = None
     entries: tuple[Entry, ...] = ()
+    code: str = ""
+    """Shown as it is, line by line."""
     footer: str = ""
 
 
@@ -77,7 +80,7 @@ def page_of(report: Report, level: ReportLevel, change: ReportDiff | None = None
     elif level is ReportLevel.standard or not isinstance(report, HealthReport):
         sections.append(_findings(report, level))
     if isinstance(report, RiskReport) and level is not ReportLevel.summary:
-        sections += [_suppressed(report), _trend(report)]
+        sections += [_patch(report), _suppressed(report), _trend(report)]
     return Page(
         heading=report.capability.replace("_", " ").replace(".", ": ").capitalize(),
         status=report.status,
@@ -173,6 +176,15 @@ def _recommendations(report: RiskReport, level: ReportLevel) -> Section | None:
     left = len(report.recommendations) - len(shown)
     lines = tuple(f"{number}. {text}" for number, text in enumerate(shown, start=1))
     return Section("What to do", lines=lines, footer=_more(left, "more in the comprehensive report")) if shown else None
+
+
+def _patch(report: RiskReport) -> Section | None:
+    if not isinstance(report, AuditReport) or not report.patch:
+        return None
+    lines = report.patch.splitlines()
+    left = len(lines) - _MOST_PATCH_LINES
+    code = "\n".join(lines[:_MOST_PATCH_LINES])
+    return Section("Patch", code=code, footer=_more(left, "more lines in the report as JSON"))
 
 
 def _suppressed(report: RiskReport) -> Section | None:

@@ -88,8 +88,22 @@ def _markdown_section(section: Section) -> list[str]:
     for entry in section.entries:
         blocks.append(f"### {entry.severity.value}: {escaped(entry.title)}")
         blocks.append("\n".join(f"- {escaped(name)}: {escaped(text)}" for name, text in entry.fields))
+    blocks.append(_fenced(section.code) if section.code else "")
     blocks.append(f"*{escaped(section.footer)}*" if section.footer else "")
     return blocks
+
+
+def _fenced(code: str) -> str:
+    """`code` in a fence that nothing in it can close."""
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{_lines(code)}\n{fence}"
+
+
+def _lines(code: str) -> str:
+    """`code` line by line, without control characters, escape sequences and invisible marks."""
+    kept = (line.replace("\t", "    ") for line in code.split("\n"))
+    return "\n".join("".join(letter for letter in line if letter.isprintable()) for line in kept)
 
 
 def _markdown_table(table: Table) -> str:
@@ -129,6 +143,8 @@ def _terminal(page: Page, console: Console) -> None:
             for name, value in entry.fields:
                 line_of = Text(f"{plain(name)}: ", style="dim").append(Text(plain(value), style="default"))
                 console.print(Padding(line_of, (0, 0, 0, 4)))
+        if section.code:
+            console.print(Text(_lines(section.code)), soft_wrap=True)
         if section.footer:
             console.print(Text(plain(section.footer), style="italic dim"))
 
