@@ -29,6 +29,8 @@ class Age:
     """Up to when it holds what had become known; None when nothing says."""
     stale: bool
     """Whether that is longer ago than allowed."""
+    fetched_at: datetime | None = None
+    """When the server last gave it, or said that it had not changed; None for one that was put there by hand."""
 
     def told(self, now: datetime) -> str:
         """In words."""
@@ -88,6 +90,7 @@ class Mirror:
                 NAME,
                 records=sum(archive.records for archive in consulted.archives) if consulted.archives else None,
                 newest=min((age.of for age in ages.values() if age.of is not None), default=None),
+                fetched_at=min((age.fetched_at for age in ages.values() if age.fetched_at is not None), default=None),
                 stale=any(age.stale for age in ages.values()),
             ),
             consulted.advisories,
@@ -114,7 +117,8 @@ def ages_of(
     for one in held:
         dates = [one.newest, asked[one.ecosystem].at if alive and one.ecosystem in asked else None]
         of = max((date for date in dates if date is not None and date <= now + timedelta(days=1)), default=None)
-        ages[one.ecosystem] = Age(of, stale=of is None or of < limit)
+        fetched_at = asked[one.ecosystem].at if one.ecosystem in asked else None
+        ages[one.ecosystem] = Age(of, stale=of is None or of < limit, fetched_at=fetched_at)
     return ages
 
 

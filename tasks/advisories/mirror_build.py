@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from blocks.errors import UnavailableError
 from tasks.advisories.mirror_index import Index, Unusable, Writer, shown
@@ -164,23 +165,30 @@ def only_one(lock: Path, *, wait_s: float) -> Iterator[None]:
     Raises:
         UnavailableError: somebody else held it for `wait_s` seconds, or the folder cannot be written.
     """
-    deadline = time.monotonic() + wait_s
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("a") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() >= deadline:
-                        raise UnavailableError(
-                            "another process is at work in it.", component=str(lock.parent)
-                        ) from error
-                    time.sleep(0.05)
-            yield
+        file = lock.open("a")
     except OSError as error:
         raise UnavailableError(f"cannot be written: {error.strerror}.", component=str(lock.parent)) from error
+    with file:
+        _acquire(file, lock, wait_s)
+        yield
+
+
+def _acquire(file: IO[str], lock: Path, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                what = "another process is at work in it."
+                raise UnavailableError(what, component=str(lock.parent)) from error
+            time.sleep(0.05)
+        except OSError as error:  # a file system without locks
+            raise UnavailableError(f"cannot be locked: {error.strerror}.", component=str(lock.parent)) from error
+        else:
+            return
 
 
 def _filled(draft: Path, fill: Callable[[Writer], None], *, copied_from: Path | None) -> bool:
@@ -211,11 +219,25 @@ def _is_sound(path: Path) -> bool:
     return True
 
 
+def entries_of(archive: Path) -> list[str]:
+    """The names of the records in an archive, by its directory.
+
+    Raises:
+        ValueError: it is no zip file, or damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with _Bounded(io.FileIO(archive)) as file, zipfile.ZipFile(file) as opened:
+            return [entry.filename for entry in _records(opened)]
+    except _BROKEN as error:
+        raise ValueError(shown(str(error)) or type(error).__name__) from error
+
+
 def _read(writer: Writer, ecosystem: str, archive: Path, observe: Observer | None) -> str:
     """Bring the entries of one archive into the index; returns why it could not be read to its end."""
     try:
         with _Bounded(io.FileIO(archive)) as file, zipfile.ZipFile(file) as opened:
-            entries = [entry for entry in opened.infolist() if entry.filename.lower().endswith(".json")]
+            entries = _records(opened)
             if not entries:
                 return "holds no record; fetch it again"
             return _take(writer, ecosystem, opened, entries, archive.stat().st_size, observe)
@@ -223,6 +245,10 @@ def _read(writer: Writer, ecosystem: str, archive: Path, observe: Observer | Non
         return f"is damaged ({shown(str(error)) or type(error).__name__}); fetch it again"
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
+
+
+def _records(opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [entry for entry in opened.infolist() if entry.filename.lower().endswith(".json")]
 
 
 def _take(
