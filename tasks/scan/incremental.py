@@ -89,7 +89,11 @@ async def examine(
     count = AT_ONCE if len(unknown) >= _WORTH_TWO else 1
     batches = [batch for batch in (unknown[begin::count] for begin in range(count)) if batch]
     fresh: dict[bytes, Result] = {}
-    for batch, answer in zip(batches, await asyncio.gather(*(_answer(ask, batch) for batch in batches)), strict=True):
+    # All of them end before one's failure is told: none goes on behind its back.
+    answers = await asyncio.gather(*(_answer(ask, batch) for batch in batches), return_exceptions=True)
+    for batch, answer in zip(batches, answers, strict=True):
+        if isinstance(answer, BaseException):
+            raise answer
         if isinstance(answer, str):
             found.broken.append(answer)
             found.unseen += batch

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 
 from blocks.errors import ConfigurationError
 from blocks.home import Home
@@ -12,10 +14,12 @@ from models.health_check import Checkout
 from models.report import Skip
 from models.scan import Engine, ScanSettings
 from tasks.result_cache import ResultCache
-from tasks.scan import contents, history, leaks, modes, risky_code, rules
+from tasks.scan import containers, contents, history, leaks, licences, modes, risky_code, rules, workflows
+from tasks.scan.incremental import turn
 from tasks.scan.looked import Looked, together
 from tasks.scan.sources import Sources, list_sources
 
+_log = logging.getLogger(__name__)
 _SALT = "fingerprint-salt"
 _OF_SECRETS = ("secret", "secret_alike", "secret_history", "secret_history_alike")
 
@@ -49,7 +53,13 @@ async def scan_checkout(
     digests = await asyncio.to_thread(contents.digests_of, sources.root, sources.files)
 
     async def followed(engine: Engine, look: Awaitable[Looked]) -> Looked:
-        looked = await look
+        try:
+            looked = await look
+        except Exception as error:  # noqa: BLE001 - one that breaks must not take the others with it
+            _log.exception("%s: the engine %s failed", checkout.name, engine.value)
+            looked = _failed(checkout, engine, type(error).__name__)
+        if engine.value not in looked.engines:
+            looked = replace(looked, engines={**looked.engines, engine.value: "looked"})
         if progress is not None:
             await progress(f"{checkout.name}: {engine.value}")
         return looked
@@ -59,12 +69,22 @@ async def scan_checkout(
             sources, digests=digests, cache=cache, timeout_s=chosen.timeout_s
         ),
         Engine.rules: lambda: _rules(sources, chosen, digests, cache),
-        Engine.modes: lambda: _modes(checkout),
+        Engine.containers: lambda: asyncio.to_thread(containers.look_at_containers, sources),
+        Engine.workflows: lambda: _workflows(sources, chosen),
+        Engine.modes: lambda: asyncio.to_thread(modes.look_at_checkout, checkout),
+        Engine.licences: lambda: asyncio.to_thread(_licences, checkout, chosen, cache),
     }
     parts = [followed(engine, look()) for engine, look in looks.items() if engine in engines]
     if {Engine.secrets, Engine.history} & set(engines):
         parts.append(_secrets(checkout, sources, settings, chosen, digests, cache, engines, followed))
     return together((listed, *await asyncio.gather(*parts)))
+
+
+def _failed(checkout: Checkout, engine: Engine, error: str) -> Looked:
+    reason = f"{engine.value} failed ({error}); the log has more."
+    # Everything in the area: what an engine that broke would have found, nobody knows.
+    skip = Skip(area="security", component=checkout.name, reason=f"Not looked at: {reason}")
+    return Looked(skipped=(skip,), engines={engine.value: f"did not run: {reason}"})
 
 
 async def look_at_home(settings: Settings) -> Looked:
@@ -119,9 +139,31 @@ async def _rules(sources: Sources, chosen: ScanSettings, digests: Mapping[str, b
     return await rules.apply_rules(book, sources, digests=digests, cache=cache, timeout_s=chosen.timeout_s)
 
 
-async def _modes(checkout: Checkout) -> Looked:
-    looked = await asyncio.to_thread(modes.look_at_checkout, checkout)
-    return together((looked, Looked(engines={"modes": "looked"})))
+async def _workflows(sources: Sources, chosen: ScanSettings) -> Looked:
+    async with turn():
+        return await workflows.look_at_workflows(sources, timeout_s=chosen.timeout_s)
+
+
+def _licences(checkout: Checkout, chosen: ScanSettings, cache: ResultCache) -> Looked:
+    from tasks.audit.inventory.take import take_inventory  # noqa: PLC0415 - only where licences are looked at
+
+    inventory = take_inventory(
+        checkout.name,
+        checkout.path.resolve(),
+        environment=checkout.environment,
+        look_into_environment=True,
+        cache=cache,
+        exclude=checkout.exclude,
+    )
+    looked = licences.judge_licences(
+        checkout.name, inventory.components, chosen.licences_allowed, chosen.licences_denied
+    )
+    hides = (f"security.licence:{checkout.name}",)
+    skipped = tuple(
+        Skip(area="security", component=gap.component, reason=f"Licences of what it names: {gap.reason}", hides=hides)
+        for gap in inventory.gaps
+    )
+    return replace(looked, skipped=(*looked.skipped, *skipped))
 
 
 def _salt(settings: Settings) -> str:
