@@ -16,7 +16,7 @@ from tasks.audit.inventory.reached import RANKS, Reached, reach
 _HERE = "node_modules/"
 _BELOW = "/node_modules/"
 _LONGEST_PATH = 1000
-_MOST_STEPS = 5_000_000
+_MOST_STEPS = 2_500_000
 """Folders looked into to find out which version a package gets; real lock files need some ten for each package."""
 
 

@@ -9,8 +9,8 @@ from models.gap import Gap
 from tasks.audit.inventory.document import Document
 
 _DEEPEST = 100
-_MOST_NODES = 3_000_000
-_LARGEST = 24_000_000
+_MOST_NODES = 1_500_000
+_LARGEST = 16_000_000
 """Characters of YAML; the parser reads some 4 million in a second."""
 _PROBLEMS = 3
 

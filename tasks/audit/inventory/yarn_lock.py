@@ -17,6 +17,7 @@ from tasks.audit.inventory.reached import Reached, reach
 _BERRY = re.compile(r"^__metadata:", re.MULTILINE)
 _TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")|([^\s",:]+)|([,:])')
 _LONGEST_LINE = 100_000
+_MOST_PROBLEMS = 1_000
 
 
 @dataclass(slots=True)
@@ -98,6 +99,8 @@ def _first(document: Document, misread: Misread) -> Iterator[_Entry]:
             entry = _Entry(tuple(tokens[::2]), number)
         else:
             misread.add(f"line {number}")
+        if len(misread.told) > _MOST_PROBLEMS:
+            raise MalformedError(f"has more than {_MOST_PROBLEMS} lines that are not understood.")
     if entry is not None:
         yield _filled(entry, body, misread)
 
