@@ -18,4 +18,7 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """Position in the order above; 0 for `info`."""
-        return list(Severity).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {severity: rank for rank, severity in enumerate(Severity)}

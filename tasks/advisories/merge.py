@@ -65,7 +65,10 @@ def newest_of(advisories: Iterable[Advisory]) -> tuple[Advisory, ...]:
 
 def familiarity(name: str) -> tuple[int, str]:
     """What names are sorted by: CVE before GHSA before PYSEC before others."""
-    return next((rank for rank, prefix in enumerate(_ORDER) if name.startswith(prefix)), len(_ORDER)), name
+    for rank, prefix in enumerate(_ORDER):
+        if name.startswith(prefix):
+            return rank, name
+    return len(_ORDER), name
 
 
 def _is_fresher(one: Advisory, other: Advisory) -> bool:
@@ -149,15 +152,15 @@ def _smallest_fix(package: Package, version: str, group: Sequence[Advisory], rel
     if order is None:
         return None
     used = order.parse(version)
+    others = [advisory for advisory in related if not any(advisory is one for one in group)]
     later = sorted(
         (order.is_prerelease(fix), key, len(fix), fix)
         for fix in frozenset[str]().union(*(advisory.fixes(package) for advisory in related))
         if (key := order.parse(fix)) is not None and (used is None or key > used)
     )
     for *_, fix in later:
-        verdicts = [advisory.verdict(package, fix) for advisory in group]
-        if all(verdict is Verdict.clean for verdict in verdicts) and not any(
-            advisory.verdict(package, fix) is Verdict.affected for advisory in related
+        if all(advisory.verdict(package, fix) is Verdict.clean for advisory in group) and not any(
+            advisory.verdict(package, fix) is Verdict.affected for advisory in others
         ):
             return fix
     return None

@@ -39,15 +39,20 @@ def covers(within: Range, order: Ordering | None, version: str) -> bool | None:
     """Whether a range covers a version; None when that cannot be told: the range is not understood, the version is
     none, or it is a tag that stands for versions inside and outside of it.
     """
-    if _is_everything(within.events):
+    everything, spans = _understood(order, within.events)
+    if everything:
         return True
-    spans = None if order is None else _spans(order, within.events)
     if order is None or spans is None:
         return None
     if (between := order.moving(version)) is not None:
         return _holds(spans, *between)
     key = order.parse(version)
-    return None if key is None else any(_inside(span, key) for span in spans)
+    if key is None:
+        return None
+    for span in spans:  # noqa: SIM110 - hundreds of thousands of times; `any` takes three times as long
+        if _inside(span, key):
+            return True
+    return False
 
 
 def fixes(within: Range) -> tuple[str, ...]:
@@ -61,6 +66,11 @@ def _is_everything(events: tuple[tuple[str, str], ...]) -> bool:
 
 
 @lru_cache(maxsize=32_768)
+def _understood(order: Ordering | None, events: tuple[tuple[str, str], ...]) -> tuple[bool, tuple[_Span, ...] | None]:
+    """Whether it covers whatever there is, and what it covers; None for what is not understood."""
+    return _is_everything(events), None if order is None else _spans(order, events)
+
+
 def _spans(order: Ordering, events: tuple[tuple[str, str], ...]) -> tuple[_Span, ...] | None:
     """What the events add up to; None when one of them is not understood, or nothing is introduced."""
     turns: list[tuple[str, Key | None]] = []
@@ -89,8 +99,14 @@ def _joined(turns: list[tuple[str, Key | None]]) -> list[_Span]:
     """Walks through the events by version. Where it both ends and begins at one version, what was affected stays so,
     and what was not is affected in no version, or with `last_affected` in this one.
     """
+    if len(turns) == 1:
+        return [_Span(turns[0][1], None)]
+    if len(turns) == 2 and turns[0][0] == "introduced" != turns[1][0]:  # nearly all are like this
+        (_, low), (kind, high) = turns
+        if low is None or low < high:
+            return [_Span(low, high, closed=kind == "last_affected")]
     spans: list[_Span] = []
-    low: Key | None = None
+    low = None
     affected = any(key is None for _, key in turns)
     ordered = sorted(((key, kind) for kind, key in turns if key is not None), key=lambda turn: turn[0])
     for key, together in groupby(ordered, key=lambda turn: turn[0]):

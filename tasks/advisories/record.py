@@ -20,7 +20,7 @@ from tasks.advisories.versions import Ordering, ordering, semantic
 MALICIOUS = "MAL-"
 """What the id of a record about a malicious package begins with."""
 GRADED = "_lama"
-"""The key under which a local index keeps what `Grade` says, so that no vector has to be scored again."""
+"""The key under which rules of one's own say how severe something is. Nobody else's record may have it."""
 
 _LONGEST_NAME = 200  # characters of an id
 _LONGEST_SUMMARY = 300
@@ -56,12 +56,18 @@ class Affected:
         if version in self.versions:
             return Verdict.affected
         order = ordering(self.package.ecosystem)
-        said = [covers(within, _order_of(within, order), version) for within in self.ranges]
-        if True not in said and self.versions:
-            said.append(_lists(self.versions, order, version))
-        if True in said:
-            return Verdict.affected
-        return Verdict.undecidable if None in said or not said else Verdict.clean
+        unsure = not self.ranges and not self.versions
+        for within in self.ranges:
+            said = covers(within, _order_of(within, order), version)
+            if said:
+                return Verdict.affected
+            unsure = unsure or said is None
+        if self.versions:
+            said = _lists(self.versions, order, version)
+            if said:
+                return Verdict.affected
+            unsure = unsure or said is None
+        return Verdict.undecidable if unsure else Verdict.clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,8 @@ class Advisory:
         if self.withdrawn:
             return Verdict.clean
         entries = self._about(package)
+        if len(entries) == 1:
+            return entries[0].verdict(version)
         verdicts = {
             _verdict((entry for entry in entries if _holds_for(entry, release)), version)
             for release in {entry.package.ecosystem for entry in entries}
@@ -283,12 +291,19 @@ def _lists(versions: frozenset[str], order: Ordering | None, version: str) -> bo
     if key is None:
         return None
     # Nearly always it is not there, and to parse a long list would take a hundred times longer than to see that.
-    beginnings, text = order.beginnings(version), "\n" + "\n".join(versions)
-    if _UNUSUAL.search(text):
+    text, beginnings = _in_lines(versions), order.beginnings(version)
+    if text is None:
         beginnings = ("",)
     elif not any(f"\n{beginning}" in text for beginning in beginnings):
         return False
     return any(order.parse(listed) == key for listed in versions if listed.startswith(beginnings))
+
+
+@lru_cache(maxsize=8192)
+def _in_lines(versions: frozenset[str]) -> str | None:
+    """Each after a line end; None when one of them is spelled so that it may begin otherwise than an equal one."""
+    text = "\n" + "\n".join(versions)
+    return None if _UNUSUAL.search(text) else text
 
 
 def _shares_release(one: Package, other: Package) -> bool:

@@ -85,18 +85,13 @@ class _Pep440:
         parsed = _pypi_version(version)
         if parsed is None:
             return version
-        release = parsed.release
-        while len(release) > 1 and release[-1] == 0:
-            release = release[:-1]
-        return str(parsed.__replace__(release=release))
+        return str(parsed.__replace__(release=_without_zeros(parsed.release)))
 
     def beginnings(self, version: str) -> tuple[str, ...]:
         parsed = _pypi_version(version)
         if parsed is None or parsed.epoch:
             return ("",)
-        major = parsed.release[0]
-        minor = parsed.release[1] if len(parsed.release) > 1 else 0
-        return (f"{major}.{minor}" if minor else str(major),)  # `1.0` is also `1`
+        return (".".join(map(str, _without_zeros(parsed.release))),)  # `1.0` is also `1`
 
     def is_prerelease(self, version: str) -> bool:
         parsed = _pypi_version(version)
@@ -214,6 +209,13 @@ def _pypi_version(version: str) -> Version | None:
     except InvalidVersion:
         return None
     return parsed if parsed.local is None else parsed.__replace__(local=None)
+
+
+def _without_zeros(release: tuple[int, ...]) -> tuple[int, ...]:
+    """Without those at its end; the first number stays."""
+    while len(release) > 1 and release[-1] == 0:
+        release = release[:-1]
+    return release
 
 
 @lru_cache(maxsize=8192)
