@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.errors import ConfigurationError, UnavailableError
 from models.gap import Gap
-from tasks.advisories.custom import OwnRules
-from tasks.advisories.github_database import GithubDatabase
 from tasks.advisories.local_copy import gap
 from tasks.advisories.merge import newest_of
 from tasks.advisories.mirror import UPDATE, Mirror
 from tasks.advisories.mirror_build import INDEX, archives_in
-from tasks.advisories.osv_api import OsvApi
 from tasks.advisories.package import DOCKER, Package
-from tasks.advisories.pypi_json import PypiJson
 from tasks.advisories.record import Advisory
 from tasks.advisories.source import Known, Source, Told, Wanted
 
@@ -59,7 +54,7 @@ async def ask_all(sources: Sequence[Source], wanted: Wanted) -> Known:
     """
     if not wanted:
         return Known({})
-    told = await asyncio.gather(*(source.tell(wanted) for source in sources))
+    told = await _all_told(sources, wanted)
     advisories: dict[Package, tuple[Advisory, ...]] = {}
     for package in wanted:
         merged = newest_of(advisory for part in told for advisory in part.advisories.get(package, ()))
@@ -68,6 +63,14 @@ async def ask_all(sources: Sequence[Source], wanted: Wanted) -> Known:
     gaps = [found for part in told for found in part.gaps]
     gaps += _uncovered(wanted, told)
     return Known(advisories, tuple(part.state for part in told), tuple(dict.fromkeys(gaps)))
+
+
+async def _all_told(sources: Sequence[Source], wanted: Wanted) -> list[Told]:
+    if len(sources) == 1:
+        return [await sources[0].tell(wanted)]
+    import asyncio  # noqa: PLC0415 - to import it takes as long as to ask a mirror
+
+    return list(await asyncio.gather(*(source.tell(wanted) for source in sources)))
 
 
 def _uncovered(wanted: Wanted, told: Iterable[Told]) -> list[Gap]:
@@ -93,12 +96,20 @@ def _source(name: str, settings: AdvisoriesSettings, folder: Path) -> Source:
     if name == "mirror":
         return Mirror(folder, max_age_days=days, budget_s=all_s)
     if name == "osv":
+        from tasks.advisories.osv_api import OsvApi  # noqa: PLC0415 - each is only loaded where it is asked
+
         return OsvApi(settings.osv_url, timeout_s=answer_s, budget_s=all_s)
     if name == "pypi":
+        from tasks.advisories.pypi_json import PypiJson  # noqa: PLC0415
+
         return PypiJson(settings.pypi_url, timeout_s=answer_s, budget_s=all_s)
     if name == "github":
+        from tasks.advisories.github_database import GithubDatabase  # noqa: PLC0415
+
         checkout = settings.github_database or _nowhere("github_database", name)
         return GithubDatabase(checkout, folder, max_age_days=days, budget_s=all_s)
+    from tasks.advisories.custom import OwnRules  # noqa: PLC0415
+
     return OwnRules(settings.rules or _nowhere("rules", name))
 
 

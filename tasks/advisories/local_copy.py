@@ -5,7 +5,6 @@ Building goes on in a process of its own: it takes up to a minute for a full mir
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from tasks.advisories.mirror_index import Archive, Index
 from tasks.advisories.package import Package
 from tasks.advisories.record import Advisory
 from tasks.advisories.source import AREA, VULNERABILITY
+from tasks.event_loop import has_loop, in_loop, in_thread
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +53,7 @@ async def consult(copy: LocalCopy, packages: Iterable[Package]) -> Consulted:
     """What the copy knows about `packages`. Never raises for a copy that is missing or broken: that is a gap."""
     wanted = tuple(packages)
     gaps: list[Gap] = []
-    if not await asyncio.to_thread(copy.is_current):
+    if not await in_thread(copy.is_current):
         gaps += await _built(copy)
     try:
         return await _looked_up(copy, wanted, gaps)
@@ -78,9 +78,13 @@ async def _looked_up(copy: LocalCopy, wanted: Sequence[Package], gaps: list[Gap]
         with Index(copy.index) as index:
             return Consulted(index.archives(), index.look_up(wanted), tuple(gaps))
 
+    if not has_loop():
+        return look()
+    import asyncio  # noqa: PLC0415 - only where it is loaded already
+
     try:
         async with asyncio.timeout(copy.budget_s):
-            return await asyncio.to_thread(look)
+            return await in_thread(look)
     except TimeoutError as error:
         raise UnavailableError(f"did not answer within {copy.budget_s:g} s", component=copy.name) from error
 
@@ -91,7 +95,7 @@ async def _built(copy: LocalCopy, *more: str) -> list[Gap]:
     command = [sys.executable, "-X", "utf8", "-m", copy.module, *copy.arguments, *more]
     try:
         # Our own root as working directory: `-m` finds the module there, and nothing of anybody else's.
-        outcome = await run_engine(command, timeout_s=copy.build_s, cwd=_ROOT)
+        outcome = await in_loop(run_engine(command, timeout_s=copy.build_s, cwd=_ROOT))
     except UnavailableError as error:
         return [gap(copy.name, f"its index is out of date, and building it {error.what}")]
     if outcome.code == 0:

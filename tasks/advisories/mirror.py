@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from tasks.advisories.mirror_build import ARCHIVE, INDEX, archives_in, is_curren
 from tasks.advisories.mirror_index import Archive
 from tasks.advisories.package import DOCKER
 from tasks.advisories.source import SourceState, Told, Wanted
+from tasks.event_loop import in_thread
 
 NAME = "mirror"
 UPDATE = "`lama advisories update` fetches what is new, `lama advisories import` takes files that were brought here"
@@ -74,7 +74,7 @@ class Mirror:
     async def tell(self, wanted: Wanted) -> Told:
         """What the archives of the wanted ecosystems say."""
         try:
-            there = await asyncio.to_thread(archives_in, self._folder)
+            there = await in_thread(archives_in, self._folder)
         except UnavailableError as error:
             return Told(SourceState(NAME), gaps=(gap(NAME, str(error)),))
         if not there:

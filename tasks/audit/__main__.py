@@ -7,7 +7,7 @@ what people use. Exit codes: 0 nothing found, 1 vulnerabilities, 2 something cou
 from __future__ import annotations
 
 import argparse
-import asyncio
+import gc
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from tasks.advisories.mirror import Mirror
 from tasks.audit.examine import Examination, Subject, examine
+from tasks.event_loop import run_to_end
 from tasks.result_cache import ResultCache
 
 
@@ -29,7 +30,8 @@ def main() -> int:
     chosen = parser.parse_args()
     subjects = [Subject(str(path), path.absolute()) for path in chosen.paths]
     sources = [Mirror(chosen.mirror, max_age_days=chosen.max_age_days)]
-    examination = asyncio.run(
+    gc.disable()  # nothing becomes garbage that would be worth a search before the process ends
+    examination = run_to_end(
         examine(subjects, sources, cache=ResultCache(chosen.cache), environments=chosen.environments)
     )
     import orjson  # noqa: PLC0415

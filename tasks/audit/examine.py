@@ -6,7 +6,6 @@ parts wrapped as steps.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,11 @@ from tasks.advisories.known import ask_all
 from tasks.advisories.package import Package
 from tasks.advisories.source import Known, Source, Wanted
 from tasks.audit.component import Inventory
-from tasks.audit.inventory.take import take_inventory, wanted
+from tasks.audit.in_use import InUse, in_use
+from tasks.audit.inventory.take import take_inventory
 from tasks.audit.judge import judge
-from tasks.audit.loose import loose_packages
 from tasks.audit.weakness import Judged, Weakness
+from tasks.event_loop import in_thread
 from tasks.result_cache import ResultCache
 
 Offered = tuple[Mapping[Package, tuple[str, ...]], tuple[Gap, ...]]
@@ -68,7 +68,7 @@ class Examination:
 
 async def look_into(subject: Subject, *, cache: ResultCache, environments: bool) -> Inventory:
     """The inventory of one subject."""
-    return await asyncio.to_thread(
+    return await in_thread(
         take_inventory,
         subject.name,
         subject.root,
@@ -120,13 +120,12 @@ async def examine(
         return taken
 
     inventories = tuple([await follow(subject) for subject in subjects])
-    known = await ask(sources, together(inventories))
+    used = tuple(in_use(taken) for taken in inventories)
+    known = await ask(sources, together(inventories, used))
     await told(f"{sum(map(len, known.advisories.values()))} advisories")
-    loose = sorted(
-        {package for taken in inventories for package in loose_packages(taken) if package in known.advisories}
-    )
+    loose = sorted({one.package for part in used for one in part.loose if one.package in known.advisories})
     versions, gaps = await offered(loose) if loose else ({}, ())
-    judged = tuple(judge(taken, known, offered=versions) for taken in inventories)
+    judged = tuple(judge(taken, known, offered=versions, used=of) for taken, of in zip(inventories, used, strict=True))
     if exploited is not None:
         names = {name for part in judged for weakness in part.weaknesses for name in weakness.names}
         data = exploited(names)
@@ -136,11 +135,11 @@ async def examine(
     return Examination(inventories, judged, known, versions, tuple(gaps))
 
 
-def together(inventories: Sequence[Inventory]) -> dict[Package, frozenset[str]]:
-    """What all inventories want to know about."""
+def together(inventories: Sequence[Inventory], used: Sequence[InUse] = ()) -> dict[Package, frozenset[str]]:
+    """What all inventories want to know about; `used` is what `in_use` says of each, if that is known already."""
     all_wanted: dict[Package, frozenset[str]] = {}
-    for taken in inventories:
-        for package, versions in wanted(taken).items():
+    for part in used or map(in_use, inventories):
+        for package, versions in part.wanted.items():
             all_wanted[package] = all_wanted.get(package, frozenset()) | versions
     return all_wanted
 

@@ -39,6 +39,20 @@ class InUse:
     unmatched: tuple[Component, ...] = ()
     """What comes from a repository or an address, and nothing says its version."""
 
+    @property
+    def wanted(self) -> dict[Package, frozenset[str]]:
+        """What sources of advisories are asked about: packages with their versions in use.
+
+        A package that is asked for without an exact version has none.
+        """
+        versions = {
+            package: frozenset([component.version for component in components if component.version is not None])
+            for package, components in self.exact.items()
+        }
+        for component in (*self.loose, *self.unmatched):
+            versions.setdefault(component.package, frozenset())
+        return versions
+
 
 def in_use(inventory: Inventory) -> InUse:
     """What counts of `inventory`.

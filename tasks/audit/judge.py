@@ -12,12 +12,14 @@ from tasks.advisories.record import Advisory, Verdict
 from tasks.advisories.source import AREA, VULNERABILITY, Known
 from tasks.advisories.versions import ordering
 from tasks.audit.component import Component, Inventory
-from tasks.audit.in_use import in_use
+from tasks.audit.in_use import InUse, in_use
 from tasks.audit.loose import judge_loose
 from tasks.audit.weakness import Judged, Weakness
 
 
-def judge(inventory: Inventory, known: Known, *, offered: Mapping[Package, tuple[str, ...]]) -> Judged:
+def judge(
+    inventory: Inventory, known: Known, *, offered: Mapping[Package, tuple[str, ...]], used: InUse | None = None
+) -> Judged:
     """The weaknesses of everything that `inventory` has in use, and of what its requirements would allow.
 
     Args:
@@ -25,12 +27,13 @@ def judge(inventory: Inventory, known: Known, *, offered: Mapping[Package, tuple
         known: what the sources say about its packages.
         offered: released versions, oldest first, of packages that are required without an exact version; one that is
             not in it has versions that could not be looked up.
+        used: what `in_use` says of `inventory`, if that is known already.
 
     Returns:
         One weakness a package and vulnerability, worst first. What cannot be decided is a gap, unless a record of the
         same vulnerability decides it.
     """
-    used = in_use(inventory)
+    used = in_use(inventory) if used is None else used
     weaknesses: list[Weakness] = []
     gaps: list[Gap] = []
     for package, components in used.exact.items():

@@ -62,14 +62,7 @@ def wanted(inventory: Inventory) -> dict[Package, frozenset[str]]:
 
     A package that is asked for without an exact version has none. See `tasks.audit.in_use` for what counts.
     """
-    counted = in_use(inventory)
-    versions = {
-        package: frozenset(component.version for component in components if component.version is not None)
-        for package, components in counted.exact.items()
-    }
-    for component in (*counted.loose, *counted.unmatched):
-        versions.setdefault(component.package, frozenset())
-    return versions
+    return in_use(inventory).wanted
 
 
 def _of_file(target: str, path: Path, cache: ResultCache) -> Inventory:
