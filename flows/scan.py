@@ -29,7 +29,8 @@ async def scan(
     """Looks for secrets, risky code, unsafe containers and workflows, licences that are not allowed, and open services.
 
     Args:
-        checkouts: What to scan: names from `lama.toml`, or absolute paths. Otherwise everything that is configured.
+        checkouts: What to scan: names from `lama.toml`, or absolute paths. Otherwise everything that is configured, and
+            this node with its services.
         engines: What to look with. Otherwise those that are configured, by default all.
         cache: Whether files that have not changed since an earlier scan may be taken from it. The result is the same.
 
@@ -43,7 +44,7 @@ async def scan(
     configuration = load_configuration(config)
     run_id = str(flow_run.id) if flow_run.id else None
     target = target_of(config, configuration, checkouts, component=CAPABILITY, run_id=run_id)
-    progress = await Progress.start("scan-progress", total=len(target.checkouts) + 1, what="Scan")
+    progress = await Progress.start("scan-progress", total=len(target.checkouts) + target.whole, what="Scan")
     report = await look_and_report(target, engines=engines, cache=cache, parts=PARTS, done=progress.advance)
     report = await conclude(report, ScanReport, database=Postgres.of(config), key="scan")
     get_run_logger(component=CAPABILITY).info("%s: %s", report.status.value, report.summary)

@@ -32,10 +32,10 @@ def scan(
     timeout_s: float,
     engines: tuple[str, ...],
 ) -> int:
-    """Scan PATHs for secrets (also in the git history), risky code and configuration, and the services of this node.
+    """Scan PATHs for secrets (also in the git history), and for risky code and configuration.
 
-    PATH may be a name of lama.toml; without one, everything that is configured. Exit code 1: findings at or above the
-    fail level; 2: something could not be looked at.
+    PATH may be a name of lama.toml; without one, everything that is configured, and the services of this node. Exit
+    code 1: findings at or above the fail level; 2: something could not be looked at.
     """
     from blocks.configuration import load_configuration
     from models.risk import ScanReport

@@ -64,7 +64,7 @@ async def scan(
     parts: Parts = PLAIN,
     done: Callable[[str], Awaitable[None]] | None = None,
 ) -> ScanReport:
-    """Scan the checkouts of `target` and this node.
+    """Scan the checkouts of `target`; when they are all that is configured, this node as well.
 
     Args:
         target: what to look at, and the configuration that says how.
@@ -90,9 +90,11 @@ async def scan(
         if done is not None:
             await done(words)
 
-    # The node first, and alone: looking at a checkout may create the home, with the right modes.
-    looked = [await parts.node(target, chosen)]
-    await told("this node")
+    looked: list[Looked] = []
+    if target.whole:
+        # The node first, and alone: looking at a checkout may create the home, with the right modes.
+        looked.append(await parts.node(target, chosen))
+        await told("this node")
     for checkout in target.checkouts:
         looked.append(await parts.checkout(target, checkout, chosen, results))
         await told(checkout.name)
@@ -122,5 +124,6 @@ async def scan(
 
 def _summary(target: Target, findings: Sequence[Finding], skipped: Sequence[Skip]) -> str:
     count = len(target.checkouts)
-    told = f"{count} {'checkout' if count == 1 else 'checkouts'} and this node: {counted(severity_counts(findings))}"
+    where = f"{count} {'checkout' if count == 1 else 'checkouts'}{' and this node' if target.whole else ''}"
+    told = f"{where}: {counted(severity_counts(findings))}"
     return f"{told}; {len(skipped)} parts could not be looked at." if skipped else f"{told}."
