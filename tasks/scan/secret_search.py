@@ -25,7 +25,11 @@ class LineSearch:
     def __init__(self, patterns: Iterable[re.Pattern[str] | None]) -> None:
         patterns = list(patterns)
         self._all = None in patterns
-        self._patterns = [(pattern, _needles_of(pattern)) for pattern in patterns if pattern is not None]
+        self._patterns = [
+            (pattern, _needles_of(pattern), bool(pattern.flags & re.IGNORECASE))
+            for pattern in patterns
+            if pattern is not None
+        ]
 
     def lines(self, lines: Sequence[str]) -> set[int]:
         """The indices of the `lines` that one of the patterns matches, less white space at their ends."""
@@ -37,11 +41,11 @@ class LineSearch:
         exact = len(lower) == len(text) and not (_ODD & set(text) if not text.isascii() else set())
         begins = list(itertools.accumulate(map(len, lines), initial=0))
         found: set[int] = set()
-        for pattern, needles in self._patterns:
+        for pattern, needles, any_case in self._patterns:
             if needles is None or not exact:
                 numbers: Iterable[int] = range(len(lines))
             else:
-                where = lower if pattern.flags & re.IGNORECASE else text
+                where = lower if any_case else text
                 numbers = {number for needle in needles for number in _holding(needle, where, begins)}
             found.update(number for number in numbers if number not in found and pattern.search(lines[number].rstrip()))
         return found

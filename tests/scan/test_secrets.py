@@ -84,12 +84,12 @@ import secret_engine, random, re
 from secret_search import LineSearch
 with secret_engine.ready():
     search = secret_engine._search()
-    patterns = [pattern for pattern, needles in search._patterns if needles]
+    patterns = [pattern for pattern, needles, _ in search._patterns if needles]
     chance = random.Random(int(sys.argv[2]))
     lines = open(sys.argv[3], encoding="utf-8").read().split("\\f")
     for _ in range(150):
         part = [line + "\\n" for line in chance.choices(lines, k=6)]
-        slow = {n for n, line in enumerate(part) if any(p.search(line.rstrip()) for p, _ in search._patterns)}
+        slow = {n for n, line in enumerate(part) if any(p.search(line.rstrip()) for p, _, _ in search._patterns)}
         assert search.lines(part) == slow, part
     print(len(patterns))
 """
