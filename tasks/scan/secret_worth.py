@@ -42,7 +42,7 @@ def is_made_up(kind: str, value: str) -> bool:
 
 def _is_sentence(value: str) -> bool:
     words = value.split()
-    return len(words) > 2 and sum(word.strip(".,:;!?()'\"").isalpha() for word in words) > len(words) / 2
+    return len(words) > 2 and sum(word.strip(".,:;!?()'\"`").isalpha() for word in words) > len(words) / 2
 
 
 def _is_sample_token(value: str) -> bool:

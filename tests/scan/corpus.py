@@ -259,6 +259,7 @@ def look_alikes(seed: int) -> list[Sample]:
         "regular expression": ("aj.py", 'PASSWORD = re.compile(r"^(?=.*[0-9])(?=.*[A-Z]).{8,}$")\n'),
         "SQL": ("ak.sql", "ALTER ROLE app PASSWORD NULL;\nSELECT password FROM users WHERE id = 12;\n"),
         "test of length": ("al.ts", "if (password.length < 8) throw new Error('password: at least 8 characters');\n"),
+        "docstring": ("am.py", '"""Gives `secret`, what it holds, `binary`, or `large`; a `Reason` otherwise."""\n'),
         "tokenizer": ("t.json", json.dumps({"pad_token": "<pad>", "bos_token": "<|begin_of_text|>", "unk": 0})),
         "LFS pointer": ("model.gguf", f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha}\nsize 12345\n"),
     }
