@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.gap import Gap
 from models.severity import Severity
-from tasks.advisories.exploited import Exploited
 from tasks.advisories.known import ask_all
 from tasks.advisories.package import Package
 from tasks.advisories.source import Known, Source, Wanted
@@ -24,6 +24,9 @@ from tasks.audit.judge import judge
 from tasks.audit.weakness import Judged, Weakness
 from tasks.event_loop import in_thread
 from tasks.result_cache import ResultCache
+
+if TYPE_CHECKING:
+    from tasks.advisories.exploited import Exploited
 
 Offered = tuple[Mapping[Package, tuple[str, ...]], tuple[Gap, ...]]
 """Released versions by package, oldest first, and what could not be looked up."""

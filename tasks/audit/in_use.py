@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -165,6 +164,8 @@ def folder_of(component: Component) -> PurePosixPath:
 
 @lru_cache(maxsize=8192)
 def _holds(text: str, python: tuple[tuple[str, str], ...]) -> bool:
+    import platform  # noqa: PLC0415
+
     from packaging.markers import InvalidMarker, Marker, default_environment  # noqa: PLC0415 - few targets have markers
 
     try:
