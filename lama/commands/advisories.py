@@ -88,25 +88,34 @@ def status(*, as_json: bool) -> int:
 def import_(*, paths: tuple[Path, ...], ecosystem: str | None, fetched: datetime | None, as_json: bool) -> int:
     """Take files that were brought here, and build the index. Needs neither the platform nor a network.
 
-    PATH is a folder laid out as `<ecosystem>/all.zip`, a zip, EPSS's CSV or CISA's JSON.
+    PATH is a folder laid out as `<ecosystem>/all.zip`, a zip, EPSS's CSV or CISA's JSON. Exit code 2: what was taken
+    cannot be used, or not all of it.
     """
     from tasks.advisories.importing import import_files
+    from tasks.advisories.standing import standings
 
-    _, folder = _mirror()
+    chosen, folder = _mirror()
+    now = datetime.now(UTC)
     taken = import_files(
         paths,
         folder,
-        now=datetime.now(UTC),
+        now=now,
         ecosystem=ecosystem,
         fetched_at=fetched.replace(tzinfo=UTC) if fetched is not None else None,
         observe=None if as_json else _progress,
     )
+    places = {folder / one.path for one in taken}
+    problems = {
+        one.name: one.problem for one in standings(chosen, folder, now=now) if one.place in places and one.problem
+    }
     if as_json:
-        echo_json({"folder": str(folder), "taken": [one.path for one in taken]})
-        return OK
+        echo_json({"folder": str(folder), "taken": [one.path for one in taken], "problems": problems})
+        return COULD_NOT if problems else OK
     for one in taken:
         click.echo(f"Taken: {one.path} ({one.size / 1e6:.1f} MB).")
-    return OK
+    for name, problem in problems.items():
+        click.echo(f"{name}: {problem}.", err=True)
+    return COULD_NOT if problems else OK
 
 
 def _mirror() -> tuple[AdvisoriesSettings, Path]:

@@ -73,6 +73,8 @@ def import_files(
 def _recognised(path: Path, ecosystem: str | None) -> list[tuple[Path, Remote]]:
     """The files at `path`, each with what it is."""
     epss, kev = exploitation_files()
+    if (path / ARCHIVE).is_file():
+        path = path / ARCHIVE
     if path.is_dir():
         found = [(archive, archive_of(name)) for name, archive in archives_in(path).items()]
         files = sorted(one for one in path.iterdir() if one.is_file())

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.errors import ConfigurationError
@@ -68,6 +68,7 @@ def test_ranges_are_those_of_the_ecosystem(
     assert verdicts == dict.fromkeys(inside, Verdict.affected) | dict.fromkeys(outside, Verdict.clean)
 
 
+@settings(max_examples=40)
 @given(
     low=st.integers(0, 30), high=st.integers(0, 30), tried=st.integers(0, 30), ends=st.sampled_from(["<", "<="]),
 )  # fmt: skip

@@ -90,7 +90,7 @@ async def test_a_broken_osv_is_a_gap_and_never_clean(server: Server, how: str) -
     assert len(server.requests) <= 2
 
 
-@pytest.mark.parametrize("how", ["500", "404", "html", "truncated", "empty"])
+@pytest.mark.parametrize("how", ["500", "404", "truncated", "empty"])
 async def test_a_record_that_cannot_be_had_is_a_gap_and_hides_no_other(server: Server, how: str) -> None:
     serve_osv(server, {"X-1": record("X-1"), "X-2": record("X-2")})
     good = server.route
@@ -198,10 +198,10 @@ async def test_a_package_of_ones_own_is_nothing_to_pypi_but_an_index_that_knows_
     assert hides((await source.tell(wanted(Package("PyPI", "in-house")))).gaps)
 
 
-@pytest.mark.parametrize("how", ["500", "html", "other shape", "empty"])
+@pytest.mark.parametrize("how", ["500", "html", "empty"])
 async def test_a_broken_pypi_is_a_gap_and_is_not_asked_for_ever(server: Server, how: str) -> None:
     server.route = lambda _path, _body: BROKEN[how]
-    packages = [Package("PyPI", f"package-{number}") for number in range(200)]
+    packages = [Package("PyPI", f"package-{number}") for number in range(100)]
     told = await PypiJson(server.url).tell(wanted(*packages))
     assert hides(told.gaps)
     assert not told.covers

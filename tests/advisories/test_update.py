@@ -212,6 +212,8 @@ def test_a_zip_says_by_its_folder_its_name_or_the_option_of_what_it_is(tmp_path:
     path = archive(tmp_path / "a", [record("X-1")])
     loose = path.rename(tmp_path / "npm.zip")
     assert [one.path for one in import_files([loose], mirror, now=NOW)] == ["npm/all.zip"]
+    (inside,) = import_files([archive(tmp_path / "b", [record("X-1")]).parent], mirror, now=NOW)
+    assert inside.path == "PyPI/all.zip"
     (other,) = import_files([loose.rename(tmp_path / "download.zip")], mirror, now=NOW, ecosystem="PyPI")
     assert other.path == "PyPI/all.zip"
     with pytest.raises(ConfigurationError, match="which ecosystem"):
@@ -264,6 +266,8 @@ def test_the_commands_that_need_no_platform(home: Path, tmp_path: Path) -> None:
     assert copy["fetched_at"].startswith("2026-10-30")
     archive(home / "advisories", [record("X-1") | {"modified": "2020-01-01T00:00:00Z"}], "PyPI")
     assert lama("status")[0] == 2, "the index is not of this archive"
+    assert lama("import", str(archive(tmp_path, {"X-1.json": b"{", "X-2.json": b"{}"})))[0] == 2
+    assert lama("status")[0] == 2
     lama("import", str(archive(tmp_path, [record("X-1") | {"modified": "2020-01-01T00:00:00Z"}])))
     code, text = lama("status")
     assert (code, "stale" in text) == (1, True)
