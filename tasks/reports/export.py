@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from uuid import NAMESPACE_URL, uuid5
 
 from blocks.errors import LamaError
 from models.health_check import ReportLevel
@@ -38,11 +40,18 @@ def _sarif(report: Report) -> str:
 
 
 def _cyclonedx(report: Report) -> str:
-    from tasks.audit.bill_of_materials import bill_of_materials  # noqa: PLC0415
+    from tasks.audit.cyclonedx_out import to_cyclonedx  # noqa: PLC0415
 
     if not isinstance(report, AuditReport):
         raise LamaError("only an audit knows the components that a bill of materials lists.", component="cyclonedx")
-    return bill_of_materials(report)
+    return to_cyclonedx(
+        report.components,
+        report.weaknesses,
+        suppressed={one.finding.key: one.reason for one in report.suppressed},
+        timestamp=report.finished_at,
+        serial=uuid5(NAMESPACE_URL, f"lama:audit:{report.run_id}"),
+        tool_version=version("lama"),
+    )
 
 
 def _openvex(report: Report) -> str:

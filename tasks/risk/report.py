@@ -16,6 +16,7 @@ R = TypeVar("R", bound=RiskReport)
 MOST_POINTS = 10
 """Earlier runs that a report's trend shows."""
 _MOST_RECOMMENDATIONS = 100
+_MOST_PLACES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,22 @@ def _point(report: RiskReport) -> TrendPoint:
 def _recommendations(findings: Iterable[Finding], advice: Sequence[Advice]) -> tuple[str, ...]:
     """`advice`, then what the other findings themselves advise; those of `low` and `info` are left out."""
     advised = frozenset[str]().union(*(one.keys for one in advice))
-    remedies = (
-        f"{finding.component}: {finding.remedy}"
-        for finding in findings
-        if finding.remedy and finding.key not in advised and finding.severity.rank >= Severity.unknown.rank
-    )
+    places: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.remedy and finding.key not in advised and finding.severity.rank >= Severity.unknown.rank:
+            places.setdefault(f"{finding.component}: {finding.remedy}", []).append(_place_of(finding))
+    remedies = (f"{text}{_told(where)}" for text, where in places.items())
     return tuple(dict.fromkeys([*(one.text for one in advice), *remedies]))[:_MOST_RECOMMENDATIONS]
+
+
+def _place_of(finding: Finding) -> str:
+    """The file that a finding is about; empty for one that is about no file."""
+    listed = finding.evidence.get("places")
+    place = finding.evidence.get("file") or (listed[0] if isinstance(listed, list) and listed else "")
+    return str(place)
+
+
+def _told(places: Sequence[str]) -> str:
+    known = list(dict.fromkeys(place for place in places if place))
+    more = f" and {len(known) - _MOST_PLACES} more" if len(known) > _MOST_PLACES else ""
+    return f" ({', '.join(known[:_MOST_PLACES])}{more})" if known else ""
