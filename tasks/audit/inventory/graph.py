@@ -29,12 +29,15 @@ def mark(components: Iterable[Component], own: frozenset[Package]) -> tuple[Comp
     parts = tuple(components)
     projects = _Projects(parts)
     answers: dict[int, Answer] = {}
+    bare: list[int] = []
     graphs: dict[str, list[int]] = defaultdict(list)
     for index, component in enumerate(parts):
         if component.evidence is Evidence.declared:
             answers[index] = (True, ())
         elif component.evidence in _RESOLVED:
             graphs[_graph_of(component)].append(index)
+        elif component.evidence is Evidence.constraint:
+            bare.append(index)
     shared: dict[tuple[str | None, Package], Answer] = {}
     for indices in graphs.values():
         found = _walk(parts, indices, projects, own)
@@ -42,11 +45,11 @@ def mark(components: Iterable[Component], own: frozenset[Package]) -> tuple[Comp
         if any(parts[index].requires for index in indices):
             for index, answer in found.items():
                 shared.setdefault((projects.around(parts[index]), parts[index].package), answer)
-    for index, component in enumerate(parts):
-        direct, via = answers.get(index, (None, ()))
-        if not direct and not via and component.evidence is not Evidence.image:
-            # Its file does not say what brings it in. Another one of the same project may.
-            answers[index] = _elsewhere(component, projects, shared) or (direct, via)
+        else:
+            bare += [index for index, (direct, _) in found.items() if not direct]
+    for index in bare:
+        # Its file does not say what brings it in. Another one of the same project may.
+        answers[index] = _elsewhere(parts[index], projects, shared) or answers.get(index, (None, ()))
     return tuple(
         replace(component, direct=answers[index][0], via=answers[index][1]) if index in answers else component
         for index, component in enumerate(parts)
@@ -83,7 +86,7 @@ class _Projects:
         """
         folder, family = self.around(component), component.package.family
         is_wide = folder is None or component.evidence is Evidence.installed
-        below = _folder(_graph_of(component)) if folder is None else folder
+        below = self._above(family, _folder(_graph_of(component))) if folder is None else folder
         key = (family, below, is_wide)
         if key not in self._answers:
             prefix = f"{below}/" if below else ""
@@ -94,6 +97,14 @@ class _Projects:
                 for name in names
             )
         return self._answers[key]
+
+    def _above(self, family: str, folder: str) -> str:
+        """The nearest folder above `folder` below which anything is asked for; the root when there is none."""
+        while folder and not any(
+            asking_for == family and asking.startswith(f"{folder}/") for asking_for, asking in self._asked
+        ):
+            folder = _folder(folder)
+        return folder
 
 
 def _walk(

@@ -16,7 +16,7 @@ from tasks.audit.inventory.toml_parts import InvalidTomlError, table_of, text_of
 from tasks.audit.inventory.toml_parts import parse as parse_toml
 
 _PROBLEMS = 3
-_MOST_PROBLEMS = 1_000
+_MOST_PROBLEMS = 200
 
 
 def read_pyproject(document: Document) -> Reading:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Origin, Place, Scope
 
-_LONGEST = 4_000
+_LONGEST = 2_000
 """Characters of one requirement; longer ones are no requirements, and cost time to find that out."""
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _RUNS = re.compile(r"[-_.]+")
