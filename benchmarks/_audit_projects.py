@@ -71,13 +71,18 @@ class Universe:
         for one in written:
             weak, clean = self.choices[one.name]
             if weak and (wanted > 0 or not clean):
-                pins[one.name] = rng.choice(weak[-8:])
+                pins[one.name] = self._one_of(weak)
                 wanted -= 1
             elif clean:
-                pins[one.name] = rng.choice(clean)
+                pins[one.name] = self._one_of(clean)
         for one in rng.sample(self.unwritten, min(count - len(pins), len(self.unwritten))):
-            pins[one.name] = rng.choice(one.versions[-2:])
+            pins[one.name] = self._one_of(one.versions)
         return pins
+
+    def _one_of(self, versions: Sequence[str]) -> str:
+        """One of the later versions; few people use pre-releases."""
+        releases = [version for version in versions if version.replace(".", "").isdigit()]
+        return self._random.choice((releases if releases and self._random.random() < 0.97 else versions)[-8:])
 
 
 def one_lock(folder: Path, truth: Truth, *, packages: int, seed: int, index: str) -> Project:
