@@ -18,17 +18,18 @@ from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.health_check import ReportLevel
 from models.report import Report, Skip, status_of
+from tasks.advisories.archives import archives_in
 from tasks.advisories.download import Downloaded, Remote
 from tasks.advisories.importing import LOCK
 from tasks.advisories.known import mirror_of
-from tasks.advisories.mirror_build import archives_in, only_one
+from tasks.advisories.mirror_build import only_one
 from tasks.advisories.standing import standings
 from tasks.advisories.update import CAPABILITY, block_of, fetch, files_of, index, note, report_of
 from tasks.reports.diff import diff
 from tasks.reports.publish import Progress, announce, publish, reason_of, recall, remember
 
 
-@flow(name="update-advisories", persist_result=False)
+@flow(name="advisories", persist_result=False)
 async def update_advisories(
     ecosystems: list[str] | None = None,
     exploitation: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are given by name
@@ -67,7 +68,7 @@ async def update_advisories(
         except LamaError as error:
             log.warning("%s", error)
             await progress.advance(f"{remote.name}: failed")
-            return Skip(area=CAPABILITY, component=remote.name, reason=f"It was not fetched: {reason_of(error)}")
+            return Skip(area=CAPABILITY, component=remote.name, reason=f"It was not fetched: it {error.what}")
         await progress.advance(f"{remote.name}: {'new' if done.changed else 'unchanged'}")
         return done
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.errors import LamaError, UnavailableError
+from tasks.advisories.archives import stamp_of
 from tasks.advisories.fetched import Fetched
-from tasks.advisories.mirror_build import stamp_of
 
 if TYPE_CHECKING:
     import httpx

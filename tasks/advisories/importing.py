@@ -11,9 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from blocks.errors import ConfigurationError, LamaError
+from tasks.advisories.archives import ARCHIVE, archives_in, stamp_of
 from tasks.advisories.download import Downloaded, Remote, put
 from tasks.advisories.fetched import Fetched, read_fetched, write_fetched
-from tasks.advisories.mirror_build import ARCHIVE, Observer, archives_in, build, only_one, stamp_of
+from tasks.advisories.mirror_build import Observer, build, only_one
 from tasks.advisories.mirror_files import archive_of, exploitation_files
 
 LOCK = ".update.lock"

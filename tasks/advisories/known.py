@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from blocks.errors import ConfigurationError, UnavailableError
 from models.gap import Gap
+from tasks.advisories.archives import INDEX, archives_in
 from tasks.advisories.local_copy import gap
 from tasks.advisories.merge import newest_of
 from tasks.advisories.mirror import UPDATE, Mirror
-from tasks.advisories.mirror_build import INDEX, archives_in
 from tasks.advisories.package import DOCKER, Package
 from tasks.advisories.record import Advisory
 from tasks.advisories.source import Known, Source, Told, Wanted

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from blocks.errors import UnavailableError
 from models.gap import Gap
+from tasks.advisories.archives import ARCHIVE, INDEX, archives_in, is_current
 from tasks.advisories.fetched import Fetched, read_fetched
 from tasks.advisories.local_copy import LocalCopy, consult, gap, utc_now
-from tasks.advisories.mirror_build import ARCHIVE, INDEX, archives_in, is_current
 from tasks.advisories.mirror_index import Archive
 from tasks.advisories.package import DOCKER
 from tasks.advisories.source import SourceState, Told, Wanted

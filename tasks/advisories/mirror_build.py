@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import io
 import os
-import re
 import shutil
 import sqlite3
 import struct
@@ -23,10 +22,9 @@ from pathlib import Path
 from typing import IO
 
 from blocks.errors import UnavailableError
+from tasks.advisories.archives import INDEX, archives_in, is_current, stamp_of
 from tasks.advisories.mirror_index import Index, Unusable, Writer, shown
 
-INDEX = "advisories.sqlite"
-ARCHIVE = "all.zip"
 LARGEST_ENTRY = 8_000_000
 """Bytes of one record, unpacked; the largest real ones have less than 2 MB."""
 LARGEST_TOTAL = 8_000_000_000
@@ -38,9 +36,6 @@ LARGEST_DIRECTORY = 64_000_000
 WAIT_S = 600.0
 """Seconds that a second builder waits for the first."""
 
-ECOSYSTEM = re.compile(r"[A-Za-z][A-Za-z0-9 ._:-]{0,63}")
-"""A name that is a folder's as well."""
-
 Observer = Callable[[str, int, int], None]
 """Is told now and then: ecosystem, entries done, entries in all."""
 
@@ -50,45 +45,6 @@ _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError),
     OverflowError,
 )
-
-
-def archives_in(folder: Path) -> dict[str, Path]:
-    """OSV's zip files in `folder`, by ecosystem.
-
-    Raises:
-        UnavailableError: the folder is there and cannot be read.
-    """
-    found: dict[str, Path] = {}
-    try:
-        for part in sorted(folder.iterdir()):
-            archive = part / ARCHIVE
-            if ECOSYSTEM.fullmatch(part.name) and archive.is_file():
-                found[part.name] = archive
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise UnavailableError(f"cannot be read: {error.strerror}.", component=str(folder)) from error
-    return found
-
-
-def stamp_of(path: Path) -> str:
-    """Differs when the file was replaced or written to.
-
-    Raises:
-        OSError: it cannot be looked at.
-    """
-    state = path.stat()
-    return f"{state.st_size}/{state.st_mtime_ns}"
-
-
-def is_current(folder: Path) -> bool:
-    """Whether the index was made of exactly the archives that are there."""
-    try:
-        with Index(folder / INDEX) as index:
-            held = {archive.ecosystem: archive.stamp for archive in index.archives()}
-        return held == {name: stamp_of(path) for name, path in archives_in(folder).items()}
-    except (UnavailableError, OSError):
-        return False
 
 
 def build(

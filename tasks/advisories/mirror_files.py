@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from blocks.errors import ConfigurationError
+from tasks.advisories.archives import ARCHIVE, ECOSYSTEM
 from tasks.advisories.download import Remote
 from tasks.advisories.exploited import EPSS_FILE, KEV_FILE, read_known, read_scores
-from tasks.advisories.mirror_build import ARCHIVE, ECOSYSTEM, entries_of
+from tasks.advisories.mirror_build import entries_of
 from tasks.advisories.osv_api import FAMILIES
 
 EPSS, KEV = "EPSS", "KEV"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from blocks.errors import ConfigurationError, UnavailableError
 from tasks.advisories import github_database, mirror_build
+from tasks.advisories.archives import archives_in, stamp_of
 from tasks.advisories.custom import load_rules
 from tasks.advisories.exploited import EPSS_FILE, KEV_FILE, default_or
 from tasks.advisories.fetched import Fetched, read_fetched
 from tasks.advisories.mirror import ages_of
-from tasks.advisories.mirror_build import archives_in, stamp_of
 from tasks.advisories.mirror_files import exploitation_files
 from tasks.advisories.mirror_index import Archive, Index
 

@@ -69,7 +69,9 @@ async def scan_checkout(
             sources, digests=digests, cache=cache, timeout_s=chosen.timeout_s
         ),
         Engine.rules: lambda: _rules(sources, chosen, digests, cache),
-        Engine.containers: lambda: asyncio.to_thread(containers.look_at_containers, sources),
+        Engine.containers: lambda: asyncio.to_thread(
+            containers.look_at_containers, sources, timeout_s=chosen.timeout_s
+        ),
         Engine.workflows: lambda: _workflows(sources, chosen),
         Engine.modes: lambda: asyncio.to_thread(modes.look_at_checkout, checkout),
         Engine.licences: lambda: asyncio.to_thread(_licences, checkout, chosen, cache),

@@ -18,6 +18,7 @@ LEFT_OUT = frozenset({".git", ".hg", ".venv", "venv", "node_modules", "__pycache
 """Folders that hold what others wrote or what is made anew; left out where git does not say what belongs."""
 
 MOST_FILES = 200_000
+_KINDS = ("secret", "code", "rule", "container", "compose", "workflow")  # of findings about files
 _LOCKS = frozenset(
     {
         *("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml", "Pipfile.lock", "package-lock.json", "yarn.lock"),
@@ -142,7 +143,7 @@ def _regular(checkout: Checkout, root: Path, names: Iterable[str]) -> tuple[tupl
             area="security",
             component=f"{checkout.name}/{shown(name)}",
             reason="is a repository of its own; name it in [[checkouts]] to have it looked at, or exclude it.",
-            hides=tuple(f"security.{kind}:{checkout.name}/{shown(name)}/" for kind in ("secret", "code", "rule")),
+            hides=tuple(f"security.{kind}:{checkout.name}/{shown(name)}/" for kind in _KINDS),
         )
         for name in nested
     )

@@ -23,9 +23,10 @@ from blocks.errors import UnavailableError
 from blocks.settings import CHECKOUT
 from models.severity import Severity
 from tasks.advisories import mirror_build
+from tasks.advisories.archives import INDEX, stamp_of
 from tasks.advisories.fetched import Fetched, read_fetched, write_fetched
 from tasks.advisories.mirror import Mirror
-from tasks.advisories.mirror_build import INDEX, build, only_one, stamp_of
+from tasks.advisories.mirror_build import build, only_one
 from tasks.advisories.mirror_index import Index
 from tasks.advisories.package import Package
 from tasks.advisories.record import Advisory, Verdict, read_advisory

@@ -17,11 +17,12 @@ from blocks.errors import ConfigurationError, LamaError, UnavailableError
 from blocks.osv import AdvisoryFiles
 from blocks.settings import settings
 from lama.commands.advisories import advisories
+from tasks.advisories.archives import INDEX, stamp_of
 from tasks.advisories.download import Downloaded, Remote, download
 from tasks.advisories.fetched import read_fetched, write_fetched
 from tasks.advisories.importing import LOCK, import_files
 from tasks.advisories.mirror import Mirror
-from tasks.advisories.mirror_build import INDEX, only_one, stamp_of
+from tasks.advisories.mirror_build import only_one
 from tasks.advisories.mirror_files import archive_of, exploitation_files
 from tests.advisories.records import ALPHA, NOW, archive, record
 from tests.loopback import Reply, Server

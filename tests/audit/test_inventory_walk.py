@@ -306,6 +306,38 @@ def test_an_environment_elsewhere_is_not_followed(environment, tmp_path) -> None
     assert "name it as `environment`" in reasons(inventory)
 
 
+def test_an_image_is_looked_into_and_the_machine_that_looks_is_not(tmp_path) -> None:
+    root = tmp_path / "image"
+    install(root / "usr/local/lib/python3.12/site-packages", "flask", "1.0")
+    install(root / "usr/lib/python3/dist-packages", "six", "1.16.0")
+    install(tmp_path / "host/lib/python3/dist-packages", "of-the-machine", "1")
+    write(
+        root,
+        **{
+            "etc/os-release": 'ID=debian\nVERSION_ID="12"\n',
+            "var/lib/dpkg/status": "Package: openssl\nStatus: install ok installed\nVersion: 3.0.1-1\n\n",
+            "app/requirements.txt": "a==1\n",
+        },
+    )
+    (root / "lib").symlink_to("/usr/lib")  # as Debian has it
+    (root / "usr/lib64").symlink_to(tmp_path / "host/lib")
+    (root / "opt").mkdir()
+    (root / "opt/venv").symlink_to("../../host")
+    inventory = take(root)
+    assert set(named(inventory)) == {"flask", "six", "openssl", "a"}
+    assert inventory.environment
+    assert inventory.gaps == ()
+    assert named(inventory)["six"].place.file == "usr/lib/python3/dist-packages/six-1.16.0.dist-info"
+
+
+def test_packages_of_an_environment_that_lie_elsewhere_are_not_looked_at(environment, tmp_path) -> None:
+    project = write(tmp_path / "other", **{".venv/pyvenv.cfg": "version = 3.12.4\n", "uv.lock": ""})
+    (project / ".venv/lib").symlink_to(environment / ".venv/lib")
+    inventory = take(project)
+    assert (inventory.components, inventory.environment) == ((), False)
+    assert "holds no site-packages folder" in reasons(inventory)
+
+
 def test_one_file_can_be_the_target(tmp_path) -> None:
     root = write(tmp_path, **{"needs.txt": "a==1\n-r more.txt\n", "more.txt": "b==2\n", "x.bin": "", "uv.lock": ""})
     inventory = take(root / "needs.txt")

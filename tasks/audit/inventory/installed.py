@@ -14,6 +14,7 @@ from models.gap import Gap
 from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Origin, Place
 from tasks.audit.inventory.document import Document, Reading
+from tasks.audit.inventory.inside import resolve
 from tasks.audit.inventory.lock import Edge, version_of
 from tasks.audit.inventory.requirement import normal, origin_of, package
 
@@ -54,19 +55,25 @@ class _Distribution:
 
 
 def packages_folders(environment: Path) -> tuple[Path, ...]:
-    """The folders of `environment` that hold distributions; empty when it is none."""
-    found: dict[str, Path] = {}
+    """The folders of `environment` that hold distributions; empty when it is none.
+
+    Links are followed as far as they stay inside. Absolute ones begin at `environment`: in the file system of an image
+    `/usr/lib` is the image's, and never that of the machine that looks at it.
+    """
+    root = os.path.realpath(environment)
+    found: dict[str, None] = {}
     for prefix in _PREFIXES:
         for lib, python, last in _LAYOUTS:
-            base = environment / prefix / lib
-            names = [entry for entry in _names(base) if entry.startswith(python)] if python else [""]
+            base = "/".join(part for part in (prefix, lib) if part)
+            real = resolve(root, base)
+            names = [name for name in _names(real) if name.startswith(python)] if python and real else [""]
             for name in names:
-                folder = base / name / last
-                if folder.is_dir():
-                    found.setdefault(os.path.realpath(folder), folder)
-    if not found and any(name.endswith(".dist-info") for name in _names(environment)):
-        return (environment,)
-    return tuple(found.values())
+                folder = resolve(root, f"{base}/{name}/{last}" if name else f"{base}/{last}")
+                if folder is not None and Path(folder).is_dir():
+                    found.setdefault(folder)
+    if not found and any(name.endswith(".dist-info") for name in _names(root)):
+        return (Path(root),)
+    return tuple(map(Path, found))
 
 
 def read_environment(target: str, folder: Path, place: str, asked: Mapping[str, Iterable[str]]) -> Reading:
@@ -85,7 +92,7 @@ def read_environment(target: str, folder: Path, place: str, asked: Mapping[str, 
     found: dict[tuple[Package, str], _Distribution] = {}
     gaps: list[Gap] = []
     for packages in folders:
-        below = os.path.relpath(packages, folder).replace(os.sep, "/")
+        below = os.path.relpath(packages, os.path.realpath(folder)).replace(os.sep, "/")
         prefix = "/".join(part for part in (place, below) if part not in {"", "."})
         for one in _distributions(target, packages, prefix):
             if isinstance(one, Gap):
@@ -103,7 +110,8 @@ def python_of(environment: Path) -> dict[str, str]:
     settings = _settings(environment)
     version = settings.get("version_info") or settings.get("version") or ""
     if not version[:1].isdigit():
-        versions = [name.removeprefix("python") for name in _names(environment / "lib") if name.startswith("python3.")]
+        names = _names(str(environment / "lib"))
+        versions = [name.removeprefix("python") for name in names if name.startswith("python3.")]
         version = versions[0] if len(versions) == 1 else ""
     parts = version.split(".")
     if len(parts) < 2 or not all(part.isdigit() for part in parts[:2]):
@@ -293,8 +301,8 @@ def _settings(environment: Path) -> dict[str, str]:
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: str) -> list[str]:
     try:
-        return sorted(entry.name for entry in folder.iterdir())
+        return sorted(entry.name for entry in Path(folder).iterdir())
     except OSError:
         return []

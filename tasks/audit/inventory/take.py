@@ -184,7 +184,10 @@ def _is_environment(root: Path) -> bool:
 
 
 def _has_manifests(root: Path) -> bool:
-    return any(reader_of(entry.name) is not None for entry in root.iterdir())
+    try:
+        return any(reader_of(entry.name) is not None for entry in root.iterdir())
+    except OSError:
+        return True  # then the walk tells why it cannot be listed
 
 
 def _is_image(root: Path) -> bool:
