@@ -163,9 +163,11 @@ class _Image:
                 if not _is_folder(inner):
                     continue
                 if name in _STORES:  # the folders beside it are links into it
-                    for one in self._names(inner, place):
-                        if _is_folder(f"{inner}/{one}/node_modules"):
-                            todo.append((f"{inner}/{one}/node_modules", f"{place}/{one}/node_modules", depth + 1))
+                    todo += [
+                        (f"{inner}/{one}/node_modules", f"{place}/{one}/node_modules", depth + 1)
+                        for one in self._names(inner, place)
+                        if _is_folder(f"{inner}/{one}/node_modules")
+                    ]
                 if name.startswith("@") and depth < _DEEPEST:
                     todo.append((inner, place, depth + 1))
                 if name.startswith(("@", ".")):
