@@ -415,6 +415,12 @@ def test_pipenvs_files_are_read() -> None:
     assert (asked["flask"].version, asked["pytest"].version, asked["pytest"].scope) == (None, "8.0", Scope.dev)
 
 
+@pytest.mark.parametrize("reader", [read_uv_lock, read_poetry_lock, read_pylock, read_pipfile_lock])
+def test_a_lock_that_is_empty_or_of_another_format_is_never_clean(reader) -> None:
+    assert reader(document("a.lock", "")).gaps
+    assert reader(document("a.lock", 'version = 9\nlock-version = "9.0"\n[metadata]\nlock-version = "9"\n')).gaps
+
+
 def test_setup_cfg_is_read_and_setup_py_is_a_gap() -> None:
     reading = read_setup_cfg(
         document(

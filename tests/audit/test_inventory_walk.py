@@ -331,7 +331,7 @@ def test_an_image_is_looked_into_and_the_machine_that_looks_is_not(tmp_path) -> 
 
 
 def test_packages_of_an_environment_that_lie_elsewhere_are_not_looked_at(environment, tmp_path) -> None:
-    project = write(tmp_path / "other", **{".venv/pyvenv.cfg": "version = 3.12.4\n", "uv.lock": ""})
+    project = write(tmp_path / "other", **{".venv/pyvenv.cfg": "version = 3.12.4\n", "requirements.txt": ""})
     (project / ".venv/lib").symlink_to(environment / ".venv/lib")
     inventory = take(project)
     assert (inventory.components, inventory.environment) == ((), False)

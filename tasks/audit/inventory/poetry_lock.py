@@ -29,6 +29,7 @@ def read_poetry_lock(document: Document) -> Reading:
     problems = Problems(document)
     components: list[Component] = []
     hashed: set[str] = set()
+    known = False
     for part in parts(document.text, "package"):
         if part.text.startswith(("[metadata.files]", "[metadata.hashes]")):
             # One table for all packages in version 1: of it, only who has a file with a hash is wanted.
@@ -37,9 +38,12 @@ def read_poetry_lock(document: Document) -> Reading:
         if part.error:
             problems.add(part.line, part.error)
         version = text_of(table_of(part.data, "metadata"), "lock-version")
+        known |= "metadata" in part.data
         if version and version.partition(".")[0] not in {"1", "2"}:
             problems.add(part.line, "a later version of the format")
         components += _packages(document, part, problems)
+    if not known:
+        problems.add(1, "[metadata], with which the file ends, is missing")
     if hashed:
         components = [replace(one, hashed=one.hashed or one.package.name in hashed) for one in components]
     return Reading(tuple(components), gaps=problems.gaps())

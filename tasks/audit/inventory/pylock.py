@@ -16,13 +16,17 @@ def read_pylock(document: Document) -> Reading:
     """The packages of the file. Its markers may ask for extras and groups, which tells when they are needed."""
     problems = Problems(document)
     components: list[Component] = []
+    known = False
     for part in parts(document.text, "packages"):
         if part.error:
             problems.add(part.line, part.error)
         version = text_of(part.data, "lock-version")
+        known |= bool(version)
         if version and version.partition(".")[0] != "1":
             problems.add(part.line, "a later version of the format")
         components += _packages(document, part, problems)
+    if not known:
+        problems.add(1, "lock-version is missing")
     return Reading(tuple(components), gaps=problems.gaps())
 
 

@@ -15,7 +15,6 @@ from tasks.audit.in_use import in_use
 from tasks.audit.inventory.document import Document, Reading
 from tasks.audit.inventory.files import Files
 from tasks.audit.inventory.graph import mark
-from tasks.audit.inventory.installed import packages_folders, python_of, read_environment
 from tasks.audit.inventory.walk import LEFT_OUT, READERS, find_manifests, open_document, reader, reader_of
 from tasks.result_cache import ResultCache
 
@@ -51,6 +50,8 @@ def take_inventory(
     if _is_image(root):
         return _of_image(target, root, cache, exclude)
     if _is_environment(root):
+        from tasks.audit.inventory.installed import python_of, read_environment  # noqa: PLC0415 - most targets have none
+
         reading = read_environment(target, root, "", {})
         parts = mark(reading.components, frozenset())
         return Inventory(target, root, parts, python=python_of(root), environment=True, gaps=reading.gaps)
@@ -100,7 +101,11 @@ def _of_folder(
         if environment is not None:
             environments.insert(0, (environment, _place(environment, root)))
     asked = _extras(files.components)
-    readings = [read_environment(target, folder, place, asked) for folder, place in environments]
+    readings: list[Reading] = []
+    if environments:
+        from tasks.audit.inventory.installed import python_of, read_environment  # noqa: PLC0415 - most targets have none
+
+        readings = [read_environment(target, folder, place, asked) for folder, place in environments]
     if environment is not None and look and not environment.is_dir():
         gaps.append(_whole(target, "its environment is not there; correct `environment`."))
         readings = readings[1:]
@@ -113,6 +118,8 @@ def _of_folder(
 
 
 def _of_image(target: str, root: Path, cache: ResultCache, exclude: tuple[str, ...]) -> Inventory:
+    from tasks.audit.inventory.installed import packages_folders, read_environment  # noqa: PLC0415 - most targets have none
+
     read_image = cast("Callable[[str, Path], Reading]", reader("image:read_image"))
     manifests = find_manifests(target, root, exclude=(*exclude, *_SYSTEM), links=False)
     files = Files(target, root, cache)
@@ -176,11 +183,13 @@ def _is_environment(root: Path) -> bool:
     """Whether `root` itself is a virtual environment, or a folder of installed distributions."""
     if (root / "pyvenv.cfg").is_file():
         return True
-    return (
-        not any((root / name).exists() for name in ("pyproject.toml", "setup.py", "setup.cfg"))
-        and (root.name in LEFT_OUT or not _has_manifests(root))
-        and bool(packages_folders(root))
-    )
+    if any((root / name).exists() for name in ("pyproject.toml", "setup.py", "setup.cfg")):
+        return False
+    if root.name not in LEFT_OUT and _has_manifests(root):
+        return False
+    from tasks.audit.inventory.installed import packages_folders  # noqa: PLC0415 - most targets have none
+
+    return bool(packages_folders(root))
 
 
 def _has_manifests(root: Path) -> bool:

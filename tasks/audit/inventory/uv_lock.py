@@ -46,13 +46,15 @@ def read_uv_lock(document: Document) -> Reading:
     problems = Problems(document)
     locked: list[_Locked] = []
     manifest: dict[str, Any] = {}
+    version: Any = None
     for part in parts(document.text, "package"):
         if part.error:
             problems.add(part.line, part.error)
         manifest = table_of(part.data, "manifest") or manifest
-        if part.data.get("version", 1) != 1:
-            problems.add(part.line, "a later version of the format")
+        version = part.data.get("version", version)
         locked += _packages(part, problems)
+    if version != 1:
+        problems.add(1, "no version of the format" if version is None else "a later version of the format")
     members = {normal(name) for name in manifest.get("members", ()) if isinstance(name, str)}
     own = [one for one in locked if one.place in {".", ""} or (one.place and one.package.name in members)]
     own = [one for one in own if one.origin is Origin.folder and one.place]
