@@ -19,7 +19,7 @@ class Fetched:
     """One file, as it was when it was last asked for."""
 
     stamp: str
-    """`mirror_build.stamp_of` it. A file with another stamp is not the one that was fetched."""
+    """`stamp_of` it. A file with another stamp is not the one that was fetched."""
     at: datetime
     """When the server last gave it, or said that it had not changed."""
     etag: str = ""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.errors import ConfigurationError, UnavailableError
-from tasks.advisories import github_database, mirror_build
-from tasks.advisories.archives import archives_in, stamp_of
+from tasks.advisories import github_database
+from tasks.advisories.archives import INDEX, archives_in, stamp_of
 from tasks.advisories.custom import load_rules
 from tasks.advisories.exploited import EPSS_FILE, KEV_FILE, default_or
 from tasks.advisories.fetched import Fetched, read_fetched
@@ -66,7 +66,7 @@ def _mirror(settings: AdvisoriesSettings, folder: Path, now: datetime) -> list[S
     held: dict[str, Archive] = {}
     trouble = "is not in the index yet; the next audit builds it"
     try:
-        with Index(folder / mirror_build.INDEX) as index:
+        with Index(folder / INDEX) as index:
             index.check()
             held = {archive.ecosystem: archive for archive in index.archives()}
     except UnavailableError as error:
