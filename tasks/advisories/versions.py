@@ -100,7 +100,7 @@ class _Pep440:
         return parsed is not None and parsed.is_prerelease
 
     def allows(self, requirement: str, version: str, *, prereleases: bool = False) -> bool | None:
-        plain = _plainly_allows(requirement, version)
+        plain = _plainly_allows(requirement, version, prereleases)
         if plain is not None:
             return plain
         from packaging.specifiers import InvalidSpecifier  # noqa: PLC0415 - takes as long to import as a whole audit
@@ -224,16 +224,18 @@ def _without_zeros(release: tuple[int, ...]) -> tuple[int, ...]:
 
 
 _CLAUSE = re.compile(r" *(==|!=|<=|>=|<|>) *([0-9]{1,9}(?:\.[0-9]{1,9}){0,9}) *", re.ASCII)
+_LIMIT = re.compile(r" *(<=|>=) *([^\s,+*]+) *", re.ASCII)
 _FINAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,9}", re.ASCII)
 
 
-def _plainly_allows(requirement: str, version: str) -> bool | None:
-    """The same for a final release and bounds that are final releases, which nearly all are; None for the others.
+def _plainly_allows(requirement: str, version: str, prereleases: bool) -> bool | None:  # noqa: FBT001 - its caller's
+    """The same for a final release and bounds that are final releases, which nearly all are, and for any others that
+    are only compared by `>=` and `<=`; None for the rest.
 
     Among those the clauses of PEP 440 are what their signs mean.
     """
     if not _FINAL.fullmatch(version):
-        return None
+        return _within_limits(requirement, version) if prereleases else None
     key, allowed = _release(version), True
     for text in requirement.split(",") if requirement else ():
         clause = _CLAUSE.fullmatch(text)
@@ -241,6 +243,17 @@ def _plainly_allows(requirement: str, version: str) -> bool | None:
             return None
         allowed = allowed and _SIGNS[clause[1]](key, _release(clause[2]))
     return allowed
+
+
+def _within_limits(requirement: str, version: str) -> bool | None:
+    key, allowed = _pypi_version(version), True
+    for text in requirement.split(",") if requirement else ():
+        clause = _LIMIT.fullmatch(text)
+        bound = _pypi_version(clause[2]) if clause is not None else None
+        if clause is None or bound is None or key is None:
+            return None
+        allowed = allowed and (key >= bound if clause[1] == ">=" else key <= bound)
+    return allowed if key is not None else None
 
 
 _SIGNS: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
