@@ -522,8 +522,10 @@ def test_what_no_package_can_be_called(name: object) -> None:
 
 
 WORDS = st.sampled_from(
-    "packages dependencies node_modules/x version resolved link name requires importers . lockfileVersion "
-    "snapshots peerDependenciesMeta".split()
+    [
+        *("packages", "dependencies", "node_modules/x", "version", "resolved", "link", "name", "requires", "."),
+        *("importers", "lockfileVersion", "snapshots", "peerDependenciesMeta"),
+    ]
 )
 SHAPES = st.recursive(
     st.none() | st.booleans() | st.text(max_size=8),
