@@ -98,7 +98,10 @@ def to_cyclonedx(
     from cyclonedx.schema.schema import SchemaVersion1Dot6  # noqa: PLC0415
 
     def plain(part: Any) -> Any:
-        return json.loads(part.as_json(view_=SchemaVersion1Dot6))
+        value = json.loads(part.as_json(view_=SchemaVersion1Dot6))
+        # The library puts these into an order that differs from run to run.
+        value.get("evidence", {}).get("occurrences", []).sort(key=lambda one: (one["location"], one.get("line", 0)))
+        return value
 
     records = _counted(sorted(components, key=_order))
     targets = list(dict.fromkeys(record.target for record in records))

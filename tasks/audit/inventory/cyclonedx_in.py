@@ -22,7 +22,7 @@ _NO_PACKAGES = {
 }
 """Types of components that no registry hands out."""
 _KNOWN = re.compile(r"1\.[2-7]")
-_MOST = 1_000_000
+_MOST = 600_000
 _DEEPEST = 100
 
 
