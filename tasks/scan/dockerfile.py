@@ -198,6 +198,8 @@ def _stage(
 def _instructions(text: str) -> Iterator[Instruction]:
     lines = text.replace("\r\n", "\n").split("\n")
     escape = _escape(lines)
+    # Where each line stands last, without tabs before it and as it is: a heredoc without an end is not searched for.
+    last = ({line.lstrip("\t"): at for at, line in enumerate(lines)}, {line: at for at, line in enumerate(lines)})
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -223,7 +225,7 @@ def _instructions(text: str) -> Iterator[Instruction]:
             at += 1
         instruction = _instruction(begin, parts, numbers)
         if instruction.word in {"RUN", "COPY", "ADD"}:
-            documents, at = _documents(instruction.text, lines, at)
+            documents, at = _documents(instruction.text, lines, at, last)
             if documents:
                 instruction = Instruction(
                     instruction.line,
@@ -253,17 +255,17 @@ def _instruction(line: int, parts: list[str], numbers: list[int]) -> Instruction
     return Instruction(line, word.upper(), text, tuple(numbers), tuple(flags))
 
 
-def _documents(text: str, lines: Sequence[str], at: int) -> tuple[tuple[Document, ...], int]:
+def _documents(
+    text: str, lines: Sequence[str], at: int, last: tuple[Mapping[str, int], Mapping[str, int]]
+) -> tuple[tuple[Document, ...], int]:
     found: list[Document] = []
     for match in _HEREDOC.finditer(text):
         tabs, name = bool(match.group(1)), match.group(3)
-        for end in range(at, len(lines)):
-            if (lines[end].lstrip("\t") if tabs else lines[end]) == name:
-                found.append(Document(name, at + 1, "\n".join(lines[at:end])))
-                at = end + 1
-                break
-        else:
-            return tuple(found), at  # without an end it is none: `1 << EOF` in arithmetic, say
+        if last[0 if tabs else 1].get(name, -1) < at:
+            break  # without an end it is none: `1 << EOF` in arithmetic, say
+        end = next(end for end in range(at, len(lines)) if (lines[end].lstrip("\t") if tabs else lines[end]) == name)
+        found.append(Document(name, at + 1, "\n".join(lines[at:end])))
+        at = end + 1
     return tuple(found), at
 
 
