@@ -67,11 +67,13 @@ class _Build:
         names |= {str(number) for number in range(len(self._parsed.stages))}
         last = self._parsed.stages[-1]
         needed = {id(stage) for stage in last.lineage}
+        releases: dict[int, str | None] = {}
         for stage in self._parsed.stages:
             scope = Scope.runtime if id(stage) in needed else Scope.build
             if stage.base is None:
                 yield from self._image(stage.image, stage.line, "FROM", scope)
-            apt = ecosystem_of([*stage.lineage][-1].image)
+            apt = releases.get(id(stage.base)) if stage.base is not None else ecosystem_of(stage.image)
+            releases[id(stage)] = apt
             values = dict(self._values.get(id(stage.base), {})) if stage.base else {}
             for instruction in _triggered(stage.instructions):
                 yield from self._instruction(instruction, values, apt, names, scope)

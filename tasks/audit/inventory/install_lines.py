@@ -86,7 +86,7 @@ def installed(command: Command, place: Place, apt: str | None, expand: Callable[
 def _collect(words: Iterable[str], read: Callable[[str], Component | None], ecosystem: str) -> Installed:
     components: list[Component] = []
     unread: list[tuple[str, str]] = []
-    for word in words:
+    for word in dict.fromkeys(words):
         found = None if "$" in word else read(word)
         if found is not None:
             components.append(found)
