@@ -174,7 +174,9 @@ def test_github_and_its_push_need_no_configuration() -> None:
     webhooks = parse_configuration("", "lama.toml").webhooks
     assert set(webhooks.registry) == {"github", "standard-webhooks"}
     assert [route.deployment for route in matching(webhooks.routes, "github", "push", {})] == [
-        "health-check/health-check"
+        "health-check/health-check",
+        "audit/audit",
+        "scan/scan",
     ]
     assert not matching(webhooks.routes, "github", "ping", {})
 
