@@ -16,6 +16,8 @@ from tasks.audit.component import Component, Evidence, Inventory, Origin
 _WHOLE = frozenset({Evidence.image, Evidence.sbom})
 """Evidence that speaks for the whole target, wherever it is."""
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
+_GIVEN = _WHOLE | {Evidence.locked, Evidence.installed}
+"""Evidence of what was taken from somewhere, and not only asked for."""
 _PYTHONS = tuple(f"3.{minor}.{patch}" for minor in range(8, 16) for patch in (0, 99))
 _PLATFORMS = (
     {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
@@ -115,8 +117,10 @@ def is_related(one: Component, other: Component) -> bool:
 
 
 def _counts(component: Component, inventory: Inventory) -> bool:
+    # A folder deep inside may bear the name of a package that is really used: what a registry gave is never our own.
+    given = component.evidence in _GIVEN and component.origin is Origin.registry
     return (
-        component.package not in inventory.own
+        (given or component.package not in inventory.own)
         and component.origin is not Origin.folder
         and component.package.family != DOCKER
         and applies(component, inventory.python)

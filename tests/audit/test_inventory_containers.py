@@ -229,7 +229,7 @@ jobs:
 """
     reading = read_workflow(Document("site", ".github/workflows/ci.yml", content.encode()))
     assert told(reading, ACTIONS) == [
-        ("actions/checkout", None, "v4", 7),
+        ("actions/checkout", "v4", "v4", 7),
         ("actions/setup-node", "v4.1.1", "v4.1.1", 8),
         ("github/codeql-action", "v3.28.1", COMMIT, 9),
         ("actions/cache", None, COMMIT, 10),

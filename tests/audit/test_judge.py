@@ -220,3 +220,11 @@ def test_exactly_the_versions_of_the_range_are_affected_in_whatever_order_they_c
     found = judge(taken, known(one), offered={}).weaknesses
     assert [one.versions for one in found] == ([tuple(expected)] if expected else [])
     assert all(place.version in expected for one in found for place in one.places)
+
+
+def test_a_package_of_ones_own_name_hides_none_that_a_registry_gave() -> None:
+    own = frozenset({package("alpha")})
+    assert weak(judge(inventory(locked("alpha", "1.0"), own=own), known(OLD), offered={}))
+    assert weak(judge(inventory(installed("alpha", "1.0"), own=own), known(OLD), offered={}))
+    mine = installed("alpha", "1.0", origin=Origin.folder)
+    assert judge(inventory(mine, component("alpha", "1.0"), own=own), known(OLD), offered={}) == Judged()

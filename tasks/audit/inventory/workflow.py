@@ -15,7 +15,7 @@ from tasks.scan.yaml_tree import Node, Walk, YamlError, read_yaml
 _LARGEST = 1_000_000
 _USES = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)/([A-Za-z0-9._-]+)(?:/[^@\s]*)?@([^\s@]+)", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII | re.IGNORECASE)
-_VERSION = re.compile(r"v?[0-9]+\.[0-9]+\.[0-9]+(?:[-+][0-9A-Za-z.+-]+)?", re.ASCII)
+_VERSION = re.compile(r"v?[0-9]+(?:\.[0-9]+){0,2}(?:[-+][0-9A-Za-z.+-]+)?", re.ASCII)
 _IN_COMMENT = re.compile(r"(?:^|[\s@=:])(v?[0-9]+\.[0-9]+\.[0-9]+(?:[-+][0-9A-Za-z.+-]+)?)(?=[\s,;)]|$)", re.ASCII)
 _DOCKER = "docker://"
 
@@ -23,8 +23,8 @@ _DOCKER = "docker://"
 def read_workflow(document: Document) -> Reading:
     """The actions, reusable workflows and images of a workflow (`.github/workflows/*.yml`) or an action (`action.yml`).
 
-    A full tag is a version; `v4` and a branch move, so they are ranges. A commit says what is meant, and the comment
-    behind it which version that is, if the author wrote one.
+    A tag is a version, also `v4`, which moves: it stands for all of its generation. A branch is a range. A commit says
+    what is meant, and the comment behind it which version that is, if the author wrote one.
     """
     misread = {family: Misread(document, family) for family in (ACTIONS, DOCKER)}
     found: list[Component] = []
