@@ -68,7 +68,6 @@ def audit(
         import asyncio
 
         from tasks.audit.run import audit as audit_here
-
         from tasks.target import target_of
 
         target = target_of(config, configuration, parameters.get("checkouts"), component="audit")
