@@ -84,7 +84,10 @@ class Component:
     direct: bool | None = None
     """Whether the project itself asks for it; None until `tasks.audit.inventory.graph` has said."""
     via: tuple[str, ...] = ()
-    """The shortest path that brings it in, from a direct requirement to its parent; empty for a direct one."""
+    """The shortest path that brings it in, from a direct requirement to its parent; empty for a direct one.
+
+    This field and the one before it are the last: `graph` puts its answer in their place.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ def applies(component: Component, python: Mapping[str, str]) -> bool:
     return not component.marker or _holds(component.marker, tuple(sorted(python.items())))
 
 
+@lru_cache(maxsize=4096)
 def is_below(folder: PurePosixPath, other: PurePosixPath) -> bool:
     """Whether `folder` is `other` or inside of it."""
     return folder.is_relative_to(other)
@@ -163,7 +164,12 @@ def _is_whole(inventory: Inventory, asked: Iterable[Package], exact: Mapping[Pac
 
 def folder_of(component: Component) -> PurePosixPath:
     """The folder of the file that says it."""
-    return PurePosixPath(component.place.file).parent
+    return _folder(component.place.file)
+
+
+@lru_cache(maxsize=4096)
+def _folder(file: str) -> PurePosixPath:
+    return PurePosixPath(file).parent
 
 
 @lru_cache(maxsize=8192)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
 
 from tasks.advisories.package import Package
 from tasks.audit.component import Component, Evidence
@@ -51,9 +53,20 @@ def mark(components: Iterable[Component], own: frozenset[Package]) -> tuple[Comp
         # Its file does not say what brings it in. Another one of the same project may.
         answers[index] = _elsewhere(parts[index], projects, shared) or answers.get(index, (None, ()))
     return tuple(
-        replace(component, direct=answers[index][0], via=answers[index][1]) if index in answers else component
-        for index, component in enumerate(parts)
+        [
+            _answered(component, *answers[index]) if index in answers else component
+            for index, component in enumerate(parts)
+        ]
     )
+
+
+def _answered(component: Component, direct: bool | None, via: tuple[str, ...]) -> Component:  # noqa: FBT001
+    said: Any = _said(component)  # `dataclasses.replace` takes five times as long
+    return Component(*said, direct=direct, via=via)
+
+
+_said = attrgetter(*(field.name for field in fields(Component)[:-2]))
+"""All fields of a component but its answer, the last two."""
 
 
 class _Projects:
