@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import pytest
 from packaging.version import Version
 from semantic_version import Version as SemanticVersion
 
+from tasks.advisories.mirror_build import build
+
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import _audit_mirror as mirrors
@@ -19,6 +24,15 @@ from _audit_osv import Records
 from _audit_projects import monorepo, npm_lock, one_lock
 from _audit_records import NPM, PYPI, Ecosystem
 
+ROOT = Path(__file__).resolve().parents[2]
+LOADED = """
+import sys
+from tasks.audit.__main__ import main
+code = main()
+slow = {"asyncio", "cvss", "httpx", "packaging.specifiers", "prefect", "pydantic", "ssl", "tomllib", "zipfile"}
+print(*sorted(slow & sys.modules.keys()), file=sys.stderr)
+sys.exit(code)
+"""
 COUNTS = {PYPI: 400, NPM: 1500}
 ORDER: dict[str, Any] = {PYPI: Version, NPM: SemanticVersion}
 
@@ -118,3 +132,23 @@ def test_projects_have_the_vulnerabilities_that_they_are_made_with(mirror: Path,
         assert 0 < len({package for package, _version, _flaw in found}) < len(project.pins)
     requirements = (tmp_path / "lock" / "requirements.txt").read_text().splitlines()
     assert dict(line.split("==") for line in requirements) == dict(lock.pins)
+
+
+def test_the_engine_finds_what_is_true_and_loads_only_what_it_needs(mirror: Path, tmp_path: Path) -> None:
+    truth = mirrors.truth_of(mirror)
+    lock = one_lock(tmp_path / "lock", truth, packages=80, seed=7, index="https://pypi.org/simple")
+    npm = npm_lock(tmp_path / "npm", truth, packages=80, seed=7)
+    build(mirror, now=datetime.now(UTC))
+    for project in (lock, npm):
+        arguments = ["--mirror", str(mirror), "--max-age-days", "36500", str(project.folder)]
+        command = [sys.executable, "-c", LOADED, *arguments]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        answer = json.loads(ended.stdout)
+        assert (answer["gaps"], ended.returncode) == ([], 1)
+        names = truth.group(project.ecosystem)
+        assert project.expected(truth) == {
+            (found["package"], version, names[found["id"]])
+            for found in answer["weaknesses"]
+            for version in found["versions"]
+        }
+        assert ended.stderr.split() == []

@@ -61,8 +61,8 @@ def mark(components: Iterable[Component], own: frozenset[Package]) -> tuple[Comp
 
 
 def _answered(component: Component, direct: bool | None, via: tuple[str, ...]) -> Component:  # noqa: FBT001
-    said: Any = _said(component)  # `dataclasses.replace` takes five times as long
-    return Component(*said, direct=direct, via=via)
+    values: tuple[Any, ...] = (*_said(component), direct, via)
+    return Component(*values)  # `dataclasses.replace` takes five times as long
 
 
 _said = attrgetter(*(field.name for field in fields(Component)[:-2]))
