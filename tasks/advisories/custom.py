@@ -15,31 +15,34 @@ if TYPE_CHECKING:
     from tasks.advisories.rules_document import Rule
 
 NAME = "rules"
+BUILT_IN = Path(__file__).with_name("lama.toml")
+"""Those that come with Lama, about what it works with."""
 
 
 class OwnRules:
     """The file at `path`. It adds to what other sources know, and covers no ecosystem."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, name: str = NAME) -> None:
         self._path = path
+        self._name = name
 
     @property
     def name(self) -> str:
         """Its name in settings and findings."""
-        return NAME
+        return self._name
 
     async def tell(self, wanted: Wanted) -> Told:
         """Those that are about what is wanted."""
         try:
             advisories = await asyncio.to_thread(load_rules, self._path)
         except ConfigurationError as error:
-            return Told(SourceState(NAME), gaps=(gap(NAME, str(error)),))
+            return Told(SourceState(self._name), gaps=(gap(self._name, str(error)),))
         about = {}
         for package in wanted:
             told = tuple(one for one in advisories if any(_same(package, other) for other in one.packages))
             if told:
                 about[package] = told
-        return Told(SourceState(NAME, records=len(advisories)), about)
+        return Told(SourceState(self._name, records=len(advisories)), about)
 
 
 def load_rules(path: Path) -> tuple[Advisory, ...]:

@@ -32,7 +32,7 @@ def sources_of(settings: AdvisoriesSettings, mirror_folder: Path) -> tuple[Sourc
     """The sources that settings name; where they name none, those that there are.
 
     That is the mirror, when settings name its folder or there is anything in it, else OSV's API; and the GitHub
-    database and rules when their paths are set.
+    database and rules when their paths are set. What comes with Lama is always among them.
 
     Args:
         settings: `[advisories]`.
@@ -44,7 +44,12 @@ def sources_of(settings: AdvisoriesSettings, mirror_folder: Path) -> tuple[Sourc
         chosen = ["mirror" if local else "osv"]
         chosen += ["github"] if settings.github_database is not None else []
         chosen += ["rules"] if settings.rules is not None else []
-    return tuple(_source(name, settings, mirror_folder) for name in dict.fromkeys(chosen))
+    from tasks.advisories.custom import BUILT_IN, OwnRules  # noqa: PLC0415
+
+    return (
+        *(_source(name, settings, mirror_folder) for name in dict.fromkeys(chosen)),
+        OwnRules(BUILT_IN, name="lama"),
+    )
 
 
 async def ask_all(sources: Sequence[Source], wanted: Wanted) -> Known:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from blocks.errors import ConfigurationError
 from models.severity import Severity
 from tasks.advisories import exploited
-from tasks.advisories.custom import OwnRules, load_rules
+from tasks.advisories.custom import BUILT_IN, OwnRules, load_rules
 from tasks.advisories.package import Package
 from tasks.advisories.record import Verdict
 from tasks.advisories.versions import ordering
@@ -173,3 +173,11 @@ def test_the_file_in_the_mirror_is_used_when_it_is_there_and_one_that_is_named_a
     (tmp_path / exploited.KEV_FILE).touch()
     assert exploited.default_or(None, tmp_path, exploited.KEV_FILE) == tmp_path / exploited.KEV_FILE
     assert exploited.default_or(tmp_path / "gone", tmp_path, exploited.KEV_FILE) == tmp_path / "gone"
+
+
+async def test_what_comes_with_lama_knows_the_packages_that_it_works_with() -> None:
+    letta = Package("PyPI", "letta")
+    told = await OwnRules(BUILT_IN, name="lama").tell({letta: frozenset({"0.40.0"})})
+    assert told.gaps == ()
+    verdicts = {one.id: one.verdict(letta, "0.40.0") for one in told.advisories[letta]}
+    assert verdicts == {"LAMA-2026-1": Verdict.affected, "LAMA-2026-2": Verdict.clean}

@@ -255,7 +255,9 @@ async def test_every_ecosystem_that_no_source_covers_is_a_gap_and_images_are_non
 
 def test_sources_are_those_that_are_named_else_those_that_are_there(tmp_path: Path) -> None:
     def names(**settings: Any) -> list[str]:
-        return [source.name for source in sources_of(AdvisoriesSettings(**settings), tmp_path / "advisories")]
+        *told, built_in = sources_of(AdvisoriesSettings(**settings), tmp_path / "advisories")
+        assert built_in.name == "lama"
+        return [source.name for source in told]
 
     assert names() == ["osv"]
     assert names(mirror=tmp_path / "gone") == ["mirror"]
