@@ -102,10 +102,18 @@ class Environment:
                 self._pip.wait()
                 return {}
         found = {peer.partition("==")[0]: self._folder / "bin" / peer.partition("==")[0] for peer in PEERS}
-        for name, path in found.items():
-            if not path.exists():
-                print(f"{name} could not be installed and is left out; see {self._log}.")
-        return {name: path for name, path in found.items() if path.exists()}
+        for name in [name for name, path in found.items() if not _runs(path)]:
+            print(f"{name} could not be installed and is left out; see {self._log}.")
+            del found[name]
+            self._said.unlink(missing_ok=True)  # next time it is tried again
+        return found
+
+
+def _runs(program: Path) -> bool:
+    try:
+        return subprocess.run([program, "--version"], capture_output=True, timeout=60, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,11 +67,11 @@ def main() -> None:
     environment.start()
     counts = QUICK if quick else FULL
     mirror = step("mirror", lambda: prepared(chosen.folder, counts, seed=SEED))
+    installed = environment.wait(25 if quick else 600)  # nothing else is at work while something is timed
     index = indexed(mirror, chosen.folder, counts, quick=quick)
     truth = truth_of(mirror)
     with tempfile.TemporaryDirectory(prefix="lama-bench-") as made, contextlib.ExitStack() as stack:
         scratch = Path(made)
-        installed = environment.wait(25 if quick else 600)
         port = stack.enter_context(server(mirror))
         lock, many, npm = step(
             "projects", lambda: cases(scratch, truth, f"http://127.0.0.1:{port}/simple", projects=5 if quick else 50)
