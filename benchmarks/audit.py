@@ -68,7 +68,7 @@ def main() -> None:
     counts = QUICK if quick else FULL
     mirror = step("mirror", lambda: prepared(chosen.folder, counts, seed=SEED))
     installed = environment.wait(25 if quick else 600)  # nothing else is at work while something is timed
-    index = indexed(mirror, chosen.folder, counts, quick=quick)
+    index = indexed(mirror, chosen.folder, counts)
     truth = truth_of(mirror)
     with tempfile.TemporaryDirectory(prefix="lama-bench-") as made, contextlib.ExitStack() as stack:
         scratch = Path(made)
@@ -93,7 +93,7 @@ def step(name: str, work: Callable[[], Given]) -> Given:
     return given
 
 
-def indexed(mirror: Path, folder: Path, counts: dict[str, int], *, quick: bool) -> dict[str, Any]:
+def indexed(mirror: Path, folder: Path, counts: dict[str, int]) -> dict[str, Any]:
     """Seconds and memory of building the index anew, of finding it current, and after one record in 100 changed."""
     (mirror / INDEX).unlink(missing_ok=True)
     figures: dict[str, Any] = {"anew": build(mirror), "current": build(mirror)}
