@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from math import prod
 from pathlib import PurePosixPath
 
 from tasks.advisories.package import DOCKER, PYPI, Package
@@ -18,12 +19,24 @@ _WHOLE = frozenset({Evidence.image, Evidence.sbom})
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
 _GIVEN = _WHOLE | {Evidence.locked, Evidence.installed}
 """Evidence of what was taken from somewhere, and not only asked for."""
-_PYTHONS = tuple(f"3.{minor}.{patch}" for minor in range(8, 16) for patch in (0, 99))
-_PLATFORMS = (
-    {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
-    {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
-    {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
+_PYTHONS = tuple(f"3.{minor}.{patch}" for minor in range(6, 16) for patch in (0, 99))
+_USUAL = {
+    "sys_platform": ("linux", "darwin", "win32"),
+    "platform_system": ("Linux", "Darwin", "Windows"),
+    "os_name": ("posix", "nt", "java"),
+    "platform_machine": ("x86_64", "arm64", "AMD64"),
+    "platform_python_implementation": ("CPython", "PyPy"),
+    "implementation_name": ("cpython", "pypy"),
+    "platform_release": ("0", "9999"),
+    "platform_version": ("0", "9999"),
+}
+"""Values of the variables of markers; those that a marker names itself come on top."""
+_SIGN = r"(?:[=!]==?|~=|[<>]=?|not\s+in|in)"
+_COMPARED = re.compile(
+    rf"(?:\b([a-z_]+)\s*{_SIGN}\s*(?:\"([^\"]*)\"|'([^']*)'))|(?:(?:\"([^\"]*)\"|'([^']*)')\s*{_SIGN}\s*([a-z_]+)\b)"
 )
+_MOST_SURROUNDINGS = 2_000
+"""Combinations that a marker is tried in; one that names more holds."""
 _EXTRA = re.compile(r"extra\s*==\s*(?:\"([^\"]*)\"|'([^']*)')")
 
 
@@ -86,7 +99,7 @@ def in_use(inventory: Inventory) -> InUse:
         component
         for component in counted
         if component.version is None
-        and component.evidence is Evidence.declared
+        and _is_asked(component)
         and not any(_settles(said, component, is_image) for said in exact.get(component.package, ()))
     ]
     return InUse(
@@ -100,8 +113,9 @@ def in_use(inventory: Inventory) -> InUse:
 def applies(component: Component, python: Mapping[str, str]) -> bool:
     """Whether the marker of `component` holds, with `python` the marker variables of the target's environment.
 
-    Without an environment it is not known for what a target is meant: then it holds if it does for any Python and
-    any of the usual systems. Extras count as asked for; a marker that cannot be understood holds.
+    Without an environment it is not known for what a target is meant: then it holds if it does for any Python 3, and
+    any of the usual systems or of those that it names. Extras count as asked for; a marker that cannot be understood
+    holds.
     """
     return not component.marker or _holds(component.marker, tuple(sorted(python.items())))
 
@@ -125,6 +139,13 @@ def _counts(component: Component, inventory: Inventory) -> bool:
         and component.origin is not Origin.folder
         and component.package.family != DOCKER
         and applies(component, inventory.python)
+    )
+
+
+def _is_asked(component: Component) -> bool:
+    """Whether something has to say the version of `component`. A lock file may name an address and no version."""
+    return component.evidence is Evidence.declared or (
+        component.evidence is Evidence.locked and component.origin is not Origin.registry
     )
 
 
@@ -174,8 +195,6 @@ def _folder(file: str) -> PurePosixPath:
 
 @lru_cache(maxsize=8192)
 def _holds(text: str, python: tuple[tuple[str, str], ...]) -> bool:
-    import platform  # noqa: PLC0415
-
     from packaging.markers import InvalidMarker, Marker, default_environment  # noqa: PLC0415 - few targets have markers
 
     try:
@@ -185,20 +204,48 @@ def _holds(text: str, python: tuple[tuple[str, str], ...]) -> bool:
     base = {key: str(value) for key, value in default_environment().items()}
     known = dict(python)
     extras = ["", *(double or single for double, single in _EXTRA.findall(text))]
-    if known:
-        surroundings = [{**base, **known}]
-    else:
-        surroundings = [
-            {**base, **system, **_python(version), "platform_python_implementation": platform.python_implementation()}
-            for version, system in product(_PYTHONS, _PLATFORMS)
-        ]
+    surroundings = _of_python(known) if known else _surroundings(text)
+    if len(surroundings) * len(extras) > _MOST_SURROUNDINGS:
+        return True
     try:
         return any(
-            marker.evaluate({**variables, "extra": extra}) for variables in surroundings for extra in extras[:20]
+            marker.evaluate({**base, **variables, "extra": extra}) for variables in surroundings for extra in extras
         )
     except (ValueError, KeyError, TypeError):  # variables of lock files (`extras`), comparisons of no sense
         return True
 
 
+def _surroundings(text: str) -> list[dict[str, str]]:
+    """What a marker may meet: each variable that it names with the usual values and with those that it names."""
+    named: dict[str, list[str]] = {}
+    for left, double, single, double_right, single_right, right in _COMPARED.findall(text):
+        named.setdefault(left or right, []).append(double or single or double_right or single_right)
+    choices: list[list[dict[str, str]]] = []
+    pythons = [named.pop(name, []) for name in ("python_version", "python_full_version", "implementation_version")]
+    if any(pythons):
+        told = (version.removesuffix(".*") for versions in pythons for version in versions)
+        own = [version for version in told if re.fullmatch(r"3\.[0-9]{1,3}(?:\.[0-9]{1,3})?", version)]
+        choices.append([_python(version) for version in dict.fromkeys([*_PYTHONS, *own])])
+    for name, values in named.items():
+        if name in _USUAL:
+            # `in` compares with the parts of a text as well.
+            parts = [part for value in values for part in (value, *re.split(r"[\s,|]+", value))]
+            choices.append([{name: value} for value in dict.fromkeys([*_USUAL[name], *parts])])
+    if prod(map(len, choices)) > _MOST_SURROUNDINGS:
+        return [{}] * (_MOST_SURROUNDINGS + 1)
+    return [{key: value for part in parts for key, value in part.items()} for parts in product(*choices)]
+
+
+def _of_python(known: Mapping[str, str]) -> list[dict[str, str]]:
+    """The surroundings of an environment; where only the generation of its Python is known, its first and its last."""
+    full, generation = known.get("python_full_version"), known.get("python_version", "")
+    return [{**_python(one), **known} for one in ([full] if full else [f"{generation}.0", f"{generation}.99"])]
+
+
 def _python(version: str) -> dict[str, str]:
-    return {"python_version": version.rpartition(".")[0], "python_full_version": version}
+    full = version if version.count(".") > 1 else f"{version}.0"
+    return {
+        "python_version": full.rpartition(".")[0],
+        "python_full_version": full,
+        "implementation_version": full,
+    }

@@ -29,7 +29,7 @@ def component(
     return Component(Package(ecosystem, name), version, Place(file, line), evidence, **more)
 
 
-def locked(name: str, version: str, file: str = "uv.lock", **more: Any) -> Component:
+def locked(name: str, version: str | None, file: str = "uv.lock", **more: Any) -> Component:
     return component(name, version, file=file, evidence=Evidence.locked, **more)
 
 

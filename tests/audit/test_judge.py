@@ -85,6 +85,18 @@ def test_a_version_that_is_none_is_a_gap() -> None:
         ("extra == 'fast'", {"python_version": "3.11", "python_full_version": "3.11.2"}, True),
         ("'fast' in extras", {}, True),
         ("no marker at all", {}, True),
+        ("python_version == '3.7'", {}, True),
+        ("python_full_version == '3.11.4'", {}, True),
+        ("'3.10' <= python_version", {}, True),
+        ("platform_machine == 'aarch64' and sys_platform == 'linux'", {}, True),
+        ("sys_platform == 'freebsd14'", {}, True),
+        ("os_name != 'posix' and os_name != 'nt'", {}, True),
+        ("implementation_name == 'pypy'", {}, True),
+        ("platform_release >= '6.1'", {}, True),
+        ("sys_platform == 'win32' and sys_platform == 'linux'", {}, False),
+        ("python_version < '3' and platform_machine == 'aarch64'", {}, False),
+        ("python_full_version < '3.10'", {"python_version": "3.9"}, True),
+        (" or ".join(f"platform_machine == 'm{n}' and sys_platform == 's{n}'" for n in range(60)), {}, True),
     ],
 )
 def test_what_a_marker_rules_out_does_not_count(marker: str, python: dict[str, str], counts: bool) -> None:
@@ -107,6 +119,12 @@ def test_what_comes_from_a_repository_is_compared_by_its_version_and_is_a_gap_wi
     got = locked("alpha", "1.2", origin=Origin.repository)
     assert weak(judge(inventory(asked, got), known(OLD), offered={})) == [("alpha", "CVE-2020-1", ("1.2",))]
     assert not judge(inventory(asked, got), known(OLD), offered={}).gaps
+
+
+def test_an_address_in_a_lock_file_without_a_version_is_a_gap() -> None:
+    got = locked("alpha", None, file="Pipfile.lock", origin=Origin.address)
+    assert [gap.component for gap in judge(inventory(got), known(OLD), offered={}).gaps] == ["web/alpha"]
+    assert not judge(inventory(got), known(), offered={}).gaps
 
 
 def test_a_pin_of_a_constraints_file_counts_unless_it_is_known_that_nothing_installs_it() -> None:
