@@ -26,9 +26,24 @@ async def in_loop(coroutine: Coroutine[Any, Any, Given]) -> Given:
     """What `coroutine` gives, which needs a loop; where there is none, it gets one of its own."""
     if has_loop():
         return await coroutine
-    import asyncio  # noqa: PLC0415 - the rare case
+    return run(coroutine)
 
-    return asyncio.run(coroutine)
+
+def run(coroutine: Coroutine[Any, Any, Given]) -> Given:
+    """What `coroutine` gives, with a loop of its own.
+
+    As `asyncio.run`, which before Python 3.12 makes a text of the whole result when it ends: of a report that takes
+    longer than all the rest.
+    """
+    import asyncio  # noqa: PLC0415 - see above
+
+    given: list[Given] = []
+
+    async def kept() -> None:
+        given.append(await coroutine)
+
+    asyncio.run(kept())
+    return given[0]
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, Given]) -> Given:

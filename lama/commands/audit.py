@@ -65,13 +65,12 @@ def audit(
     )
 
     def here() -> AuditReport:
-        import asyncio
-
         from tasks.audit.run import audit as audit_here
+        from tasks.event_loop import run
         from tasks.target import target_of
 
         target = target_of(config, configuration, parameters.get("checkouts"), component="audit")
-        return asyncio.run(audit_here(target, remedy=wanted, cache=not no_cache))
+        return run(audit_here(target, remedy=wanted, cache=not no_cache))
 
     return run_and_show(
         "audit", parameters, AuditReport, display, standalone=here if standalone else None, timeout_s=timeout_s

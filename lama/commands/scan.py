@@ -56,14 +56,13 @@ def scan(
     )
 
     def here() -> ScanReport:
-        import asyncio
-
+        from tasks.event_loop import run
         from tasks.scan.run import scan as scan_here
         from tasks.target import target_of
 
         target = target_of(config, configuration, parameters.get("checkouts"), component="scan")
         chosen = [Engine(name) for name in engines] or None
-        return asyncio.run(scan_here(target, engines=chosen, cache=not no_cache))
+        return run(scan_here(target, engines=chosen, cache=not no_cache))
 
     return run_and_show(
         "scan", parameters, ScanReport, display, standalone=here if standalone else None, timeout_s=timeout_s
