@@ -366,6 +366,7 @@ def test_projects_of_a_lock_file_are_its_own_but_never_what_a_registry_hands_out
         ("git+ssh://git@github.com/o/x.git#abc", Origin.repository),
         ("https://codeload.github.com/o/x/tar.gz/abc", Origin.address),
         ("file:../x", Origin.folder),
+        ("file:../x-1.0.0.tgz", Origin.address),
     ],
 )
 def test_where_a_locked_package_comes_from(resolved: str, origin: Origin) -> None:
@@ -429,6 +430,19 @@ def test_what_is_not_understood_is_a_gap_and_the_rest_is_read() -> None:
     assert reading.gaps
     assert read(read_pnpm_lock, "lockfileVersion: '12.0'\npackages: {}\n").gaps
     assert read(read_package_json, {"dependencies": ["x"]}).gaps
+
+
+def test_a_lock_whose_rest_is_lost_is_a_gap() -> None:
+    yarn = 'x@^1:\n  version "1.0.0"\n  dependencies:\n    y "^1"\n'
+    assert "x needs y, which is not in it" in read(read_yarn_lock, yarn).gaps[0].reason
+    assert not read(read_yarn_lock, yarn + 'y@^1:\n  version "1.0.0"\n').gaps
+    head = "lockfileVersion: '9.0'\nimporters:\n  .:\n    dependencies:\n      x: {specifier: ^1, version: 1.0.0}\n"
+    assert "x 1.0.0, which is not in it" in read(read_pnpm_lock, head).gaps[0].reason
+    body = "packages:\n  x@1.0.0: {resolution: {integrity: a}}\nsnapshots:\n  x@1.0.0:\n    dependencies: {y: 1.0.0}\n"
+    assert "y 1.0.0, which is not in it" in read(read_pnpm_lock, head + body).gaps[0].reason
+    assert not read(read_pnpm_lock, head + body.replace("{y: 1.0.0}", "{y: 'link:../y'}")).gaps
+    halves = {"lockfileVersion": 2, "packages": {"": {}}, "dependencies": {"x": {"version": "1.0.0"}}}
+    assert [one.package.name for one in read(read_package_lock, halves).components] == ["x"]
 
 
 @pytest.mark.parametrize("reader", [read_package_json, *LOCKS])

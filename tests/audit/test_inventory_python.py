@@ -189,7 +189,7 @@ def test_a_requirements_file_is_read_as_pip_reads_it() -> None:
     assert (found["django"].hashed, found["django"].place.line) == (False, 6)
     assert found["from-git"].origin is Origin.repository
     assert (found["requests"].origin, found["requests"].version) == (Origin.registry, "2.31.0")
-    assert (found["own"].origin, found["own"].version) == (Origin.folder, None)
+    assert (found["own"].origin, found["own"].version) == (Origin.address, "1.0")
     assert [(include.file, include.constraint) for include in reading.includes] == [
         ("./libs/shared/pyproject.toml", False),
         ("more/base.txt", False),
@@ -419,6 +419,67 @@ def test_pipenvs_files_are_read() -> None:
 def test_a_lock_that_is_empty_or_of_another_format_is_never_clean(reader) -> None:
     assert reader(document("a.lock", "")).gaps
     assert reader(document("a.lock", 'version = 9\nlock-version = "9.0"\n[metadata]\nlock-version = "9"\n')).gaps
+
+
+UV_FROM = 'version = 1\n[[package]]\nname = "a"\nversion = "1"\nsource = { %s }\n'
+POETRY = '[[package]]\nname = "a"\nversion = "1"\n[package.source]\ntype = "%s"\nurl = "x"\n[metadata]\n'
+PYLOCK = 'lock-version = "1.0"\n[[packages]]\nname = "a"\nversion = "1"\n[packages.%s]\npath = "a.zip"\n'
+
+
+@pytest.mark.parametrize(
+    ("reader", "content", "origin", "version"),
+    [
+        (read_uv_lock, UV_FROM % 'path = "a-1.zip"', Origin.address, "1"),
+        (read_uv_lock, UV_FROM % 'directory = "a"', Origin.folder, "1"),
+        (read_poetry_lock, POETRY % "file", Origin.address, "1"),
+        (read_poetry_lock, POETRY % "directory", Origin.folder, "1"),
+        (read_pylock, PYLOCK % "archive", Origin.address, "1"),
+        (read_pylock, PYLOCK % "directory", Origin.folder, "1"),
+        (read_pipfile_lock, '{"default": {"a": {"path": "./a-1.tar.gz"}}}', Origin.address, "1"),
+        (read_pipfile_lock, '{"default": {"a": {"file": "https://x/a-1-py3-none-any.whl"}}}', Origin.address, "1"),
+        (read_pipfile_lock, '{"default": {"a": {"file": "https://x/a.zip"}}}', Origin.address, None),
+        (read_pipfile_lock, '{"default": {"a": {"path": "./a"}}}', Origin.folder, None),
+        (read_pipfile, '[packages]\na = {path = "./a-1.tar.gz"}\n', Origin.address, "1"),
+        (read_pyproject, '[tool.poetry.dependencies]\na = {path = "b-1.tar.gz"}\n', Origin.address, None),
+        (read_pyproject, '[tool.poetry.dependencies]\na = {path = "a"}\n', Origin.folder, None),
+        (read_requirements, "a @ file:///x/a-1-py3-none-any.whl\n", Origin.address, "1"),
+        (read_requirements, "a @ https://example.org/a-1%2Bcpu-py3-none-any.whl\n", Origin.address, "1+cpu"),
+        (read_requirements, "a @ https://example.org/b-1-py3-none-any.whl\n", Origin.address, None),
+        (read_requirements, "a @ file:///x/a\n", Origin.folder, None),
+    ],
+)
+def test_what_is_packed_is_no_source_code_wherever_it_lies(reader, content, origin, version) -> None:
+    (found,) = reader(document("a.lock", content)).components
+    assert (found.origin, found.version) == (origin, version)
+
+
+def test_a_source_for_some_systems_only_leaves_the_registry_to_the_others() -> None:
+    asked = '[project]\ndependencies = ["a==1"]\n[tool.uv.sources]\na = '
+    for source, origin in (
+        ('{ path = "a" }', Origin.folder),
+        ('{ path = "a-1.tar.gz" }', Origin.address),
+        ('[{ path = "a", marker = "sys_platform == \'win32\'" }]', Origin.registry),
+    ):
+        (found,) = read_pyproject(document("pyproject.toml", asked + source)).components
+        assert found.origin is origin
+
+
+def test_a_lock_whose_rest_is_lost_is_a_gap() -> None:
+    whole = (
+        'version = 1\n[[package]]\nname = "a"\nversion = "1"\nsource = { registry = "x" }\n'
+        'dependencies = [{ name = "b" }]\n'
+    )
+    (gap,) = read_uv_lock(document("uv.lock", whole)).gaps
+    assert "a needs b, which is not in it" in gap.reason
+    rest = '[[package]]\nname = "b"\nversion = "1"\nsource = { registry = "x" }\n'
+    assert not read_uv_lock(document("uv.lock", whole + rest)).gaps
+    assert read_pipfile_lock(document("Pipfile.lock", "{}")).gaps
+
+
+def test_tables_of_other_tools_are_read_or_told() -> None:
+    rye = read_pyproject(document("pyproject.toml", '[tool.rye]\ndev-dependencies = ["a==1"]\n'))
+    assert [(one.package.name, one.scope) for one in rye.components] == [("a", Scope.dev)]
+    assert read_pyproject(document("pyproject.toml", '[tool.pixi.dependencies]\na = "==1"\n')).gaps
 
 
 def test_setup_cfg_is_read_and_setup_py_is_a_gap() -> None:

@@ -287,6 +287,7 @@ OUTSIDE = (
         b"[]",
         b"{}",
         b'{"bomFormat": "CycloneDX", "specVersion": "9.9"}',
+        b'{"bomFormat": "CycloneDX", "specVersion": "1.6"}',
         b"\xff\xfe",
         b"[" * 2_000_000,
         LAUGHS.encode(),

@@ -288,12 +288,14 @@ def test_broken_metadata_is_a_gap_and_the_rest_is_read(environment) -> None:
     (packages / "link-1.dist-info").mkdir()
     (packages / "link-1.dist-info/METADATA").symlink_to("/etc/passwd")
     install(packages, "late", "1", url='{"url": "https://example.org/late.zip", "archive_info": {}}')
+    install(packages, "packed", "1", url='{"url": "file:///tmp/packed-1.zip", "archive_info": {}}')
     install(packages, "cloned", "1", url='{"url": "https://example.org/x", "vcs_info": {"vcs": "git"}}')
     inventory = take(environment)
     assert {gap.component.rpartition("/")[2] for gap in inventory.gaps} == {
         f"{name}-1.dist-info" for name in ("broken", "nameless", "pipe", "link")
     }
     found = named(inventory)
+    assert found["packed"].origin is Origin.address
     assert (found["late"].origin, found["cloned"].origin) == (Origin.address, Origin.repository)
     assert "flask" in found
 

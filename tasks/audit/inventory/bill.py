@@ -39,6 +39,9 @@ def read_bill(
     An entry without a package URL, or with one that no ecosystem of OSV has, cannot be looked up: that is a gap.
     """
     misread = Misread(document)
+    listed = tuple(listed)
+    if not listed:
+        misread.add("it lists nothing")
     found: dict[str, tuple[Listed, Package, str | None]] = {}
     groups = {root.ref} if root is not None else set()
     for one in listed:

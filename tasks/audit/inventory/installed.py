@@ -238,7 +238,10 @@ def _origin(path: str) -> Origin:
         return Origin.address
     if "vcs_info" in told:
         return Origin.repository
-    return Origin.folder if "dir_info" in told else origin_of(str(told.get("url", "")))[0]
+    if "dir_info" in told:
+        return Origin.folder
+    origin = origin_of(str(told.get("url", "")))[0]
+    return Origin.address if origin is Origin.folder else origin
 
 
 def _licence(fields: Mapping[str, list[str]]) -> str:

@@ -99,13 +99,18 @@ def origin_of(resolved: str) -> Origin:
     if _REPOSITORY.match(resolved) or resolved.startswith("ssh:") or _HOSTED.match(resolved):
         return Origin.repository
     if resolved.startswith(_FOLDERS):
-        return Origin.folder
+        return _of_folder(resolved)
     return Origin.address
+
+
+def _of_folder(path: str) -> Origin:
+    """A package that is packed is no source code of the target's own, though it lies in a folder."""
+    return Origin.address if path.partition("#")[0].endswith((".tgz", ".tar.gz", ".tar")) else Origin.folder
 
 
 def _origin(specifier: str) -> Origin:
     if specifier.startswith(_FOLDERS):
-        return Origin.folder
+        return _of_folder(specifier)
     if _REPOSITORY.match(specifier) or _HOSTED.match(specifier):
         return Origin.repository
     return Origin.address if "://" in specifier else Origin.registry

@@ -51,6 +51,8 @@ def read_package_lock(document: Document) -> Reading:
     if not packages and "packages" not in data and "dependencies" not in data and "lockfileVersion" not in data:
         return Reading(gaps=(document.gap("is no lock file of npm.", ecosystem=NPM),))
     tree = _Tree(packages or _as_packages(data, misread), misread)
+    if not tree.entries and packages and table(data, "dependencies"):  # a half that is empty says nothing of the other
+        packages, tree = {}, _Tree(_as_packages(data, misread), misread)
     reached = tree.reached() if packages else None
     components = _components(document, tree, reached)
     locked = {component.package for component in components if component.origin is Origin.registry}

@@ -10,7 +10,7 @@ from tasks.audit.component import Component, Evidence, Origin, Place, Scope
 from tasks.audit.inventory.document import Document, Reading
 from tasks.audit.inventory.lock import Problems, version_of
 from tasks.audit.inventory.poetry_table import read_table
-from tasks.audit.inventory.requirement import NotARequirementError, normal, package, parse, shown
+from tasks.audit.inventory.requirement import NotARequirementError, normal, origin_of, package, parse, shown
 from tasks.audit.inventory.toml_parts import InvalidTomlError, text_of
 from tasks.audit.inventory.toml_parts import parse as parse_toml
 
@@ -25,7 +25,7 @@ def read_pipfile_lock(document: Document) -> Reading:
         data = json.loads(document.text)
     except (ValueError, RecursionError) as error:
         return Reading(gaps=(document.gap(f"is not valid JSON: {shown(str(error))}.", ecosystem=PYPI),))
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or data.keys().isdisjoint({"_meta", "default", "develop"}):
         return Reading(gaps=(document.gap("is no lock file of Pipenv.", ecosystem=PYPI),))
     problems = Problems(document)
     lines = _lines(document.text)
@@ -68,8 +68,13 @@ def _packages(
         if known is None or not isinstance(one, dict):
             problems.add(lines.get(name, 1), shown(name))
             continue
-        origin = next((origin for key, origin in _SOURCES.items() if text_of(one, key)), Origin.registry)
+        key = next((key for key in _SOURCES if text_of(one, key)), "")
+        origin = _SOURCES.get(key, Origin.registry)
         version = version_of(text_of(one, "version").removeprefix("==").strip())
+        told = origin_of(text_of(one, key))[1] if origin in {Origin.folder, Origin.address} else None
+        if told is not None:  # a wheel or an archive, wherever it lies
+            origin = Origin.address
+            version = version or (told[1] if told[0] == known.name else None)
         if version is None and origin is Origin.registry:
             problems.add(lines.get(name, 1), f"{known.name} has no version")
         extras = one.get("extras")

@@ -22,6 +22,8 @@ _TABLES = {
     "packageManagerDependencies": Scope.build,
 }
 _OLD = re.compile(r"/((?:@[^/]+/)?[^/@]+)/([^/]+)")
+_ELSEWHERE = ("link:", "file:", "workspace:", "portal:")
+"""What refers to a folder begins so."""
 _OLDEST, _NEWEST = 5, 9
 
 
@@ -61,6 +63,7 @@ class _Lock:
 
     def __init__(self, data: Mapping[str, Any], major: int, misread: Misread) -> None:
         self._major = major
+        self._misread = misread
         self._importers: list[Mapping[str, Any]]
         self._importers = [one for one in table(data, "importers").values() if isinstance(one, dict)] or [data]
         self._locked: dict[str, _Locked] = {}
@@ -79,6 +82,7 @@ class _Lock:
             chosen = {_without_peers(key) for key in snapshots}
             for key in [key for key in self._locked if key not in snapshots and key in chosen]:
                 del self._locked[key]
+        self._names = {one.package.name for one in self._locked.values()}
 
     def components(self, document: Document) -> Iterator[Component]:
         """One for each package and version."""
@@ -124,6 +128,8 @@ class _Lock:
         for key in (f"{name}@{to}", f"/{name}@{to}", to) if self._major >= 6 else (f"/{name}/{to}", to):
             if key in self._locked:
                 return key
+        if name not in self._names and not to.startswith(_ELSEWHERE):
+            self._misread.add(f"{name} {to}, which is not in it")
         return None
 
     def _read(self, key: str, described: Any, snapshot: Any) -> _Locked | None:

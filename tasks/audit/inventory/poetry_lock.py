@@ -18,7 +18,7 @@ _ORIGINS = {
     "hg": Origin.repository,
     "svn": Origin.repository,
     "url": Origin.address,
-    "file": Origin.folder,
+    "file": Origin.address,
     "directory": Origin.folder,
 }
 _FILES_OF = re.compile(r"^\"?([A-Za-z0-9._-]{1,200})\"? = \[\n[ \t]+\{[^\n]*hash", re.MULTILINE)

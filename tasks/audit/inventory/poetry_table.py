@@ -9,7 +9,15 @@ from typing import Any
 from tasks.audit.component import Component, Origin, Place, Scope
 from tasks.audit.inventory.document import Document
 from tasks.audit.inventory.poetry_ranges import translated
-from tasks.audit.inventory.requirement import NotARequirementError, Requirement, normal, package, parse, shown
+from tasks.audit.inventory.requirement import (
+    NotARequirementError,
+    Requirement,
+    normal,
+    origin_of,
+    package,
+    parse,
+    shown,
+)
 from tasks.audit.inventory.toml_parts import table_of, text_of
 
 LineOf = Callable[[str], int | None]
@@ -72,8 +80,13 @@ def _component(name: str, described: Any, place: Place, scope: Scope) -> Compone
         marker=" and ".join(_markers(table)),
     )
     component = requirement.component(place, scope=Scope.optional if table.get("optional") is True else scope)
-    origin = next((origin for key, origin in _SOURCES.items() if text_of(table, key)), None)
-    return component if origin is None else replace(component, origin=origin, version=None)
+    key = next((key for key in _SOURCES if text_of(table, key)), None)
+    if key is None:
+        return component
+    told = origin_of(text_of(table, key))[1]  # a wheel or an archive, wherever it lies
+    if told is None or _SOURCES[key] is Origin.repository:
+        return replace(component, origin=_SOURCES[key], version=None)
+    return replace(component, origin=Origin.address, version=told[1] if told[0] == name else None)
 
 
 def _range(version: str) -> str:

@@ -61,7 +61,8 @@ def _origin(data: Mapping[str, Any]) -> Origin:
     if "directory" in data:
         return Origin.folder
     if archive := table_of(data, "archive"):
-        return origin_of(text_of(archive, "url") or text_of(archive, "path"))[0]
+        origin = origin_of(text_of(archive, "url") or text_of(archive, "path"))[0]
+        return Origin.address if origin is Origin.folder else origin
     return Origin.registry
 
 

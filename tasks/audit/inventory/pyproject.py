@@ -11,7 +11,7 @@ from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Origin, Place, Scope
 from tasks.audit.inventory.document import Document, Include, Reading
 from tasks.audit.inventory.poetry_table import read_poetry
-from tasks.audit.inventory.requirement import NotARequirementError, normal, package, parse, shown
+from tasks.audit.inventory.requirement import NotARequirementError, normal, origin_of, package, parse, shown
 from tasks.audit.inventory.toml_parts import InvalidTomlError, table_of, text_of
 from tasks.audit.inventory.toml_parts import parse as parse_toml
 
@@ -111,6 +111,9 @@ class _Project:
             self._list(uv.get(name, []), f"tool.uv.{name}", Scope.runtime, evidence=Evidence.constraint)
         for group, wanted in _tables(table_of(tool, "pdm"), "dev-dependencies"):
             self._list(wanted, group, Scope.dev)
+        self._list(table_of(tool, "rye").get("dev-dependencies", []), "tool.rye.dev-dependencies", Scope.dev)
+        if "pixi" in tool:
+            self._gap("its [tool.pixi] is not understood: packages of conda that it names are not looked at.")
         for name, environment in table_of(table_of(tool, "hatch"), "envs").items():
             for key in ("dependencies", "extra-dependencies"):
                 self._list(environment.get(key, []) if isinstance(environment, dict) else [], name, Scope.dev)
@@ -153,10 +156,12 @@ def _from_their_sources(components: list[Component], tool: Mapping[str, Any]) ->
     origins: dict[str, Origin] = {}
     for name, source in table_of(table_of(tool, "uv"), "sources").items():
         for one in source if isinstance(source, list) else [source]:
-            if isinstance(one, dict):
+            # Under a condition the registry hands it out as well.
+            if isinstance(one, dict) and not one.keys() & {"marker", "extra", "group"}:
                 for key, origin in _SOURCES:
                     if one.get(key):
-                        origins[normal(name)] = origin
+                        packed = origin is Origin.folder and origin_of(text_of(one, key))[1] is not None
+                        origins[normal(name)] = Origin.address if packed else origin
     if not origins:
         return components
     return [

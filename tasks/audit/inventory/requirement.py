@@ -71,7 +71,7 @@ class Requirement:
         origin, version = Origin.registry, self.pinned
         if self.url:
             origin, told = origin_of(self.url)
-            version = told[1] if told is not None and origin is Origin.registry else None
+            version = told[1] if told is not None and told[0] == self.name else None
         return Component(
             package=Package(PYPI, self.name),
             version=version,
@@ -134,7 +134,8 @@ def _parsed(text: str) -> Requirement:
 def origin_of(url: str) -> tuple[Origin, tuple[str, str] | None]:
     """Where `url` or a path leads, and the name and version that its last part tells.
 
-    A file of the public index is what the registry hands out, whichever way it is asked for.
+    A file of the public index is what the registry hands out, whichever way it is asked for. A wheel or an archive that
+    lies in a folder is no source code of the target's own: where it lies is an address like any other.
     """
     if _REPOSITORY.match(url):
         return Origin.repository, None
@@ -146,7 +147,8 @@ def origin_of(url: str) -> tuple[Origin, tuple[str, str] | None]:
     told = named(path.rpartition("/")[2])
     if parts.scheme in {"http", "https"}:
         return (Origin.registry if host in _REGISTRY_HOSTS and told else Origin.address), told
-    return (Origin.folder if parts.scheme in {"", "file"} or len(parts.scheme) == 1 else Origin.address), told
+    is_folder = told is None and (parts.scheme in {"", "file"} or len(parts.scheme) == 1)
+    return (Origin.folder if is_folder else Origin.address), told
 
 
 def named(file: str) -> tuple[str, str] | None:

@@ -136,7 +136,7 @@ class _File:
         elif known is None:
             self._gap(line, "requires a package by its place, of which neither name nor version is known.")
         else:
-            version = told[1] if told is not None and origin is Origin.registry else None
+            version = told[1] if told is not None and told[0] == known.name else None
             place = self._place(line)
             self.components.append(
                 Component(known, version, place, self.evidence, scope=self.scope, marker=marker.strip(), origin=origin)

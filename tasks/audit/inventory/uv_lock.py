@@ -10,14 +10,14 @@ from tasks.advisories.package import Package
 from tasks.audit.component import Component, Evidence, Origin, Place, Scope
 from tasks.audit.inventory.document import Document, Reading
 from tasks.audit.inventory.lock import Edge, Problems, named_part, needed, version_of
-from tasks.audit.inventory.requirement import normal, package
+from tasks.audit.inventory.requirement import normal, package, shown
 from tasks.audit.inventory.toml_parts import Part, parts, table_of, tables_of, text_of
 
 _ORIGINS = {
     "registry": Origin.registry,
     "git": Origin.repository,
     "url": Origin.address,
-    "path": Origin.folder,
+    "path": Origin.address,
     "directory": Origin.folder,
     "editable": Origin.folder,
     "virtual": Origin.folder,
@@ -55,6 +55,11 @@ def read_uv_lock(document: Document) -> Reading:
         locked += _packages(part, problems)
     if version != 1:
         problems.add(1, "no version of the format" if version is None else "a later version of the format")
+    there = {one.package.name for one in locked}
+    for one in locked:
+        missing = next((name for name, _ in one.edges if name not in there), None)
+        if missing is not None:  # the rest of the file is lost, or nobody read it
+            problems.add(one.line, f"{one.package.name} needs {shown(missing)}, which is not in it")
     members = {normal(name) for name in manifest.get("members", ()) if isinstance(name, str)}
     own = [one for one in locked if one.place in {".", ""} or (one.place and one.package.name in members)]
     own = [one for one in own if one.origin is Origin.folder and one.place]

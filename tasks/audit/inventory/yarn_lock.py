@@ -64,7 +64,7 @@ def read_yarn_lock(document: Document) -> Reading:
             misread.add(", ".join(entry.descriptors))
         else:
             found.append((entry, locked))
-    edges = _edges(found)
+    edges = _edges(found, misread)
     reached: Mapping[str, Reached] | None = None
     if is_berry:
         roots = {
@@ -169,7 +169,7 @@ def _of_berry(entry: _Entry) -> _Locked | None:
     return _Locked(known, None if is_project else version, wanted.origin, is_project)
 
 
-def _edges(found: Sequence[tuple[_Entry, _Locked]]) -> dict[str, list[tuple[str, bool]]]:
+def _edges(found: Sequence[tuple[_Entry, _Locked]], misread: Misread) -> dict[str, list[tuple[str, bool]]]:
     """What brings in what. A dependency is looked up as it is written, as berry writes it out, and then by its name
     alone, when only one version is locked: `resolutions` replace what a package asks for.
     """
@@ -183,7 +183,9 @@ def _edges(found: Sequence[tuple[_Entry, _Locked]]) -> dict[str, list[tuple[str,
         for name, (range_, is_optional) in entry.asks.items():
             exact = nodes.get(f"{name}@{range_}") or nodes.get(f"{name}@npm:{range_}")
             candidates = {exact} if exact else versions.get(name, set())
-            if len(candidates) == 1:
+            if not candidates:  # the rest of the file is lost, or a project of a workspace stands for it
+                misread.add(f"{one.package.name} needs {name}, which is not in it")
+            elif len(candidates) == 1:
                 to.append((min(candidates), is_optional))
     return edges
 
