@@ -233,8 +233,16 @@ def _edited_named(text: str, one: Raise) -> str | None:
 def _places_in_package_json(data: Mapping[str, Any]) -> Iterator[_Place]:
     for table in _NPM_TABLES:
         for name, value in _table(data, table).items():
-            if isinstance(value, str):
+            if isinstance(value, str) and value.startswith(_ALIAS):
+                real, _, range_ = value.removeprefix(_ALIAS).rpartition("@")
+                yield (table, name), real, value, partial(_edited_alias, f"{_ALIAS}{real}@", range_)
+            elif isinstance(value, str):
                 yield (table, name), name, value, partial(_edited_npm, value)
+
+
+def _edited_alias(before: str, range_: str, one: Raise) -> str | None:
+    edited = _edited_npm(range_, one)
+    return None if edited is None else before + edited
 
 
 def _edited_npm(text: str, one: Raise) -> str | None:

@@ -18,6 +18,7 @@ from tasks.audit.remedies import Upgrade
 
 LARGEST = 5_000_000
 """Bytes of one file that is patched."""
+_SECRET = re.compile(r"//[^/@\s:]{0,500}:[^/@\s]{1,500}@|(?<=http:)//[^/@\s]{1,500}@|(?<=https:)//[^/@\s]{1,500}@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\"\\]")
 
 
@@ -36,10 +37,13 @@ class Change:
 
     @property
     def diff(self) -> str:
-        """The change as a unified diff, as `git apply` and `patch -p1` take it."""
+        """The change as a unified diff, as `git apply` and `patch -p1` take it. Diffs are stored and shown: an address
+        with a password in a line nearby is shown without, and the diff of that file is one to read.
+        """
         told = difflib.unified_diff(
             _lines(self.old), _lines(self.new), fromfile=f"a/{self.file}", tofile=f"b/{self.file}"
         )
+        told = (_SECRET.sub("//***@", line) for line in told)
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in told)
 
 
