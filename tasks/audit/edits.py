@@ -29,6 +29,7 @@ _OPTION = re.compile(r"[ \t]--?[a-zA-Z]")
 _COMMENT = re.compile(r"(?:^|[ \t])#.*")
 _MOST_TRIES = 200
 _NPM_TABLES = ("dependencies", "devDependencies", "optionalDependencies", "overrides", "resolutions")
+_ALIAS = "npm:"
 
 Path = tuple[str | int, ...]
 """Keys and positions that lead to a value of a document."""

@@ -228,6 +228,13 @@ def test_npm_ranges_change_in_the_manner_in_which_they_are_written() -> None:
     assert raised_npm("3.0.0 || 4.0.0", "4.17.21") is None
 
 
+def test_an_alias_is_changed_behind_its_name() -> None:
+    text = '{"dependencies": {"al": "npm:left@^4.17.15", "@o/al": "npm:@s/left@4.17.15", "left": "npm:right@4.17.15"}}'
+    steps = [wish(name, "4.17.15", to="4.17.21", ecosystem=NPM) for name in ("left", "@s/left")]
+    edited = edit_package_json(text, steps)
+    assert edited.text == text.replace("left@^4.17.15", "left@^4.17.21").replace("left@4.17.15", "left@4.17.21")
+
+
 def taken(*components: Component) -> Inventory:
     return inventory(*components)
 
@@ -295,6 +302,18 @@ def test_the_diff_is_one_that_git_applies(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run(["git", "apply", "-p1", "-"], cwd=tmp_path, input=patch.diff.encode(), check=True)
     assert (tmp_path / "sub dir/requirements.txt").read_bytes() == b"# a\r\nrequests==2.32.4"
+
+
+def test_a_diff_shows_no_passwords_and_what_is_applied_keeps_them(tmp_path: Path) -> None:
+    lines = (
+        b"--index-url https://me:hush@example.org/simple\nrequests==2.19.0\n"
+        b"a @ https://hush@example.org/a.zip\n-e git+ssh://git@example.org/b.git#egg=b\n"
+    )
+    patch = patch_of(tmp_path, "requirements.txt", lines)
+    assert "hush" not in patch.diff
+    assert "ssh://git@example.org" in patch.diff
+    apply(tmp_path, patch)
+    assert (tmp_path / "requirements.txt").read_bytes() == lines.replace(b"2.19.0", b"2.32.4")
 
 
 def test_what_is_applied_keeps_the_mode_and_leaves_nothing_behind(tmp_path: Path) -> None:
