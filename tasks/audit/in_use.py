@@ -154,7 +154,8 @@ def _settles(said: Component, asked: Component, is_image: bool) -> bool:  # noqa
     if said.evidence is Evidence.locked:
         near = is_below(folder_of(asked), folder_of(said))
     elif said.evidence is Evidence.installed:
-        near = is_image or is_below(folder_of(asked), _project_of(said))
+        project = _project_of(said)
+        near = is_image or (project is not None and is_below(folder_of(asked), project))
     else:
         near = said.evidence in _WHOLE or is_related(said, asked)
     order = ordering(said.package.ecosystem)
@@ -163,15 +164,16 @@ def _settles(said: Component, asked: Component, is_image: bool) -> bool:  # noqa
     return order.allows(asked.requirement, said.version, prereleases=True) is not False
 
 
-def _project_of(installed: Component) -> PurePosixPath:
+def _project_of(installed: Component) -> PurePosixPath | None:
     """The folder whose environment has it: `services/a` for what is in `services/a/.venv/lib/python3.12/site-packages`.
-    What is in a folder of another layout, or outside of the target, counts for all of the target.
+    What is outside of the target, or in the target itself, counts for all of it; what lies in a folder of another
+    layout (`vendor`, test data) for nothing: None.
     """
     parts = PurePosixPath(installed.place.file).parts
     for place, part in enumerate(parts):
         if part.lower() in {"lib", "lib64"} and not _PACKAGES.isdisjoint(parts[place:]):
             return PurePosixPath(*parts[:place]).parent
-    return PurePosixPath()
+    return PurePosixPath() if len(parts) < 2 or not _PACKAGES.isdisjoint(parts) else None
 
 
 def _is_whole(inventory: Inventory, asked: Iterable[Package], exact: Mapping[Package, Iterable[Component]]) -> bool:

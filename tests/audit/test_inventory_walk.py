@@ -12,6 +12,7 @@ import pytest
 from models.gap import Gap
 from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Inventory, Origin, Scope
+from tasks.audit.in_use import in_use
 from tasks.audit.inventory.take import take_inventory, wanted
 from tasks.audit.inventory.walk import LARGEST, READERS, find_manifests, reader, reader_of
 from tasks.result_cache import ResultCache
@@ -79,6 +80,12 @@ def test_every_reader_that_is_named_exists() -> None:
         ("requirements/constraints.txt", "read_constraints"),
         ("requirements/sub/prod.txt", None),
         ("notes.txt", None),
+        ("Requirements.TXT", "read_requirements"),
+        ("requirements-dev.lock", "read_requirements"),
+        ("requirement.txt", "read_requirements"),
+        ("docker/dockerfile", "read_dockerfile"),
+        (".forgejo/workflows/a.yml", "read_workflow"),
+        ("out/sbom.json", "read_cyclonedx"),
         ("pyproject.toml.bak", None),
     ],
 )
@@ -94,7 +101,8 @@ def test_all_projects_of_a_monorepo_are_found_and_nothing_that_others_wrote(tmp_
             "pyproject.toml": "",
             "projects/a/uv.lock": "",
             "projects/b/requirements/base.txt": "",
-            "node_modules/x/pyproject.toml": "",
+            "projects/node_modules/x/pyproject.toml": "",
+            "projects/package-lock.json": "",
             ".git/requirements.txt": "",
             "projects/a/env/pyvenv.cfg": "",
             "projects/a/env/requirements.txt": "",
@@ -102,7 +110,12 @@ def test_all_projects_of_a_monorepo_are_found_and_nothing_that_others_wrote(tmp_
         },
     )
     found = find_manifests("site", tmp_path, exclude=("old/*",))
-    assert list(found.files) == ["pyproject.toml", "projects/a/uv.lock", "projects/b/requirements/base.txt"]
+    assert list(found.files) == [
+        "pyproject.toml",
+        "projects/package-lock.json",
+        "projects/a/uv.lock",
+        "projects/b/requirements/base.txt",
+    ]
     assert found.environments == ("projects/a/env",)
     assert found.gaps == ()
 
@@ -112,6 +125,83 @@ def test_what_nobody_reads_is_a_gap_of_its_own_ecosystem(tmp_path) -> None:
     (gap,) = inventory.gaps
     assert gap.component == "site/app/Cargo.lock"
     assert all(":site/crates.io/" in hidden for hidden in gap.hides)
+
+
+@pytest.mark.parametrize(
+    ("file", "ecosystem"),
+    [
+        ("Cargo.toml", "crates.io"),
+        ("go.mod", "go"),
+        ("app/Gemfile", "rubygems"),
+        ("App.csproj", "nuget"),
+        ("build.gradle.kts", "maven"),
+        ("composer.json", "packagist"),
+        ("environment.yaml", "pypi"),
+        ("Podfile.lock", "cocoapods"),
+        ("deno.lock", "npm"),
+        ("bom.spdx", ""),
+    ],
+)
+def test_manifests_of_ecosystems_that_nobody_reads_are_gaps(tmp_path, file, ecosystem) -> None:
+    (gap,) = take(write(tmp_path, **{file: "", "requirements.txt": "a==1"})).gaps
+    assert gap.component == f"site/{file}"
+    assert all(f":site/{ecosystem}" in hidden for hidden in gap.hides)
+
+
+def test_a_manifest_beside_its_lock_is_told_once_for_both(tmp_path) -> None:
+    inventory = take(write(tmp_path, **{"Cargo.toml": "", "Cargo.lock": "", "x/Cargo.toml": "", "go.mod": ""}))
+    assert {gap.component for gap in inventory.gaps} == {"site/Cargo.lock", "site/x/Cargo.toml", "site/go.mod"}
+
+
+def test_a_submodule_that_is_not_checked_out_is_a_gap(tmp_path) -> None:
+    modules = '[submodule "a"]\n\tpath = libs/a\n\turl = x\n[submodule "b"]\n\tpath = libs/b\n\tpath = ../out\n'
+    write(tmp_path, **{".gitmodules": modules, "libs/b/requirements.txt": "a==1"})
+    (tmp_path / "libs/a").mkdir()
+    (gap,) = take(tmp_path).gaps
+    assert gap.component == "site/libs/a"
+    assert not take(tmp_path, exclude=("libs/*",)).gaps[1:]
+
+
+def test_packages_of_npm_without_a_lock_file_are_a_gap(tmp_path) -> None:
+    write(tmp_path, **{"a/package.json": "{}", "a/node_modules/x/package.json": "{}", "node_modules/.cache/x": ""})
+    (gap,) = take(tmp_path).gaps
+    assert gap.component == "site/a/node_modules"
+    write(tmp_path, **{"yarn.lock": "# yarn lockfile v1\n"})
+    assert not take(tmp_path).gaps
+
+
+def test_distributions_that_somebody_put_into_the_target_are_found_and_settle_nothing(tmp_path) -> None:
+    write(tmp_path, **{"requirements.txt": "a>=1\n"})
+    for packages in ("src/_vendor", "layer/python/site-packages", "__pypackages__/3.12/lib"):
+        install(tmp_path / packages, packages[:3].strip("_"), "1.0")
+    install(tmp_path / "vendor", "a", "2.0")
+    inventory = take(tmp_path)
+    assert not inventory.gaps
+    assert {c.package.name for c in inventory.components if c.evidence is Evidence.installed} == {
+        "src",
+        "lay",
+        "p",
+        "a",
+    }
+    assert not inventory.environment
+    assert [one.package.name for one in in_use(inventory).loose] == ["a"]
+
+
+def test_environments_of_other_kinds_say_what_they_do_not_tell(tmp_path) -> None:
+    packages = tmp_path / ".venv/lib/python3.12/site-packages"
+    write(tmp_path, **{".venv/pyvenv.cfg": "version = 3.12.1\n"})
+    write(packages, **{"alpha/__init__.py": ""})
+    assert "modules without metadata" in reasons(take(tmp_path))
+    write(packages, **{"old-1.0-py3.12.egg/EGG-INFO/PKG-INFO": "Name: old\nVersion: 1.0\n", "packed.egg": ""})
+    inventory = take(tmp_path)
+    assert {name: one.version for name, one in named(inventory).items()} == {"old": "1.0"}
+    assert [gap.component.rpartition("/")[2] for gap in inventory.gaps] == ["packed.egg"]
+    conda = tmp_path / "conda"
+    install(conda / "lib/python3.12/site-packages", "beta", "1.0")
+    (conda / "conda-meta").mkdir()
+    assert "conda" in reasons(take(conda))
+    write(tmp_path, **{"requirements.txt": "a==1\n"})
+    assert "beta" in named(take(tmp_path))
 
 
 def test_includes_are_read_once_each_and_keep_their_nature(tmp_path) -> None:

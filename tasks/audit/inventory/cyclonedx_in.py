@@ -33,6 +33,10 @@ def read_cyclonedx(document: Document) -> Reading:
         data = _of_xml(document) if is_xml else json_object(document)
     except MalformedError as error:
         return Reading(gaps=(document.gap(str(error)),))
+    if not is_xml and "spdxVersion" in data:  # `sbom.json` says nothing of the format
+        from tasks.audit.inventory.spdx_in import read_spdx  # noqa: PLC0415
+
+        return read_spdx(document)
     version = text(data, "specVersion")
     if not is_xml and data.get("bomFormat") != "CycloneDX":
         return Reading(gaps=(document.gap("is no bill of materials of CycloneDX."),))

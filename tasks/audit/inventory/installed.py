@@ -31,6 +31,7 @@ _LAYOUTS = (
     ("lib64", "python3", "site-packages"),
     ("Lib", "", "site-packages"),
 )
+_METADATA = {"dist-info": "/METADATA", "egg-info": "/PKG-INFO", "egg": "/EGG-INFO/PKG-INFO"}
 _PREFIXES = ("", "usr", "usr/local", "opt/venv")
 """Where an environment, or an image's file system, has its `lib`."""
 
@@ -99,6 +100,10 @@ def read_environment(target: str, folder: Path, place: str, asked: Mapping[str, 
                 gaps.append(one)
             else:
                 found.setdefault((one.package, one.version), one)
+        if not any(_is_metadata(name) for name in _names(str(packages))) and _has_modules(packages):
+            gaps.append(here.gap(f"holds modules without metadata in {prefix}: which is not known.", ecosystem=PYPI))
+    if (folder / "conda-meta").is_dir():
+        gaps.append(here.gap("is one of conda, whose own packages are not looked at."))
     if _uses_the_system(folder):
         gaps.append(here.gap("also uses the packages of the system's Python, which are not looked at.", ecosystem=PYPI))
     distributions = sorted(found.values(), key=lambda one: (one.package.name, one.folder))
@@ -143,7 +148,7 @@ def _distributions(target: str, packages: Path, prefix: str) -> Iterator[_Distri
 
 def _is_metadata(name: str) -> bool:
     # What pip is about to remove begins with a tilde.
-    return name.endswith((".dist-info", ".egg-info", ".egg-link")) and not name.startswith("~")
+    return name.endswith((".dist-info", ".egg-info", ".egg-link", ".egg")) and not name.startswith("~")
 
 
 def _distribution(entry: os.DirEntry[str], place: str) -> _Distribution:
@@ -154,7 +159,9 @@ def _distribution(entry: os.DirEntry[str], place: str) -> _Distribution:
         return _Distribution(known, "", place, Origin.folder, "", ())
     metadata = entry.path
     if entry.is_dir(follow_symlinks=False):
-        metadata += "/METADATA" if entry.name.endswith(".dist-info") else "/PKG-INFO"
+        metadata += _METADATA[entry.name.rpartition(".")[2]]
+    elif entry.name.endswith(".egg"):
+        raise ValueError("it is packed as one file")
     fields = _fields(_head(metadata))
     known = package(next(iter(fields["name"]), None))
     version = version_of(next(iter(fields["version"]), None))
@@ -289,6 +296,14 @@ def _extras(distributions: Iterable[_Distribution], asked: Mapping[str, Iterable
             if need.extras and (bool(need.only_for & fresh) or (not extras and not need.only_for)):
                 todo.append((need.name, frozenset(need.extras)))
     return active
+
+
+def _has_modules(packages: Path) -> bool:
+    """Whether packages can be imported from the folder."""
+    try:
+        return any((entry / "__init__.py").is_file() for entry in packages.iterdir())
+    except OSError:
+        return False
 
 
 def _uses_the_system(environment: Path) -> bool:

@@ -85,8 +85,8 @@ def _of_folder(
     files.read(manifests.files)
     gaps = list(manifests.gaps)
     environments: list[tuple[Path, str]] = []
+    own = ".venv" if environment is None else None
     if look:
-        own = ".venv" if environment is None else None
         environments = [
             (root / place, place)
             for place in manifests.environments
@@ -111,7 +111,11 @@ def _of_folder(
         readings = readings[1:]
     if not files.names and not readings and not manifests.gaps:
         gaps.append(_whole(target, "has no file of those that say what something depends on; is it the right folder?"))
-    main = [folder for folder, place in environments if "/" not in place or folder == environment]
+    main = [
+        folder
+        for folder, place in environments
+        if folder == environment or place == own or ("/" not in place and (folder / "pyvenv.cfg").exists())
+    ]
     python = python_of(main[0]) if main else {}
     found = bool(main) and any(reading.components for reading in readings)
     return _inventory(target, root, files, gaps, readings, python=python, environment=found)
@@ -174,9 +178,10 @@ def _sniffed(target: str, root: Path, name: str) -> str | None:
     if name.endswith((".txt", ".in")):
         return "requirements:read_requirements"
     document = open_document(target, root, name)
-    if isinstance(document, Document) and b'"bomFormat"' in document.content[:_SNIFFED]:
+    begins = document.content[:_SNIFFED] if isinstance(document, Document) else b""
+    if b'"bomFormat"' in begins:
         return READERS.get("bom.json")
-    return None
+    return READERS.get("spdx.json") if b'"spdxVersion"' in begins else None
 
 
 def _is_environment(root: Path) -> bool:

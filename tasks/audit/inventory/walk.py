@@ -44,56 +44,117 @@ READERS: Mapping[str, str] = {
     "docker-compose*.yaml": "compose:read_compose",
     ".github/workflows/*.yml": "workflow:read_workflow",
     ".github/workflows/*.yaml": "workflow:read_workflow",
+    ".gitea/workflows/*.yml": "workflow:read_workflow",
+    ".gitea/workflows/*.yaml": "workflow:read_workflow",
+    ".forgejo/workflows/*.yml": "workflow:read_workflow",
+    ".forgejo/workflows/*.yaml": "workflow:read_workflow",
     "action.yml": "workflow:read_workflow",
     "action.yaml": "workflow:read_workflow",
     "*.cdx.json": "cyclonedx_in:read_cyclonedx",
     "*.cdx.xml": "cyclonedx_in:read_cyclonedx",
     "bom.json": "cyclonedx_in:read_cyclonedx",
     "bom.xml": "cyclonedx_in:read_cyclonedx",
+    "*.bom.json": "cyclonedx_in:read_cyclonedx",
+    "sbom.json": "cyclonedx_in:read_cyclonedx",
+    "*.sbom.json": "cyclonedx_in:read_cyclonedx",
+    "sbom.xml": "cyclonedx_in:read_cyclonedx",
     "*.spdx.json": "spdx_in:read_spdx",
+    "spdx.json": "spdx_in:read_spdx",
     "*constraints*.txt": "requirements:read_constraints",
     "constraints/*.txt": "requirements:read_constraints",
-    "*requirements*.txt": "requirements:read_requirements",
-    "*requirements*.in": "requirements:read_requirements",
+    "*requirement*.txt": "requirements:read_requirements",
+    "*requirement*.in": "requirements:read_requirements",
+    "*requirement*.pip": "requirements:read_requirements",
+    "*requirement*.lock": "requirements:read_requirements",
+    "reqs*.txt": "requirements:read_requirements",
     "requirements/*.txt": "requirements:read_requirements",
     "requirements/*.in": "requirements:read_requirements",
 }
 """Which reader reads which files: `module:function` in this package, imported when the first such file is met.
 
 A pattern is a name with `*`, or ends a path: then its parts match folder by folder. The first that matches counts.
+Small and capital letters are the same: on some systems they are to the tools as well.
 """
 
 UNREAD: Mapping[str, str] = {
     "Cargo.lock": "crates.io",
+    "Cargo.toml": "crates.io",
     "go.sum": "Go",
+    "go.mod": "Go",
     "Gemfile.lock": "RubyGems",
+    "gems.locked": "RubyGems",
+    "Gemfile": "RubyGems",
+    "*.gemspec": "RubyGems",
     "composer.lock": "Packagist",
+    "composer.json": "Packagist",
     "packages.lock.json": "NuGet",
+    "packages.config": "NuGet",
+    "Directory.Packages.props": "NuGet",
+    "*.csproj": "NuGet",
+    "*.fsproj": "NuGet",
+    "*.vbproj": "NuGet",
     "mix.lock": "Hex",
+    "mix.exs": "Hex",
+    "rebar.lock": "Hex",
     "pubspec.lock": "Pub",
+    "pubspec.yaml": "Pub",
     "pom.xml": "Maven",
     "gradle.lockfile": "Maven",
+    "libs.versions.toml": "Maven",
+    "build.gradle": "Maven",
+    "build.gradle.kts": "Maven",
+    "build.sbt": "Maven",
+    "Package.resolved": "SwiftURL",
+    "Package.swift": "SwiftURL",
+    "Podfile.lock": "CocoaPods",
+    "Podfile": "CocoaPods",
+    "conan.lock": "ConanCenter",
+    "conanfile.txt": "ConanCenter",
+    "conanfile.py": "ConanCenter",
+    "stack.yaml.lock": "Hackage",
+    "stack.yaml": "Hackage",
+    "*.cabal": "Hackage",
+    "renv.lock": "CRAN",
     "bun.lock": "npm",
     "bun.lockb": "npm",
+    "deno.lock": "npm",
+    "shrinkwrap.yaml": "npm",
+    "bower.json": "npm",
+    "package.json5": "npm",
+    "package.yaml": "npm",
     "pdm.lock": "PyPI",
     "conda-lock.yml": "PyPI",
+    "conda-lock.yaml": "PyPI",
     "environment.yml": "PyPI",
+    "environment.yaml": "PyPI",
     "pixi.lock": "PyPI",
+    "pixi.toml": "PyPI",
+    "*.spdx": "",
+    "*.spdx.yaml": "",
+    "*.spdx.yml": "",
 }
-"""Files that say what is depended on and that nobody here reads, by the ecosystem that goes unseen."""
+"""Files that say what is depended on and that nobody here reads, by the ecosystem that goes unseen; of those of one
+ecosystem in one folder the first is told. Bills of materials may be of any.
+"""
 
 LEFT_OUT = frozenset(
     {
         *(".git", ".hg", ".svn", ".jj", ".venv", "venv", "node_modules", "bower_components", "__pycache__"),
-        *(".tox", ".nox", ".direnv", ".eggs", "__pypackages__", "site-packages", "dist-packages"),
+        *(".tox", ".nox", ".direnv", ".eggs", "site-packages", "dist-packages"),
         *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".cache", ".terraform"),
     }
 )
 """Folders that hold what others wrote or what is made anew."""
 
+_NPM_LOCKS = ("package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "bun.lockb")
+_ENVIRONMENTS = frozenset({"pyvenv.cfg", "conda-meta"})
+"""What only the folder of an environment holds."""
+_SUBMODULE = re.compile(r"^[ \t]*path[ \t]*=[ \t]*(\S[^\n]{0,1000})$", re.MULTILINE)
 LARGEST = 64 * 1024 * 1024
 """Bytes of one file."""
 _DEEPEST = 64
+_MOST_OF_GIT = 200_000
+"""Characters of a `.gitmodules`."""
 _MOST_ENTRIES = 1_000_000
 _MOST_FILES = 20_000
 _FLAGS = os.O_RDONLY | sum(
@@ -108,7 +169,7 @@ class Manifests:
     files: Mapping[str, str] = field(default_factory=dict)
     """Relative to the root with `/`, each with its reader (a value of `READERS`), in order."""
     environments: tuple[str, ...] = ()
-    """Folders with a `pyvenv.cfg`, relative to the root."""
+    """Environments, and other folders that hold distributions, relative to the root."""
     gaps: tuple[Gap, ...] = ()
 
 
@@ -120,11 +181,14 @@ def reader(name: str) -> Reader:
 
 def reader_of(file: str) -> str | None:
     """Which reader reads `file` (relative, with `/`); None when its name says nothing."""
-    name = file.rpartition("/")[2]
-    exact, patterns = _patterns()
+    small = file.lower()
+    name = small.rpartition("/")[2]
+    exact, patterns, any_of_them = _patterns()
     if name in exact:
         return exact[name]
-    return next((found for pattern, found in patterns if pattern.search(file)), None)
+    if any_of_them.search(small) is None:
+        return None
+    return next((found for pattern, found in patterns if pattern.search(small)), None)
 
 
 def find_manifests(target: str, root: Path, *, exclude: tuple[str, ...] = (), links: bool = True) -> Manifests:
@@ -185,6 +249,7 @@ class _Walk:
         self._links = links
         self._entries = 0
         self._found = 0
+        self._unread: dict[str, tuple[int, str]] = {}
         self.environments: list[str] = []
         self.gaps: list[Gap] = []
 
@@ -203,9 +268,11 @@ class _Walk:
             if self._entries > _MOST_ENTRIES:
                 self._gap(folder, f"is not looked at: more than {_MOST_ENTRIES} files; exclude what does not belong.")
                 return
-            if folder and any(entry.name == "pyvenv.cfg" for entry in entries):
+            if folder and any(entry.name in _ENVIRONMENTS for entry in entries):
                 self.environments.append(folder)
                 continue
+            if self._links and any(entry.name.endswith(".dist-info") and entry.is_dir() for entry in entries):
+                self.environments.append(folder)  # distributions that somebody has put into the target
             for entry in entries:
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if self._below(entry, path):
@@ -219,13 +286,14 @@ class _Walk:
                         self._gap(folder, f"is not looked at: more than {_MOST_FILES} files that declare something.")
                         return
                     yield path, name
+            self._tell_unread()
 
     def _below(self, entry: os.DirEntry[str], path: str) -> bool:
         """Whether `entry` is a folder to go into; a link out of the target is a gap."""
         if entry.is_dir(follow_symlinks=False):
             if entry.name in LEFT_OUT:
-                if entry.name in {".venv", "venv"} and not self._excluded(path):
-                    self._environment(path)
+                if not self._excluded(path):
+                    self._left_out(entry.name, path)
                 return False
             return not self._excluded(path)
         if self._links and entry.is_symlink() and entry.name not in LEFT_OUT and self._leads_out(entry, path):
@@ -238,17 +306,54 @@ class _Walk:
 
     def _manifest(self, entry: os.DirEntry[str], path: str) -> str | None:
         name = reader_of(path)
-        ecosystem = UNREAD.get(entry.name)
-        if (name is None and ecosystem is None) or self._excluded(path) or _is_folder(entry):
+        unread = _unread(entry.name) if name is None else None
+        is_git = entry.name == ".gitmodules"
+        if (name is None and unread is None and not is_git) or self._excluded(path) or _is_folder(entry):
             return None
-        if name is None:
-            reason = f"is not understood: packages of {ecosystem} that it names are not looked at."
-            self.gaps.append(Document(self._target, _shown(path), b"").gap(reason, ecosystem=ecosystem or ""))
+        if is_git:
+            self._submodules(path)
+        if unread is not None:
+            rank, ecosystem = unread
+            self._unread[ecosystem] = min(self._unread.get(ecosystem, (rank, path)), (rank, path))
         return name
 
-    def _environment(self, path: str) -> None:
-        if os.path.lexists(os.path.join(self._root, path, "pyvenv.cfg")):  # noqa: PTH118
+    def _tell_unread(self) -> None:
+        for ecosystem, (_, path) in sorted(self._unread.items()):
+            of = f" of {ecosystem}" if ecosystem else ""
+            reason = f"is not understood: packages{of} that it names are not looked at."
+            self.gaps.append(Document(self._target, _shown(path), b"").gap(reason, ecosystem=ecosystem))
+        self._unread.clear()
+
+    def _submodules(self, path: str) -> None:
+        """Submodules that nobody has checked out are folders without anything in them."""
+        document = open_document(self._target, Path(self._root), path)
+        if not isinstance(document, Document):
+            self.gaps.append(document)
+            return
+        for found in _SUBMODULE.findall(document.text[:_MOST_OF_GIT]):
+            place = os.path.normpath(os.path.join(os.path.dirname(path), found.strip().strip('"')))  # noqa: PTH118,PTH120
+            real = os.path.realpath(os.path.join(self._root, place))  # noqa: PTH118
+            if _inside(real, self._root) and not self._excluded(place) and not _holds_anything(real):
+                self._gap(place, "is a submodule that is not checked out, and is not looked at.")
+
+    def _left_out(self, name: str, path: str) -> None:
+        """Notes what a folder that is not gone into holds all the same."""
+        whole = os.path.join(self._root, path)  # noqa: PTH118
+        is_own = name in {".venv", "venv"} and os.path.lexists(os.path.join(whole, "pyvenv.cfg"))  # noqa: PTH118
+        is_loose = name in {"site-packages", "dist-packages"} and self._links and _holds_anything(whole, ".dist-info")
+        if is_own or is_loose:
             self.environments.append(path)
+        elif name == "node_modules" and self._links and not self._is_locked(path) and _holds_anything(whole):
+            reason = "holds packages of npm, and no lock file says which: they are not looked at."
+            self.gaps.append(Document(self._target, _shown(path), b"").gap(reason, ecosystem="npm"))
+
+    def _is_locked(self, path: str) -> bool:
+        """Whether there is a lock file of npm beside `path` or above."""
+        while path:
+            path = path.rpartition("/")[0]
+            if any(os.path.lexists(os.path.join(self._root, path, name)) for name in _NPM_LOCKS):  # noqa: PTH118
+                return True
+        return False
 
     def _excluded(self, path: str) -> bool:
         return any(
@@ -276,13 +381,38 @@ def _shown(file: str) -> str:
     return os.fsencode(file).decode("utf-8", errors="replace")
 
 
+def _holds_anything(folder: str, end: str = "") -> bool:
+    """Whether there is something in `folder` that is not hidden, and whose name ends so."""
+    try:
+        with os.scandir(folder) as scan:
+            return any(entry.name.endswith(end) and not entry.name.startswith(".") for entry in scan)
+    except OSError:
+        return False
+
+
+def _unread(name: str) -> tuple[int, str] | None:
+    """The ecosystem of a file that nobody reads, and its rank among those; None for others."""
+    small = name.lower()
+    exact, others = _unread_patterns()
+    return exact.get(small) or next((found for end, found in others.items() if small.endswith(end)), None)
+
+
 @cache
-def _patterns() -> tuple[Mapping[str, str], tuple[tuple[re.Pattern[str], str], ...]]:
-    """Patterns that are plain names, and the others as expressions for the end of a path."""
-    exact = {pattern: name for pattern, name in READERS.items() if "*" not in pattern and "/" not in pattern}
+def _unread_patterns() -> tuple[Mapping[str, tuple[int, str]], Mapping[str, tuple[int, str]]]:
+    """Plain names, and how others end."""
+    ranked = {name.lower(): (rank, ecosystem) for rank, (name, ecosystem) in enumerate(UNREAD.items())}
+    ends = {name.removeprefix("*"): found for name, found in ranked.items() if name.startswith("*")}
+    return {name: found for name, found in ranked.items() if not name.startswith("*")}, ends
+
+
+@cache
+def _patterns() -> tuple[Mapping[str, str], tuple[tuple[re.Pattern[str], str], ...], re.Pattern[str]]:
+    """Patterns that are plain names, the others as expressions for the end of a path, and any of those; all small."""
+    exact = {pattern.lower(): name for pattern, name in READERS.items() if "*" not in pattern and "/" not in pattern}
     others = []
     for pattern, name in READERS.items():
-        if pattern not in exact:
-            expression = re.escape(pattern).replace(r"\*", "[^/]*")
-            others.append((re.compile(rf"(?:^|/){expression}\Z"), name))
-    return exact, tuple(others)
+        if pattern.lower() not in exact:
+            expression = re.escape(pattern.lower()).replace(r"\*", "[^/]*")
+            others.append((rf"(?:^|/){expression}\Z", name))
+    any_of_them = re.compile("|".join(expression for expression, _ in others))
+    return exact, tuple((re.compile(expression), name) for expression, name in others), any_of_them
