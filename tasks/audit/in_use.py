@@ -154,7 +154,7 @@ def _settles(said: Component, asked: Component, is_image: bool) -> bool:  # noqa
     if said.evidence is Evidence.locked:
         near = is_below(folder_of(asked), folder_of(said))
     elif said.evidence is Evidence.installed:
-        project = _project_of(said)
+        project = project_of(said)
         near = is_image or (project is not None and is_below(folder_of(asked), project))
     else:
         near = said.evidence in _WHOLE or is_related(said, asked)
@@ -164,7 +164,7 @@ def _settles(said: Component, asked: Component, is_image: bool) -> bool:  # noqa
     return order.allows(asked.requirement, said.version, prereleases=True) is not False
 
 
-def _project_of(installed: Component) -> PurePosixPath | None:
+def project_of(installed: Component) -> PurePosixPath | None:
     """The folder whose environment has it: `services/a` for what is in `services/a/.venv/lib/python3.12/site-packages`.
     What is outside of the target, or in the target itself, counts for all of it; what lies in a folder of another
     layout (`vendor`, test data) for nothing: None.

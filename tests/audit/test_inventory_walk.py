@@ -84,6 +84,8 @@ def test_every_reader_that_is_named_exists() -> None:
         ("requirements-dev.lock", "read_requirements"),
         ("requirement.txt", "read_requirements"),
         ("docker/dockerfile", "read_dockerfile"),
+        ("docker/Dockerfile.dev", "read_dockerfile"),
+        ("docker/dockerfile.py", None),
         (".forgejo/workflows/a.yml", "read_workflow"),
         ("out/sbom.json", "read_cyclonedx"),
         ("pyproject.toml.bak", None),

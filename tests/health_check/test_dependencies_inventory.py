@@ -68,6 +68,8 @@ def test_what_is_missing_or_violates_a_requirement_is_found(tmp_path: Path) -> N
         "dependencies.violated:app/pypi/eta": Severity.low,
     }
     assert taken.gaps == ()
+    write(tmp_path / "src/_vendor/beta_x-1.dist-info", {"METADATA": "Name: beta_x\nVersion: 1\n"})
+    assert "dependencies.missing:app/pypi/beta-x" in keys(inventory(tmp_path))
 
 
 def test_without_an_environment_there_is_nothing_to_compare_with(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ READERS: Mapping[str, str] = {
 """Which reader reads which files: `module:function` in this package, imported when the first such file is met.
 
 A pattern is a name with `*`, or ends a path: then its parts match folder by folder. The first that matches counts.
-Small and capital letters are the same: on some systems they are to the tools as well.
+In names and in patterns without capitals, small and capital letters are the same: on some systems they are to the
+tools as well.
 """
 
 UNREAD: Mapping[str, str] = {
@@ -186,9 +187,9 @@ def reader_of(file: str) -> str | None:
     exact, patterns, any_of_them = _patterns()
     if name in exact:
         return exact[name]
-    if any_of_them.search(small) is None:
+    if any_of_them.search(file) is None:
         return None
-    return next((found for pattern, found in patterns if pattern.search(small)), None)
+    return next((found for pattern, found in patterns if pattern.search(file)), None)
 
 
 def find_manifests(target: str, root: Path, *, exclude: tuple[str, ...] = (), links: bool = True) -> Manifests:
@@ -407,12 +408,14 @@ def _unread_patterns() -> tuple[Mapping[str, tuple[int, str]], Mapping[str, tupl
 
 @cache
 def _patterns() -> tuple[Mapping[str, str], tuple[tuple[re.Pattern[str], str], ...], re.Pattern[str]]:
-    """Patterns that are plain names, the others as expressions for the end of a path, and any of those; all small."""
+    """Patterns that are plain names, in small letters; the others as expressions for the end of a path; any of those."""
     exact = {pattern.lower(): name for pattern, name in READERS.items() if "*" not in pattern and "/" not in pattern}
     others = []
     for pattern, name in READERS.items():
         if pattern.lower() not in exact:
-            expression = re.escape(pattern.lower()).replace(r"\*", "[^/]*")
-            others.append((rf"(?:^|/){expression}\Z", name))
+            expression = re.escape(pattern).replace(r"\*", "[^/]*")
+            # `Dockerfile.dev` is one, `dockerfile.py` is a module.
+            case = "i" if pattern == pattern.lower() else ""
+            others.append((rf"(?{case}:(?:^|/){expression}\Z)", name))
     any_of_them = re.compile("|".join(expression for expression, _ in others))
     return exact, tuple((re.compile(expression), name) for expression, name in others), any_of_them

@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 from models.report import Finding, Severity, Skip
 from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Inventory, Origin, Scope
-from tasks.audit.in_use import InUse, applies
+from tasks.audit.in_use import InUse, applies, project_of
 from tasks.audit.releases import SOURCE, Releases
 
 OUTDATED = "dependencies.outdated:"
@@ -22,7 +22,7 @@ def declared_against_installed(inventory: Inventory) -> Iterator[Finding]:
         return
     installed: dict[Package, list[str]] = {}
     for component in inventory.components:
-        if component.evidence is Evidence.installed and component.version is not None:
+        if _is_installed(component) and component.version is not None:
             installed.setdefault(component.package, []).append(component.version)
     missing: dict[Package, list[Component]] = {}
     violated: dict[Package, list[Component]] = {}
@@ -167,9 +167,14 @@ def _allowed(version: str, specifier: SpecifierSet) -> bool:
         return not specifier
 
 
+def _is_installed(component: Component) -> bool:
+    """Whether an environment has it, and not only a folder of the target that holds somebody's copy."""
+    return component.evidence is Evidence.installed and project_of(component) is not None
+
+
 def _newest_of(components: Sequence[Component]) -> Version | None:
     """The installed version; without an environment the newest that is locked or pinned."""
-    preferred = [one for one in components if one.evidence is Evidence.installed] or list(components)
+    preferred = [one for one in components if _is_installed(one)] or list(components)
     parsed = []
     for component in preferred:
         try:
