@@ -34,7 +34,7 @@ class AuditSettings(Value):
         default=(), description="VEX documents (OpenVEX or CycloneDX) whose `not_affected` and `fixed` are believed."
     )
     fail_level: Severity = Field(
-        default=Severity.medium, description="Findings from this severity on make the exit code 1."
+        default=Severity.unknown, description="Findings from this severity on make the exit code 1."
     )
     timeout_s: float = Field(default=20.0, gt=0, description="Seconds for one answer of an index.")
     budget_s: float = Field(default=60.0, gt=0, description="Seconds for all answers of an index.")

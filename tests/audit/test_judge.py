@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.audit import AuditSettings
 from models.severity import Severity
 from tasks.advisories.package import NPM
 from tasks.audit.component import Evidence, Inventory, Origin
@@ -246,3 +247,10 @@ def test_a_package_of_ones_own_name_hides_none_that_a_registry_gave() -> None:
     assert weak(judge(inventory(installed("alpha", "1.0"), own=own), known(OLD), offered={}))
     mine = installed("alpha", "1.0", origin=Origin.folder)
     assert judge(inventory(mine, component("alpha", "1.0"), own=own), known(OLD), offered={}) == Judged()
+
+
+def test_a_vulnerability_that_nobody_has_graded_is_no_all_clear() -> None:
+    (weakness,) = judge(
+        inventory(component("alpha", "1.0")), known(advisory("PYSEC-1", "alpha", ("0", "2"))), offered={}
+    ).weaknesses
+    assert Severity.low.rank < AuditSettings().fail_level.rank <= weakness.severity.rank

@@ -408,7 +408,7 @@ def _unread_patterns() -> tuple[Mapping[str, tuple[int, str]], Mapping[str, tupl
 
 @cache
 def _patterns() -> tuple[Mapping[str, str], tuple[tuple[re.Pattern[str], str], ...], re.Pattern[str]]:
-    """Patterns that are plain names, in small letters; the others as expressions for the end of a path; any of those."""
+    """Plain names in small letters; the other patterns as expressions for the end of a path; any of those."""
     exact = {pattern.lower(): name for pattern, name in READERS.items() if "*" not in pattern and "/" not in pattern}
     others = []
     for pattern, name in READERS.items():
