@@ -48,6 +48,10 @@ def audit(
         raise click.UsageError("--dry-run says what --fix would do; give --fix as well.")
     if fix and propose:
         raise click.UsageError("--fix changes files here, --propose makes a pull request: choose one.")
+    if as_json and form not in {None, "json"}:
+        raise click.UsageError("--json and --format say different things; give one of them.")
+    if "" in paths:
+        raise click.UsageError("a PATH is empty.")
     config = settings()
     configuration = load_configuration(config)
     wanted = Remedy.advise

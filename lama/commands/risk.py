@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,17 @@ def run_and_show(
     standalone: Callable[[], RiskReport] | None,
     timeout_s: float,
 ) -> int:
-    """Run it by the worker, or by `standalone` in this process; print the report and return the exit code."""
+    """Run it by the worker, or by `standalone` in this process; print the report and return the exit code.
+
+    Raises:
+        click.UsageError: what was asked for cannot be done; nothing was run.
+    """
+    if display.only_new and standalone is not None:
+        raise click.UsageError("--standalone knows no earlier run to compare with; leave out --only-new.")
+    if display.output is not None and not os.access(display.output.absolute().parent, os.W_OK):
+        raise click.UsageError(f"--output: {display.output.absolute().parent} is no folder that can be written.")
+    if settings().embeds_prefect or standalone is not None:
+        _refuse_what_is_not_there(deployment, parameters.get("checkouts"))
     if standalone is not None:
         report = standalone()
     else:
@@ -80,3 +91,13 @@ def run_and_show(
     show(report, display.form, level=display.level, output=display.output)
     new = frozenset(report.changes.opened) if display.only_new and report.changes.since else None
     return exit_code(report, display.fail_level, only=new)
+
+
+def _refuse_what_is_not_there(component: str, asked: list[str] | None) -> None:
+    """Where the run is on this machine, a path that does not exist is a slip of the pen: said now, and not by a run."""
+    from blocks.configuration import load_configuration
+    from tasks.checkouts import choose_checkouts
+
+    for checkout in choose_checkouts(asked, load_configuration(settings()), component=component) if asked else ():
+        if not checkout.path.exists():
+            raise click.UsageError(f"{checkout.path} does not exist.")

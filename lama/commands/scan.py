@@ -40,6 +40,10 @@ def scan(
     from blocks.configuration import load_configuration
     from models.risk import ScanReport
 
+    if as_json and form not in {None, "json"}:
+        raise click.UsageError("--json and --format say different things; give one of them.")
+    if "" in paths:
+        raise click.UsageError("a PATH is empty.")
     config = settings()
     configuration = load_configuration(config)
     parameters: dict[str, Any] = {"cache": not no_cache}

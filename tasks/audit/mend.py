@@ -17,6 +17,7 @@ from tasks.risk.report import Advice
 from tasks.target import Target
 
 _AREA = "remedy"
+_DONE = "dependencies.patch:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Mended:
     """All patches as one unified diff; paths are relative to their checkouts."""
     findings: tuple[Finding, ...] = ()
     skipped: tuple[Skip, ...] = ()
+    done: tuple[Advice, ...] = ()
+    """What was done: told before everything that is still to do."""
     advice: tuple[Advice, ...] = ()
     """What people still have to do: commands that refresh lock files, places that could not be changed."""
 
@@ -45,6 +48,7 @@ async def mend(target: Target, inventories: Sequence[Inventory], steps: Sequence
         diff="".join(part.diff for part in parts),
         findings=tuple(finding for part in parts for finding in part.findings),
         skipped=tuple(skip for part in parts for skip in part.skipped),
+        done=tuple(one for part in parts for one in part.done),
         advice=tuple(one for part in parts for one in part.advice),
     )
 
@@ -78,7 +82,12 @@ async def _mend(target: Target, taken: Inventory, steps: Sequence[Upgrade], reme
             findings.append(await _proposed(target, taken, steps, patch))
     except LamaError as error:
         skipped.append(_skip(taken, f"The patch was not brought in: {error}"))
-    return Mended(patch.diff, tuple(findings), tuple(skipped), tuple(advice))
+    told = tuple(
+        Advice(f"{taken.target}: done: {finding.title} {finding.remedy}")
+        for finding in findings
+        if finding.key.startswith(_DONE)
+    )
+    return Mended(patch.diff, tuple(findings), tuple(skipped), told, tuple(advice))
 
 
 async def _tried(target: Target, taken: Inventory, steps: Sequence[Upgrade]) -> list[Resolution]:
@@ -116,8 +125,8 @@ async def _proposed(target: Target, taken: Inventory, steps: Sequence[Upgrade], 
 def _done(taken: Inventory, patch: Patch, what: str, remedy: str) -> Finding:
     files = [change.file for change in patch.changes]
     return Finding(
-        key=f"dependencies.patch:{taken.target}",
-        severity=Severity.info,
+        key=f"{_DONE}{taken.target}",
+        severity=Severity.low,  # shown in every report but the shortest: something was changed
         component=taken.target,
         title=f"A patch of {len(files)} {'file' if len(files) == 1 else 'files'} was {what}.",
         detail=f"Changed: {', '.join(files[:20])}.",

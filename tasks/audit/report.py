@@ -157,7 +157,8 @@ def _of_weakness(weakness: Weakness) -> Finding:
         key=key_of(weakness),
         severity=weakness.severity,
         component=weakness.target,
-        title=f"{name} {versions} has {weakness.id}" + (f": {summary}." if summary else "."),
+        title=f"{name} {versions} has {weakness.id}{' (exploited)' if weakness.exploited else ''}"
+        + (f": {summary}." if summary else "."),
         detail=" ".join(part for part in detail if part),
         remedy=remedy,
         evidence={

@@ -110,7 +110,7 @@ async def audit(
         findings=[*found, *mended.findings],
         skipped=[*skipped, *mended.skipped],
         suppressed=aside,
-        advice=[*_advice(steps), *mended.advice],
+        advice=[*mended.done, *_advice(steps), *mended.advice],
         metrics=words.metrics_of(examination, found),
         started_at=started_at,
         finished_at=datetime.now(UTC),
