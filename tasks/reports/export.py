@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from uuid import NAMESPACE_URL, uuid5
@@ -44,7 +45,7 @@ def _cyclonedx(report: Report) -> str:
 
     if not isinstance(report, AuditReport):
         raise LamaError("only an audit knows the components that a bill of materials lists.", component="cyclonedx")
-    return to_cyclonedx(
+    text = to_cyclonedx(
         report.components,
         report.weaknesses,
         suppressed={one.finding.key: one.reason for one in report.suppressed},
@@ -52,6 +53,13 @@ def _cyclonedx(report: Report) -> str:
         serial=uuid5(NAMESPACE_URL, f"lama:audit:{report.run_id}"),
         tool_version=version("lama"),
     )
+    # Whoever gets the document does not see the report: an audit that is incomplete must not look like a clean one.
+    document = json.loads(text)
+    document["compositions"] = [{"aggregate": "incomplete" if report.skipped else "unknown"}]
+    properties = [{"name": "lama:status", "value": report.status.value}]
+    properties += [{"name": "lama:not-looked-at", "value": f"{s.component}: {s.reason}"} for s in report.skipped[:100]]
+    document["metadata"]["properties"] = properties
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def _openvex(report: Report) -> str:

@@ -134,6 +134,9 @@ async def test_without_its_mirror_the_result_is_incomplete(shop: Path, configure
     )
     assert "audit_vulnerabilities_total" not in report.metrics
     assert "not everything could be looked at" in report.summary
+    document = json.loads(export(report, "cyclonedx"))
+    assert document["compositions"] == [{"aggregate": "incomplete"}]
+    assert {"name": "lama:status", "value": "incomplete"} in document["metadata"]["properties"]
 
 
 async def test_a_patch_is_shown_and_only_applied_when_asked(shop: Path, configured: Path) -> None:
