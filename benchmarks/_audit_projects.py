@@ -203,9 +203,7 @@ def _write_npm(
 
 
 def _npm_package(name: str, version: str) -> dict[str, object]:
-    stem = name.rpartition("/")[2]
     return {
         "version": version,
-        "resolved": f"https://registry.npmjs.org/{name}/-/{stem}-{version}.tgz",
         "integrity": f"sha512-{hashlib.sha256(name.encode()).hexdigest()}",
     }

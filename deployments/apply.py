@@ -1,15 +1,18 @@
 """Brings Prefect to what this checkout says: the work pool, its queues, the deployments, the standing automations.
 
-Applying twice changes nothing. Schedules of `lama.toml` replace those of `prefect.yaml`.
+Applying twice changes nothing. Schedules of `lama.toml` replace those of `prefect.yaml`; what people paused stays
+paused, and schedules that they added in the UI stay.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +25,18 @@ from blocks.settings import CHECKOUT
 from deployments.programs import POOL
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from prefect.automations import Automation
     from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.deployments.runner import RunnerDeployment
 
 PENDING_WINDOW_S = 300
 """Seconds that a run may stay Pending: a worker that died between taking it and starting it leaves it there."""
+
+OWN_SLUG = "lama-toml"
+"""The slug of a schedule that `lama.toml` sets."""
 
 _AUTOMATIONS = ("lama: crash runs whose heartbeat stopped", "lama: crash runs that were taken and never started")
 
@@ -71,12 +80,14 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
         definitions: content of `prefect.yaml`; read from the checkout by default.
 
     Raises:
-        ConfigurationError: a schedule is for a deployment that is not there, or is no cron expression.
+        ConfigurationError: a schedule is for a deployment that is not there, is no cron expression, or has no slug;
+            nothing has been applied then.
     """
     from prefect.client.orchestration import get_client  # noqa: PLC0415
 
     content = definitions if definitions is not None else read_definitions()
-    wanted = [_deployment(entry, schedules) for entry in content["deployments"]]
+    wanted = [_deployment(entry) for entry in content["deployments"]]
+    timetable = [_schedules(entry, schedules) for entry in content["deployments"]]
     unknown = sorted(schedules.keys() - {deployment.name for deployment in wanted})
     if unknown:
         raise ConfigurationError(
@@ -88,9 +99,10 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
         await _apply_pool(client)
         for queue in content.get("definitions", {}).get("work_queues", ()):
             await _apply_queue(client, queue)
-        for deployment in wanted:
-            await _keep_pauses(client, deployment)
-            await deployment.aapply()
+        for entry, deployment, declared in zip(content["deployments"], wanted, timetable, strict=True):
+            await _keep_pause(client, deployment)
+            ours = {row["slug"] for row in entry.get("schedules", ())} | {OWN_SLUG}
+            await _apply_schedules(client, await deployment.aapply(), declared, ours)
     for automation in automations():
         await _apply_automation(automation)
     return [deployment.full_name for deployment in wanted]
@@ -153,35 +165,44 @@ def automations() -> list[Automation]:
     ]
 
 
-def _deployment(entry: Mapping[str, Any], schedules: Mapping[str, str]) -> RunnerDeployment:
+def _schedules(entry: Mapping[str, Any], schedules: Mapping[str, str]) -> list[DeploymentScheduleCreate]:
+    """The schedules that one deployment is to have."""
     from prefect.client.schemas.actions import DeploymentScheduleCreate  # noqa: PLC0415
     from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415
-    from prefect.deployments.runner import RunnerDeployment  # noqa: PLC0415
 
     name = str(entry["name"])
-    declared = [
-        DeploymentScheduleCreate(
-            schedule=CronSchedule(cron=row["cron"], timezone=row.get("timezone", "UTC")),
-            slug=row.get("slug"),
-            active=row.get("active", True),
+    if any(not row.get("slug") for row in entry.get("schedules", ())):
+        raise ConfigurationError(
+            f"deployments.{name}: a schedule has no slug; it could not be told from those that people add.",
+            component="prefect.yaml",
         )
-        for row in entry.get("schedules", ())
-    ]
-    if name in schedules:
-        declared = []
-        if schedules[name]:
-            try:
-                own = CronSchedule(cron=schedules[name], timezone="UTC")
-            except ValueError as error:
-                raise ConfigurationError(
-                    f"schedules.{name}: {schedules[name]!r} is no cron expression.", component="lama.toml"
-                ) from error
-            declared = [DeploymentScheduleCreate(schedule=own, slug="lama-toml", active=True)]
+    if name not in schedules:
+        return [
+            DeploymentScheduleCreate(
+                schedule=CronSchedule(cron=row["cron"], timezone=row.get("timezone", "UTC")),
+                slug=row["slug"],
+                active=row.get("active", True),
+            )
+            for row in entry.get("schedules", ())
+        ]
+    if not schedules[name]:
+        return []
+    try:
+        own = CronSchedule(cron=schedules[name], timezone="UTC")
+    except ValueError as error:
+        raise ConfigurationError(
+            f"schedules.{name}: {schedules[name]!r} is no cron expression.", component="lama.toml"
+        ) from error
+    return [DeploymentScheduleCreate(schedule=own, slug=OWN_SLUG, active=True)]
+
+
+def _deployment(entry: Mapping[str, Any]) -> RunnerDeployment:
+    from prefect.deployments.runner import RunnerDeployment  # noqa: PLC0415
+
     pool = entry.get("work_pool", {})
     deployment = RunnerDeployment.from_entrypoint(
         str(entry["entrypoint"]),
-        name=name,
-        schedules=declared,
+        name=str(entry["name"]),
         triggers=entry.get("triggers") or None,
         parameters=entry.get("parameters") or {},
         description=entry.get("description"),
@@ -191,6 +212,9 @@ def _deployment(entry: Mapping[str, Any], schedules: Mapping[str, str]) -> Runne
         work_queue_name=pool.get("work_queue_name"),
         job_variables=pool.get("job_variables") or {},
     )
+    # Prefect merges the schedules of an update into those that are there, or replaces what people added: it is to
+    # leave them alone. Only a field that is not set is not sent.
+    deployment.model_fields_set.discard("schedules")
     if ":" not in str(entry["entrypoint"]):
         # A flow of an installed module is imported. With a path, every run would first copy all that lies there
         # into its workspace: the whole checkout, with its environment.
@@ -241,18 +265,39 @@ async def _apply_queue(client: PrefectClient, queue: Mapping[str, Any]) -> None:
         await client.update_work_queue(found.id, concurrency_limit=limit)
 
 
-async def _keep_pauses(client: PrefectClient, deployment: RunnerDeployment) -> None:
-    """What an operator paused in the UI stays paused."""
+async def _keep_pause(client: PrefectClient, deployment: RunnerDeployment) -> None:
+    """A deployment that an operator paused in the UI stays paused."""
     from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
 
     try:
         found = await client.read_deployment_by_name(deployment.full_name)
     except ObjectNotFound:
         return
-    active = {schedule.slug: schedule.active for schedule in found.schedules}
-    for schedule in deployment.schedules or ():
-        schedule.active = active.get(schedule.slug, schedule.active)
     deployment.paused = found.paused
+
+
+async def _apply_schedules(
+    client: PrefectClient, deployment_id: UUID, wanted: list[DeploymentScheduleCreate], ours: set[str]
+) -> None:
+    """Leave, of the schedules whose slug is in `ours`, exactly the `wanted`; one that is paused stays paused."""
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError  # noqa: PLC0415
+
+    missing = {schedule.slug: schedule for schedule in wanted}
+    for found in await client.read_deployment_schedules(deployment_id):
+        if found.slug not in ours:
+            continue
+        schedule = missing.pop(found.slug, None)
+        with contextlib.suppress(ObjectNotFound):  # another node applies at the same moment
+            if schedule is None:
+                await client.delete_deployment_schedule(deployment_id, found.id)
+            elif found.schedule != schedule.schedule:
+                await client.update_deployment_schedule(deployment_id, found.id, schedule=schedule.schedule)
+    for schedule in missing.values():
+        try:
+            await client.create_deployment_schedules(deployment_id, [schedule])
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != HTTPStatus.CONFLICT:  # another node has just made it
+                raise
 
 
 async def _apply_automation(wanted: Automation) -> None:

@@ -100,6 +100,9 @@ class Inventory:
     components: tuple[Component, ...] = ()
     own: frozenset[Package] = frozenset()
     """What the target itself is: an index that knows the name knows something else."""
+    homes: frozenset[tuple[Package, str]] = frozenset()
+    """Where that is said: packages with the folder of the file, relative to the root. Of one that is not in it, it
+    holds for all of the target."""
     python: Mapping[str, str] = field(default_factory=dict)
     """Marker variables of the target's environment, when it has one."""
     environment: bool = False

@@ -135,11 +135,25 @@ def _counts(component: Component, inventory: Inventory) -> bool:
     # A folder deep inside may bear the name of a package that is really used: what a registry gave is never our own.
     given = component.evidence in _GIVEN and component.origin is Origin.registry
     return (
-        (given or component.package not in inventory.own)
+        (given or not _is_own(component, inventory))
         and component.origin is not Origin.folder
         and component.package.family != DOCKER
         and applies(component, inventory.python)
     )
+
+
+def _is_own(component: Component, inventory: Inventory) -> bool:
+    """Whether the target's own package is meant. A folder deep inside, such as test data or somebody's copy, may be
+    called like anything; a project above it that asks pip for that name asks the registry. Workspaces of npm are linked
+    by name alone.
+    """
+    if component.package not in inventory.own:
+        return False
+    homes = [PurePosixPath(folder) for package, folder in inventory.homes if package == component.package]
+    if not homes or component.package.ecosystem != PYPI:
+        return True
+    folder = folder_of(component)
+    return any(home == folder or not is_below(home, folder) for home in homes)
 
 
 def _is_asked(component: Component) -> bool:

@@ -23,6 +23,7 @@ _PROGRAMS = tuple(_HERE / f"{name}.py" for name in _PARTS)
 WEAK = {
     "Secret Keyword": Severity.medium,
     "Token by Its Name": Severity.medium,
+    "Hexadecimal Token by Its Name": Severity.medium,
     "Password in Text": Severity.medium,
     "Basic Auth Credentials": Severity.medium,
     "JSON Web Token": Severity.medium,

@@ -147,7 +147,7 @@ async def _workflows(sources: Sources, chosen: ScanSettings) -> Looked:
 
 
 def _licences(checkout: Checkout, chosen: ScanSettings, cache: ResultCache) -> Looked:
-    from tasks.audit.inventory.take import take_inventory  # noqa: PLC0415 - only where licences are looked at
+    from tasks.audit.inventory.take import NO_MANIFESTS, take_inventory  # noqa: PLC0415 - only where licences are looked at
 
     inventory = take_inventory(
         checkout.name,
@@ -160,10 +160,13 @@ def _licences(checkout: Checkout, chosen: ScanSettings, cache: ResultCache) -> L
     looked = licences.judge_licences(
         checkout.name, inventory.components, chosen.licences_allowed, chosen.licences_denied
     )
+    if not (chosen.licences_allowed or chosen.licences_denied):
+        return looked  # without a policy, what is unseen cannot break any
     hides = (f"security.licence:{checkout.name}",)
     skipped = tuple(
         Skip(area="security", component=gap.component, reason=f"Licences of what it names: {gap.reason}", hides=hides)
         for gap in inventory.gaps
+        if gap.reason != NO_MANIFESTS  # then it depends on nothing: there are no licences to look at
     )
     return replace(looked, skipped=(*looked.skipped, *skipped))
 

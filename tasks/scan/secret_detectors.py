@@ -13,12 +13,26 @@ from detect_secrets.plugins.base import RegexBasedDetector
 OWN = (
     *("LettaDetector", "GoogleDetector", "NotionDetector", "TaskadeDetector", "PrefectDetector", "MetaDetector"),
     *("HubSpotDetector", "AnthropicDetector", "OpenAIProjectDetector", "HuggingFaceDetector"),
-    *("GitHubFineGrainedDetector", "NpmTokenDetector", "AgeDetector", "NamedTokenDetector", "PasswordInTextDetector"),
+    *("GitHubFineGrainedDetector", "NpmTokenDetector", "AgeDetector", "NamedTokenDetector", "NamedHexDetector"),
+    "PasswordInTextDetector",
 )
 """The names of the detectors in this file."""
 
 _START = r"(?<![A-Za-z0-9_-])"
 _END = r"(?![A-Za-z0-9_-])"
+_IS_A_SECRET = (
+    r"(?:token|secret|passw(?:or)?d|passphrase|credentials?|authorization"
+    r"|(?:access|account|admin|api|app|auth|client|crypt|encryption|gateway|hmac|jwt|master|private|server|service"
+    r"|session|signing|storage|webhook)[-_]?key"
+    r"|key(?<=(?-i:_KEY)))"  # in capitals it is a setting; elsewhere that of a cache, a table, a request
+)
+_IS_NONE = (
+    r"(?:hash(?!i)|sha(?:\d|[-_]|sum|(?![a-z]))|md5|digest|checksum|(?<![a-z])etag|fingerprint|thumbprint|integrity|commit"
+    r"|revision|address|public(?!a)|(?<![a-z])pub(?![a-z])|idempoten|dedup|uuid|(?:page|next|continuation|sync)[-_]?token"
+    r"|(?:cache|foreign|group|host|index|lookup|object|partition|primary|routing|row|shard|sort|unique|build)[-_]?key"
+    r"|[-_]ids?(?![a-z])|(?-i:[a-z]Ids?(?![a-z])))"
+)
+"""What a name says when its value is no secret although another word of it is one of secrets: `token_hash`."""
 
 
 class LettaDetector(RegexBasedDetector):
@@ -133,6 +147,21 @@ class NamedTokenDetector(RegexBasedDetector):
             r"(?:token|bearer|credentials?|passphrase|passwd|password|secret|(?:access|api|signing|private)[-_]?key)"
             r"\w{0,20}[\"']?\]?\s{0,4}(?:=|:|:=|=>|\s)\s{0,4}(?:bearer\s+)?[\"'`]?"
             r"(?=[^\s\"'`]*[0-9])(?-i:(?=[^\s\"'`]*[a-z])(?=[^\s\"'`]*[A-Z]))([A-Za-z0-9+/_=-]{20,512})(?![A-Za-z0-9.(\[])",
+            re.IGNORECASE,
+        ),
+    )
+
+
+class NamedHexDetector(RegexBasedDetector):
+    """What a token, a secret or a key is assigned when it is of 32 to 128 hexadecimal digits, quoted or not."""
+
+    secret_type = "Hexadecimal Token by Its Name"  # noqa: S105  # pragma: allowlist secret
+    denylist = (
+        re.compile(
+            r"(?<![\w-])(?=[\w-]{3,70}[\"'`]?\]?\s{0,4}[:=])"  # the cheap test first
+            rf"(?![\w-]{{0,60}}{_IS_NONE})[\w-]{{0,40}}{_IS_A_SECRET}[\w-]{{0,20}}[\"'`]?\]?\s{{0,4}}"
+            r"(?::\s{0,4}[A-Za-z.]{1,20}\s{0,4}(?==))?(?::-|:=|=>|={1,3}|:)\s{0,4}[\"'`]?(?:(?:bearer|token)\s{1,4})?"
+            r"(?:0x)?(?=[a-f]{0,128}[0-9])(?=[0-9]{0,128}[a-f])([0-9a-f]{32,128})(?![\w.(\[/+-])",
             re.IGNORECASE,
         ),
     )

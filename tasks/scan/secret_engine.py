@@ -28,7 +28,10 @@ from time_limit import Deadline, TooSlowError, limited  # type: ignore[import-no
 
 _FILE_S = 5.0
 _GUESSED = frozenset(
-    {"Secret Keyword", "Token by Its Name", "Password in Text", "Base64 High Entropy String", "Hex High Entropy String"}
+    (
+        *("Secret Keyword", "Token by Its Name", "Hexadecimal Token by Its Name", "Password in Text"),
+        *("Base64 High Entropy String", "Hex High Entropy String"),
+    )
 )
 """Kinds that are recognised by their surroundings or their disorder, not by their form."""
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")

@@ -20,6 +20,10 @@ _STANDS_FOR = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"\$\{?\w|\$\(|\{\{|%\(|^<.*>$|^\{.*\}$|^env[.:]|^vault[:/]|^file:")
+_HEX = re.compile(r"[0-9a-fA-F]{32,128}")
+_PERIODIC = re.compile(r"(.{1,32}?)\1+")
+_DIGITS_AT_LEAST = 8
+"""Different digits in 32 hexadecimal ones: of those drawn by chance, one in a hundred thousand has fewer."""
 _NUMBER = re.compile(r"[\d\s.,:+-]*")
 
 
@@ -37,7 +41,15 @@ def is_made_up(kind: str, value: str) -> bool:
         or _STANDS_FOR.search(value) is not None
         or _REFERENCE.search(value) is not None
         or _is_sentence(value)
+        or _is_orderly_hex(value)
     )
+
+
+def _is_orderly_hex(value: str) -> bool:
+    """Whether hexadecimal digits are few or repeat themselves, as in `deadbeefdeadbeef...`."""
+    if _HEX.fullmatch(value) is None:
+        return False
+    return len(set(value.lower())) < _DIGITS_AT_LEAST or _PERIODIC.fullmatch(value) is not None
 
 
 def _is_sentence(value: str) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models.audit import AuditSettings
 from models.severity import Severity
-from tasks.advisories.package import NPM
+from tasks.advisories.package import NPM, PYPI
 from tasks.audit.component import Evidence, Inventory, Origin
 from tasks.audit.inventory.take import wanted
 from tasks.audit.judge import judge
@@ -247,6 +247,22 @@ def test_a_package_of_ones_own_name_hides_none_that_a_registry_gave() -> None:
     assert weak(judge(inventory(installed("alpha", "1.0"), own=own), known(OLD), offered={}))
     mine = installed("alpha", "1.0", origin=Origin.folder)
     assert judge(inventory(mine, component("alpha", "1.0"), own=own), known(OLD), offered={}) == Judged()
+
+
+def test_a_folder_deep_inside_hides_no_package_of_its_name_from_those_above() -> None:
+    def found(home: str, file: str, ecosystem: str = PYPI) -> bool:
+        name = package("alpha", ecosystem)
+        bad = advisory("GHSA-1", "alpha", ("0", "2"), ecosystem=ecosystem)
+        asked = component("alpha", "1.0.0", file=file, ecosystem=ecosystem)
+        taken = inventory(asked, own=frozenset({name}), homes=frozenset({(name, home)}))
+        return bool(judge(taken, known(bad), offered={}).weaknesses)
+
+    assert found("tests/data", "requirements.txt")
+    assert found("tests/data", "tests/requirements.txt")
+    assert not found("", "docs/requirements.txt")
+    assert not found("tests/data", "tests/data/requirements.txt")
+    assert not found("projects/alpha", "projects/web/requirements.txt")
+    assert not found("packages/alpha", "package.json", NPM)
 
 
 def test_a_vulnerability_that_nobody_has_graded_is_no_all_clear() -> None:

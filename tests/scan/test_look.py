@@ -44,12 +44,13 @@ async def scan(
     engines: Collection[Engine] = OF_CHECKOUTS,
     *,
     home: Path | None = None,
+    chosen: ScanSettings | None = None,
     progress: Progress | None = None,
 ) -> Looked:
     return await scan_checkout(
         Checkout(name="app", path=root),
         settings=Settings(home=home or root.parent / "home"),
-        chosen=ScanSettings(),
+        chosen=chosen or ScanSettings(),
         cache=ResultCache(None),
         engines=engines,
         progress=progress,
@@ -133,6 +134,23 @@ async def test_rules_that_cannot_be_used_are_told(root: Path, tmp_path: Path) ->
     )
     assert "did not run" in looked.engines["rules"]
     assert [skip.hides for skip in looked.skipped] == [("security.rule:",)]
+
+
+async def test_what_names_no_dependencies_has_no_licences_that_are_unseen(tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text("#!/bin/sh\nexec server\n")
+    chosen = ScanSettings(licences_allowed=("MIT",))
+    assert (await scan(tmp_path, {Engine.licences}, chosen=chosen)).skipped == ()
+    (tmp_path / "pyproject.toml").write_text("[project\n")
+    (skip,) = (await scan(tmp_path, {Engine.licences}, chosen=chosen)).skipped
+    assert skip.may_hide("security.licence:app/pypi/a/LI002")
+
+
+async def test_dependencies_that_are_unseen_are_told_only_where_there_are_licences_to_violate(root: Path) -> None:
+    (root / "Dockerfile").write_text("FROM debian:13\nRUN apt-get install -y curl\n")
+    assert (await scan(root, {Engine.licences})).skipped == ()
+    for chosen in (ScanSettings(licences_allowed=("MIT",)), ScanSettings(licences_denied=("AGPL-*",))):
+        skipped = (await scan(root, {Engine.licences}, chosen=chosen)).skipped
+        assert any(skip.may_hide("security.licence:app/x/LI001") for skip in skipped)
 
 
 async def test_the_home_is_looked_at_before_it_is_made(tmp_path: Path) -> None:

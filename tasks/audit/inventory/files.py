@@ -79,6 +79,15 @@ class Files:
         return frozenset(package for reading in self._readings.values() for package in reading.own)
 
     @property
+    def homes(self) -> frozenset[tuple[Package, str]]:
+        """The same with the folders of the files that say it."""
+        return frozenset(
+            (package, posixpath.dirname(file))
+            for (file, _), reading in self._readings.items()
+            for package in reading.own
+        )
+
+    @property
     def gaps(self) -> tuple[Gap, ...]:
         """What was not read or not understood."""
         gaps = list(self._unread)

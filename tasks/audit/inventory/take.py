@@ -18,6 +18,8 @@ from tasks.audit.inventory.graph import mark
 from tasks.audit.inventory.walk import LEFT_OUT, READERS, find_manifests, open_document, reader, reader_of
 from tasks.result_cache import ResultCache
 
+NO_MANIFESTS = "has no file of those that say what something depends on; is it the right folder?"
+"""The reason of the gap of a folder in which nothing says that it depends on anything."""
 _SNIFFED = 1 << 16
 _SYSTEM = ("proc", "sys", "dev", "run", "tmp", "usr/share/doc")
 """Folders of an image's file system that hold nothing that is installed."""
@@ -110,7 +112,7 @@ def _of_folder(
         gaps.append(_whole(target, "its environment is not there; correct `environment`."))
         readings = readings[1:]
     if not files.names and not readings and not manifests.gaps:
-        gaps.append(_whole(target, "has no file of those that say what something depends on; is it the right folder?"))
+        gaps.append(_whole(target, NO_MANIFESTS))
     main = [
         folder
         for folder, place in environments
@@ -153,6 +155,7 @@ def _inventory(
         root=root,
         components=mark(_without_copies(components), own),
         own=own,
+        homes=files.homes,
         python=python or {},
         environment=environment,
         files=files.names,
