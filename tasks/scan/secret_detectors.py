@@ -20,13 +20,13 @@ OWN = (
 
 _START = r"(?<![A-Za-z0-9_-])"
 _END = r"(?![A-Za-z0-9_-])"
-_IS_A_SECRET = (
+_NAMES_ONE = (
     r"(?:token|secret|passw(?:or)?d|passphrase|credentials?|authorization"
     r"|(?:access|account|admin|api|app|auth|client|crypt|encryption|gateway|hmac|jwt|master|private|server|service"
     r"|session|signing|storage|webhook)[-_]?key"
     r"|key(?<=(?-i:_KEY)))"  # in capitals it is a setting; elsewhere that of a cache, a table, a request
 )
-_IS_NONE = (
+_NAMES_NONE = (
     r"(?:hash(?!i)|sha(?:\d|[-_]|sum|(?![a-z]))|md5|digest|checksum|(?<![a-z])etag|fingerprint|thumbprint|integrity|commit"
     r"|revision|address|public(?!a)|(?<![a-z])pub(?![a-z])|idempoten|dedup|uuid|(?:page|next|continuation|sync)[-_]?token"
     r"|(?:cache|foreign|group|host|index|lookup|object|partition|primary|routing|row|shard|sort|unique|build)[-_]?key"
@@ -159,7 +159,7 @@ class NamedHexDetector(RegexBasedDetector):
     denylist = (
         re.compile(
             r"(?<![\w-])(?=[\w-]{3,70}[\"'`]?\]?\s{0,4}[:=])"  # the cheap test first
-            rf"(?![\w-]{{0,60}}{_IS_NONE})[\w-]{{0,40}}{_IS_A_SECRET}[\w-]{{0,20}}[\"'`]?\]?\s{{0,4}}"
+            rf"(?![\w-]{{0,60}}{_NAMES_NONE})[\w-]{{0,40}}{_NAMES_ONE}[\w-]{{0,20}}[\"'`]?\]?\s{{0,4}}"
             r"(?::\s{0,4}[A-Za-z.]{1,20}\s{0,4}(?==))?(?::-|:=|=>|={1,3}|:)\s{0,4}[\"'`]?(?:(?:bearer|token)\s{1,4})?"
             r"(?:0x)?(?=[a-f]{0,128}[0-9])(?=[0-9]{0,128}[a-f])([0-9a-f]{32,128})(?![\w.(\[/+-])",
             re.IGNORECASE,
