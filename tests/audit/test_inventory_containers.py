@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.advisories.package import ACTIONS, DOCKER, NPM, PYPI, Package
-from tasks.audit.component import Scope
+from tasks.audit.component import Origin, Scope
 from tasks.audit.inventory.compose import read_compose
 from tasks.audit.inventory.dockerfile import read_dockerfile
 from tasks.audit.inventory.document import Document, Reading
@@ -106,7 +106,7 @@ def test_releases_that_tags_tell(image: str, ecosystem: str | None) -> None:
 def test_what_pip_uv_and_npm_install_by_name_is_asked_for() -> None:
     reading = dockerfile("""FROM python:3.12
 ARG FLASK=2.0.1
-RUN pip install -i https://user:pw@index/simple 'Requests==2.31.0' "uvicorn[standard]>=0.20,<1" -r r.txt .
+RUN pip install -i https://user:pw@index/simple 'Requests==2.31.0' "uvicorn[standard]>=0.20,<1" -r requirements.txt .
 RUN ["pip3", "install", "django==4.2", "-e", "./here"]
 RUN python3 -m pip install "flask==$FLASK" 2>&1 | tee log; uv pip install --system httpx==0.27.0
 RUN <<EOF
@@ -127,6 +127,53 @@ SHELL ["/bin/bash", "-c"]
     ]
     assert told(reading, NPM) == [("typescript", "5.4.2", "5.4.2", 7), ("@scope/x", None, "^1", 7)]
     assert not reading.gaps
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c 'pip install alpha==1.0'",
+        "bash -lc 'set -e; sudo pip install alpha==1.0'",
+        'eval "pip install alpha==1.0"',
+        "timeout 60 pip install alpha==1.0",
+        "pip download alpha==1.0",
+        "uv add alpha==1.0",
+        "poetry add alpha==1.0",
+        "uvx alpha@1.0",
+        "pipx run alpha==1.0",
+        "uv tool run alpha==1.0 && uv run beta",
+        "pip install https://example.org/alpha-1.0-py3-none-any.whl",
+    ],
+)
+def test_other_ways_to_install_the_same(command: str) -> None:
+    reading = dockerfile(f"FROM python:3.12\nRUN {command}\n")
+    assert [one[:2] for one in told(reading, PYPI)] == [("alpha", "1.0")]
+    assert not reading.gaps
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pip install git+https://me:hush@example.org/a.git",
+        "pip install -r /tmp/list.txt",
+        "pip install --requirement=list.txt",
+        "cat list | xargs pip install",
+        "conda install -y a=1",
+        "easy_install a",
+        "dpkg -i a.deb",
+        "rpm -ivh https://example.org/a.rpm",
+        "cargo add serde",
+        "npx --yes a@https://me:hush@example.org/a.tgz",
+    ],
+)
+def test_what_is_installed_from_elsewhere_is_told(command: str) -> None:
+    reading = dockerfile(f"FROM python:3.12\nRUN {command}\n")
+    assert reading.gaps or [one for one in reading.components if one.origin is not Origin.registry]
+    assert "hush" not in repr(reading)
+
+
+def test_commands_in_commands_come_to_an_end() -> None:
+    assert dockerfile("FROM x\nRUN " + "eval " * 5_000 + "pip install a==1\n").components
 
 
 def test_what_a_build_brings_in_unseen_is_told() -> None:
