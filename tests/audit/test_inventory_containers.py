@@ -416,6 +416,13 @@ def test_packages_of_npm_and_stray_distributions_are_found_wherever_they_are(tmp
     assert [gap.component for gap in reading.gaps] == ["site/app/node_modules"]
 
 
+def test_an_image_whose_database_is_emptied_is_never_clean(tmp_path: Path) -> None:
+    files = {"etc/os-release": "ID=debian\nVERSION_ID=12\n", "var/lib/dpkg/status": ""}
+    assert "lists no package" in read_image("site", make(tmp_path / "a", files)).gaps[0].reason
+    files["var/lib/dpkg/status.d/x"] = "Package: x\nVersion: 1\n"
+    assert not read_image("site", make(tmp_path / "b", files)).gaps
+
+
 def test_links_never_lead_out_of_an_image(tmp_path: Path) -> None:
     secret = tmp_path / "status"
     secret.write_text(STATUS)

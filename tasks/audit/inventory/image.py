@@ -73,10 +73,15 @@ class _Image:
             self._gap(_STATUS, f"lists packages of {name[:40]}, which are compared as if they were Debian's.", DEBIAN)
         elif listed and ecosystem is not None and ":" not in ecosystem:
             self._gap(_STATUS, f"lists packages of {name}, and nothing says of which release.", ecosystem)
+        found = 0
         for document in listed:
             misread = Misread(document, (ecosystem or DEBIAN).partition(":")[0])
-            yield from read_status(document, ecosystem or DEBIAN, misread)
+            for component in read_status(document, ecosystem or DEBIAN, misread):
+                found += 1
+                yield component
             self.misread.append(misread)
+        if listed and not found:
+            self._gap(_STATUS, "lists no package: those of the distribution are not looked at.", ecosystem or DEBIAN)
         others = {of: path for path, of in _OTHERS.items() if resolve(self._root, path) is not None}
         for (manager, ecosystem), path in others.items():
             reason = f"is the database of {manager} ({name[:40]}): its packages are not looked at."
