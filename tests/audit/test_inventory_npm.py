@@ -445,6 +445,17 @@ def test_a_lock_whose_rest_is_lost_is_a_gap() -> None:
     assert [one.package.name for one in read(read_package_lock, halves).components] == ["x"]
 
 
+def test_what_is_told_of_an_address_is_no_password() -> None:
+    address = "https://me:hush@example.org/y.tgz"
+    lock = {"packages": {f"node_modules/{address}": {"version": "1"}, "node_modules/y": {"version": address}}}
+    yarn = f'"y@{address}":\n  resolved "{address}"\n'
+    pnpm = f"lockfileVersion: '9.0'\nimporters:\n  .:\n    dependencies:\n      y: {{version: '{address}'}}\n"
+    for reader, content in ((read_package_lock, lock), (read_yarn_lock, yarn), (read_pnpm_lock, pnpm)):
+        reading = read(reader, content)
+        assert reading.gaps
+        assert "hush" not in repr(reading)
+
+
 @pytest.mark.parametrize("reader", [read_package_json, *LOCKS])
 @pytest.mark.parametrize(
     "content",

@@ -28,7 +28,7 @@ class Problems:
 
     def add(self, line: int, what: str) -> None:
         """Note that the table that begins at `line` was not understood."""
-        self.told.append(f"line {line}: {what}")
+        self.told.append(f"line {line}: {shown(what)}")
 
     def gaps(self) -> tuple[Gap, ...]:
         """None, or one that tells the first few."""

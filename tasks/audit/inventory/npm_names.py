@@ -57,7 +57,7 @@ def version_of(value: object) -> str | None:
 
 def locked_version(value: object) -> str | None:
     """The version that a lock file gives, in whatever form its package writes it."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
+    return value if isinstance(value, str) and "://" not in value and _WORD.fullmatch(value) else None
 
 
 @lru_cache(maxsize=16_384)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ _MOST_NODES = 1_500_000
 _LARGEST = 16_000_000
 """Characters of YAML; the parser reads some 4 million in a second."""
 _PROBLEMS = 3
+_SECRET = re.compile(r"//[^/@\s]*@")
 
 
 class MalformedError(ValueError):
@@ -28,8 +30,8 @@ class Misread:
     told: dict[str, None] = field(default_factory=dict)
 
     def add(self, what: str) -> None:
-        """Note something; said twice it counts once."""
-        self.told[" ".join(what[:200].split())] = None
+        """Note something; said twice it counts once. Of addresses, what may be a password is left out."""
+        self.told[_SECRET.sub("//***@", " ".join(what[:1_000].split()))[:200]] = None
 
     def gaps(self) -> tuple[Gap, ...]:
         """None, or one that tells the first few."""
