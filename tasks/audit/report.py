@@ -9,10 +9,11 @@ from typing import Any
 from models.gap import Gap
 from models.report import Finding, Severity, Skip
 from models.risk import ComponentRecord
-from tasks.advisories.package import Package
+from tasks.advisories.package import NPM, PYPI, Package
 from tasks.advisories.source import AREA, VULNERABILITY, SourceState
-from tasks.audit.component import Component, Evidence, Inventory
+from tasks.audit.component import Component, Evidence, Inventory, Origin
 from tasks.audit.examine import Examination
+from tasks.audit.in_use import folder_of, is_below, project_of
 from tasks.audit.weakness import LooseRange, Weakness
 
 RANGE = "dependencies.range:"
@@ -130,7 +131,32 @@ def summary_of(examination: Examination, findings: Sequence[Finding]) -> str:
     elif weak:
         told += f", the worst {worst.value}"
     count = len(examination.inventories)
-    return f"{len(packages)} packages in {count} {'target' if count == 1 else 'targets'}: {told}."
+    targets = "target" if count == 1 else "targets"
+    unlocked = len({asked for taken in examination.inventories for asked in _unlocked(taken)})
+    more = f" What {unlocked} of them bring in is not known: no lock file or environment says it." if unlocked else ""
+    return f"{len(packages)} packages in {count} {targets}: {told}.{more}"
+
+
+def _unlocked(taken: Inventory) -> set[Package]:
+    """What is asked for, and whose own requirements nobody has resolved where it is asked for."""
+    resolved = {
+        (component.package.family, folder_of(component) if component.evidence is Evidence.locked else None)
+        for component in taken.components
+        if component.evidence in {Evidence.locked, Evidence.image, Evidence.sbom}
+        or (component.evidence is Evidence.installed and project_of(component) is not None)
+    }
+    return {
+        component.package
+        for component in taken.components
+        if component.evidence is Evidence.declared
+        and component.origin is Origin.registry
+        and component.package.family in {PYPI, NPM}
+        and (component.package.family, None) not in resolved
+        and not any(
+            family == component.package.family and folder is not None and is_below(folder_of(component), folder)
+            for family, folder in resolved
+        )
+    }
 
 
 def _of_weakness(weakness: Weakness) -> Finding:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from models.audit import AuditSettings
 from models.severity import Severity
 from tasks.advisories.package import NPM, PYPI
-from tasks.audit.component import Evidence, Inventory, Origin
+from tasks.audit.component import Component, Evidence, Inventory, Origin
+from tasks.audit.examine import Examination
 from tasks.audit.inventory.take import wanted
 from tasks.audit.judge import judge
 from tasks.audit.loose import loose_packages
+from tasks.audit.report import summary_of
 from tasks.audit.weakness import Judged
 from tests.audit.making import advisory, component, constraint, installed, inventory, known, locked, package
 
@@ -270,3 +272,20 @@ def test_a_vulnerability_that_nobody_has_graded_is_no_all_clear() -> None:
         inventory(component("alpha", "1.0")), known(advisory("PYSEC-1", "alpha", ("0", "2"))), offered={}
     ).weaknesses
     assert Severity.low.rank < AuditSettings().fail_level.rank <= weakness.severity.rank
+
+
+@pytest.mark.parametrize(
+    ("taken", "told"),
+    [
+        ([component("alpha", "1.0"), component("beta", file="package.json", ecosystem=NPM)], "What 2 of them bring in"),
+        ([component("alpha", "1.0"), locked("alpha", "1.0")], ""),
+        ([component("alpha", "1.0"), locked("alpha", "1.0", file="inner/uv.lock")], "What 1 of them"),
+        ([component("alpha", "1.0"), installed("alpha", "1.0")], ""),
+        ([component("alpha"), component("alpha", "1", evidence=Evidence.installed, file="lib/x.dist-info")], "What 1"),
+        ([locked("alpha", "1.0")], ""),
+    ],
+)
+def test_the_summary_says_of_how_much_nobody_has_resolved_what_it_brings_in(taken: list[Component], told: str) -> None:
+    summary = summary_of(Examination((inventory(*taken),), (Judged(),), known()), [])
+    assert ("bring in is not known" in summary) is bool(told)
+    assert told in summary
