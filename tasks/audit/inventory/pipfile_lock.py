@@ -71,10 +71,10 @@ def _packages(
         key = next((key for key in _SOURCES if text_of(one, key)), "")
         origin = _SOURCES.get(key, Origin.registry)
         version = version_of(text_of(one, "version").removeprefix("==").strip())
-        told = origin_of(text_of(one, key))[1] if origin in {Origin.folder, Origin.address} else None
-        if told is not None:  # a wheel or an archive, wherever it lies
-            origin = Origin.address
-            version = version or (told[1] if told[0] == known.name else None)
+        if origin in {Origin.folder, Origin.address}:
+            where, told = origin_of(text_of(one, key))
+            origin = Origin.address if where is not Origin.folder else origin  # packed, wherever it lies
+            version = version or (told[1] if told is not None and told[0] == known.name else None)
         if version is None and origin is Origin.registry:
             problems.add(lines.get(name, 1), f"{known.name} has no version")
         extras = one.get("extras")

@@ -83,10 +83,11 @@ def _component(name: str, described: Any, place: Place, scope: Scope) -> Compone
     key = next((key for key in _SOURCES if text_of(table, key)), None)
     if key is None:
         return component
-    told = origin_of(text_of(table, key))[1]  # a wheel or an archive, wherever it lies
-    if told is None or _SOURCES[key] is Origin.repository:
+    where, told = origin_of(text_of(table, key))
+    if where is Origin.folder or _SOURCES[key] is Origin.repository:
         return replace(component, origin=_SOURCES[key], version=None)
-    return replace(component, origin=Origin.address, version=told[1] if told[0] == name else None)
+    # Packed, wherever it lies.
+    return replace(component, origin=Origin.address, version=told[1] if told and told[0] == name else None)
 
 
 def _range(version: str) -> str:

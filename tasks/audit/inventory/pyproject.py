@@ -160,7 +160,7 @@ def _from_their_sources(components: list[Component], tool: Mapping[str, Any]) ->
             if isinstance(one, dict) and not one.keys() & {"marker", "extra", "group"}:
                 for key, origin in _SOURCES:
                     if one.get(key):
-                        packed = origin is Origin.folder and origin_of(text_of(one, key))[1] is not None
+                        packed = origin is Origin.folder and origin_of(text_of(one, key))[0] is Origin.address
                         origins[normal(name)] = Origin.address if packed else origin
     if not origins:
         return components

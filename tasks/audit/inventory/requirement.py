@@ -27,6 +27,7 @@ _WHEEL = re.compile(r"([A-Za-z0-9][A-Za-z0-9._]*)-([A-Za-z0-9.!+_]+)-[^/]+\.whl\
 _ARCHIVE = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)-([0-9][A-Za-z0-9.!+_]*)(?:\.tar\.(?:gz|bz2|xz)|\.zip|\.tgz)\Z", re.ASCII
 )
+_PACKED = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
 _REGISTRY_HOSTS = frozenset({"files.pythonhosted.org", "pypi.org", "pypi.python.org"})
 
 _MAIN = frozenset({"requirements", "base", "main", "prod", "production", "common", "core", "app", "runtime"})
@@ -147,7 +148,7 @@ def origin_of(url: str) -> tuple[Origin, tuple[str, str] | None]:
     told = named(path.rpartition("/")[2])
     if parts.scheme in {"http", "https"}:
         return (Origin.registry if host in _REGISTRY_HOSTS and told else Origin.address), told
-    is_folder = told is None and (parts.scheme in {"", "file"} or len(parts.scheme) == 1)
+    is_folder = not path.endswith(_PACKED) and (parts.scheme in {"", "file"} or len(parts.scheme) == 1)
     return (Origin.folder if is_folder else Origin.address), told
 
 
