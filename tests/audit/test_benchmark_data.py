@@ -136,7 +136,7 @@ def test_projects_have_the_vulnerabilities_that_they_are_made_with(mirror: Path,
 
 def test_the_engine_finds_what_is_true_and_loads_only_what_it_needs(mirror: Path, tmp_path: Path) -> None:
     truth = mirrors.truth_of(mirror)
-    lock = one_lock(tmp_path / "lock", truth, packages=80, seed=7, index="https://pypi.org/simple")
+    lock = one_lock(tmp_path / "lock", truth, packages=80, seed=7, index="https://index.example/simple")
     npm = npm_lock(tmp_path / "npm", truth, packages=80, seed=7)
     build(mirror, now=datetime.now(UTC))
     for project in (lock, npm):
