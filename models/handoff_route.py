@@ -1,0 +1,209 @@
+"""`[handoffs]` of `lama.toml`: routes, which say what becomes of a message that arrives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from models.report import Value
+
+NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+_SOURCE = re.compile(r"^(whatsapp|email|mcp|webhook):[a-z0-9][a-z0-9-]{0,62}$")
+_LONGEST_EXPRESSION = 2_000
+_MOST_FIELDS = 200
+
+Expression = Annotated[str, Field(min_length=1, max_length=_LONGEST_EXPRESSION)]
+
+
+class CrmTarget(Value):
+    """A contact, and a lead of it, in a CRM."""
+
+    kind: Literal["crm"]
+    system: Literal["embedded", "tryton", "hubspot"] = Field(
+        default="embedded", description="Where: our own tables, or a server whose block is named below."
+    )
+    block: str = Field(default="default", description="Name of the block that leads to the server.")
+
+
+class BoardTarget(Value):
+    """A task on the board; messages of one conversation are one task with updates."""
+
+    kind: Literal["board"]
+
+
+class FlowTarget(Value):
+    """A flow run."""
+
+    kind: Literal["flow"]
+    deployment: str = Field(pattern=r"^[^/]+/[^/]+$", description="`flow/deployment` to start a run of.")
+
+
+class HttpTarget(Value):
+    """A JSON document, posted with an `Idempotency-Key`."""
+
+    kind: Literal["http"]
+    url: str = Field(pattern=r"^https?://", description="Where to; credentials belong into a block, not here.")
+    block: str | None = Field(default=None, description="Name of the block with the credentials.")
+    allow_private: tuple[str, ...] = Field(
+        default=(), description="Hosts that may have private addresses; otherwise only public ones are spoken to."
+    )
+
+
+class ApiTarget(Value):
+    """An operation that an OpenAPI document describes."""
+
+    kind: Literal["api"]
+    document: Path = Field(description="The OpenAPI document (3.0 or 3.1), JSON or YAML.")
+    operations: tuple[str, ...] = Field(min_length=1, description="The operationIds that may be called, no others.")
+    server: str | None = Field(default=None, pattern=r"^https?://", description="Instead of the document's server.")
+    block: str | None = Field(default=None, description="Name of the block with the credentials.")
+    allow_private: tuple[str, ...] = Field(
+        default=(), description="Hosts that may have private addresses; otherwise only public ones are spoken to."
+    )
+    answer: Expression | None = Field(default=None, description="Expression that makes the answer of the API's.")
+    idempotency_header: str = Field(
+        default="Idempotency-Key", pattern=r"^[A-Za-z0-9-]+$", description="Header by which the API knows a repetition."
+    )
+    largest_answer_bytes: int = Field(default=1_000_000, gt=0, le=50_000_000, description="More is not read.")
+
+
+class WhatsAppTarget(Value):
+    """A reply by WhatsApp's Cloud API."""
+
+    kind: Literal["whatsapp"]
+    block: str = Field(default="default", description="Name of the block with the access token.")
+
+
+Target = Annotated[
+    CrmTarget | BoardTarget | FlowTarget | HttpTarget | ApiTarget | WhatsAppTarget, Field(discriminator="kind")
+]
+
+
+class Rule(Value):
+    """What must hold of a payload beyond its schema."""
+
+    holds: Expression = Field(description="Expression about the payload that must be true.")
+    message: str = Field(min_length=1, max_length=500, description="What is wrong when it is not.")
+
+
+class Retry(Value):
+    """When a failed try is repeated, and when it is given up."""
+
+    tries: int = Field(default=8, ge=1, le=1000, description="Tries before it becomes a dead letter.")
+    first_s: float = Field(default=1.0, gt=0, description="Seconds before the second try; doubled for each further.")
+    longest_s: float = Field(default=300.0, gt=0, description="Longest wait between two tries, in seconds.")
+    timeout_s: float = Field(default=10.0, gt=0, le=300, description="Seconds for one try.")
+
+    def wait_s(self, attempt: int, jitter: float) -> float:
+        """Seconds to wait after try number `attempt`; `jitter` between 0 and 1 spreads it over half of that."""
+        doubled = self.first_s * 2.0 ** min(attempt - 1, 40)
+        return min(self.longest_s, doubled) * (0.5 + jitter / 2)
+
+
+class Success(Value):
+    """What a route has to achieve."""
+
+    share: float = Field(default=0.9, gt=0, le=1, description="Least share of messages that are delivered.")
+    accuracy: float = Field(default=0.9, ge=0, le=1, description="Least share of given fields that are valid.")
+    completeness: float = Field(default=0.9, ge=0, le=1, description="Least share of required fields that are filled.")
+    timely_s: float = Field(default=60.0, gt=0, description="Seconds from arrival to delivery that are in time.")
+    timeliness: float = Field(default=0.9, ge=0, le=1, description="Least share of messages delivered in time.")
+
+
+class Route(Value):
+    """`[[handoffs.routes]]`: where messages come from, what is made of them, and where that goes."""
+
+    name: str = Field(pattern=NAME, description="What tells it apart, also in commands and metrics.")
+    source: str = Field(
+        description="Where messages come from: `whatsapp:`, `webhook:` or `mcp:` and a name, or `email:` and the local "
+        "part of the address."
+    )
+    when: Expression | None = Field(default=None, description="Expression that lets a message through when it is true.")
+    conversation: Expression | None = Field(
+        default=None, description="Expression for what orders messages; otherwise what the source says."
+    )
+    fields: dict[str, Expression] = Field(
+        default_factory=dict,
+        description="Fields of the payload and the expression for each; none: the message's document as it is.",
+    )
+    extract: Literal["lead"] | None = Field(
+        default=None, description="`lead`: name, phone, interest, budget and timeline are looked for in the text."
+    )
+    required: tuple[str, ...] = Field(default=(), description="Fields that must be there.")
+    payload_schema: dict[str, JsonValue] = Field(
+        default_factory=dict, alias="schema", description="JSON Schema (2020-12) that the payload must satisfy."
+    )
+    rules: tuple[Rule, ...] = Field(default=(), description="What must hold beyond the schema.")
+    target: Target = Field(description="Where it goes.")
+    region: str = Field(
+        default="US", pattern=r"^[A-Z]{2}$", description="Country of phone numbers that are written without one."
+    )
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="Currency of amounts without one.")
+    retry: Retry = Field(default=Retry(), description="When a failed delivery is tried again.")
+    on_dead: Literal["continue", "block"] = Field(
+        default="continue", description="Whether a conversation goes on past a dead letter, or waits for a person."
+    )
+    success: Success = Field(default=Success(), description="What counts as success.")
+    retention_days: float = Field(
+        default=90.0, gt=0, description="Days after which what is done is emptied; only hashed ids stay."
+    )
+
+    @field_validator("source", mode="after")
+    @classmethod
+    def _known_source(cls, source: str) -> str:
+        if not _SOURCE.fullmatch(source):
+            raise ValueError("write whatsapp:NAME, webhook:NAME, email:LOCAL-PART or mcp:NAME, in lower case")
+        return source
+
+    @field_validator("fields", mode="after")
+    @classmethod
+    def _not_too_many(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        if len(fields) > _MOST_FIELDS:
+            raise ValueError(f"more than {_MOST_FIELDS} fields")
+        return fields
+
+    @model_validator(mode="after")
+    def _fits(self) -> Route:
+        unknown = [name for name in self.required if self.fields and not self.extract and name not in self.fields]
+        if unknown:
+            raise ValueError(f"required names {unknown[0]!r}, which is not among the fields")
+        if self.source.startswith("mcp:") != isinstance(self.target, ApiTarget):
+            raise ValueError("tools that MCP clients call lead to a target of kind 'api', and nothing else does")
+        return self
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds after which whoever took an effect and did not say what became of it is taken for dead."""
+        return self.retry.timeout_s * 2 + 5.0
+
+
+class HandoffsSettings(Value):
+    """`[handoffs]`."""
+
+    routes: tuple[Route, ...] = Field(default=(), description="`[[handoffs.routes]]`.")
+    batch: int = Field(default=500, ge=1, le=10_000, description="Messages that are taken at a time.")
+    at_once: int = Field(default=16, ge=1, le=256, description="Conversations that are handed on side by side.")
+    linger_s: float = Field(
+        default=5.0, ge=0, le=600, description="Seconds that a run waits for more before it ends."
+    )
+    longest_run_s: float = Field(default=300.0, gt=0, description="Seconds after which a run makes room for the next.")
+    window_hours: float = Field(default=24.0, gt=0, description="Hours that success is measured over.")
+
+    @model_validator(mode="after")
+    def _names_identify(self) -> HandoffsSettings:
+        names = [route.name for route in self.routes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two routes are called {twice[0]!r}; names identify them")
+        return self
+
+    def of_source(self, source: str) -> tuple[Route, ...]:
+        """The routes that take messages of `source`."""
+        return tuple(route for route in self.routes if route.source == source)
+
+    def route(self, name: str) -> Route | None:
+        """The route called `name`."""
+        return next((route for route in self.routes if route.name == name), None)
