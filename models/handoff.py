@@ -148,6 +148,12 @@ class EffectRecord(SQLModel, table=True):
             name="handoff_effect_message",
         ),
         Index("handoff_effect_pending", "route", "seq", postgresql_where=text("state = 'pending'")),
+        Index(
+            "handoff_effect_tried",
+            "route",
+            "conversation",
+            postgresql_where=text("state = 'pending' AND (attempts > 0 OR lease_until IS NOT NULL)"),
+        ),
         Index("handoff_effect_dead", "route", "conversation", postgresql_where=text("state = 'dead'")),
         Index("handoff_effect_delivered", "route", "delivered_at"),
     )

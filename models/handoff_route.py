@@ -186,9 +186,7 @@ class HandoffsSettings(Value):
     routes: tuple[Route, ...] = Field(default=(), description="`[[handoffs.routes]]`.")
     batch: int = Field(default=500, ge=1, le=10_000, description="Messages that are taken at a time.")
     at_once: int = Field(default=16, ge=1, le=256, description="Conversations that are handed on side by side.")
-    linger_s: float = Field(
-        default=5.0, ge=0, le=600, description="Seconds that a run waits for more before it ends."
-    )
+    linger_s: float = Field(default=5.0, ge=0, le=600, description="Seconds that a run waits for more before it ends.")
     longest_run_s: float = Field(default=300.0, gt=0, description="Seconds after which a run makes room for the next.")
     window_hours: float = Field(default=24.0, gt=0, description="Hours that success is measured over.")
 

@@ -6,7 +6,8 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import models.delivery
-import models.record  # noqa: F401 - both register their tables
+import models.handoff
+import models.record  # noqa: F401 - all register their tables
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -66,6 +66,10 @@ def upgrade() -> None:
         "handoff_effect_pending", "handoff_effect", ["route", "seq"], postgresql_where=sa.text("state = 'pending'")
     )
     op.create_index(
+        "handoff_effect_tried", "handoff_effect", ["route", "conversation"],
+        postgresql_where=sa.text("state = 'pending' AND (attempts > 0 OR lease_until IS NOT NULL)"),
+    )  # fmt: skip
+    op.create_index(
         "handoff_effect_dead", "handoff_effect", ["route", "conversation"],
         postgresql_where=sa.text("state = 'dead'"),
     )  # fmt: skip

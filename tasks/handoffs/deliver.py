@@ -1,0 +1,242 @@
+"""The two ways to deliver what is in the outbox: to a target outside, or to one in our own database."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+
+from blocks.logs import logger
+from models.handoff import Again, Delivered, Effect, EffectState, Outcome, Refused
+from models.handoff_route import Route
+from tasks.handoffs import outbox
+from tasks.handoffs.outbox import Verdict, judge
+from tasks.handoffs.target import InsideTarget, Target
+
+_log = logger("handoffs")
+
+_DEEP = 8
+"""Effects of one conversation that are taken together; each waits for the one before it."""
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass
+class Figures:
+    """What one drain did."""
+
+    accepted: int = 0
+    ignored: int = 0
+    delivered: int = 0
+    again: int = 0
+    dead: int = 0
+    outage: str = ""
+    """Why the target was away when it was last tried; empty: it was there."""
+    held_elsewhere: bool = False
+    """Whether another run drains this route, so that this one left it alone."""
+
+    def count(self, verdicts: Sequence[Verdict]) -> None:
+        """Add what became of some effects."""
+        self.delivered += sum(one.state is EffectState.delivered for one in verdicts)
+        self.dead += sum(one.state is EffectState.dead for one in verdicts)
+        self.again += sum(one.state is EffectState.pending for one in verdicts)
+
+
+class Inside:
+    """Effects in our own database: brought about and recorded in one transaction, so exactly once by construction."""
+
+    under_way = False
+    paused_s = 0.0
+
+    def __init__(self, route: Route, target: InsideTarget, figures: Figures, *, batch: int) -> None:
+        self._route = route
+        self._target = target
+        self._figures = figures
+        self._batch = batch
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def step(self, connection: psycopg.AsyncConnection[Any], *, claim: bool = True) -> int:
+        """Deliver one batch; how many effects there were.
+
+        Raises:
+            psycopg.Error: nothing has changed.
+        """
+        if not claim:
+            return 0
+        async with connection.transaction():
+            effects = await outbox.claim(connection, self._route, limit=self._batch)
+            if not effects:
+                return 0
+            verdicts = await self._apply(connection, effects)
+            await outbox.record(connection, self._route.name, verdicts)
+        self._figures.count(verdicts)
+        return len(effects)
+
+    async def _apply(self, connection: psycopg.AsyncConnection[Any], effects: list[Effect]) -> list[Verdict]:
+        try:
+            async with connection.transaction():
+                outcomes = await self._target.apply(connection, effects)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(effects) == 1:
+                return [judge(self._route, effects[0], Refused(f"the database refuses it: {type(error).__name__}"))]
+            # One of them is at fault: each by itself, so that it takes no other with it.
+            return [verdict for effect in effects for verdict in await self._apply(connection, [effect])]
+        return [judge(self._route, effect, outcome) for effect, outcome in zip(effects, outcomes, strict=True)]
+
+
+class Outside:
+    """Effects in an outside system: several conversations side by side, each of them in order.
+
+    Args:
+        bell: is set when something has been finished.
+        at_once: calls that are under way at a time, at most.
+        jitter: a number between 0 and 1, anew at each call.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        target: Target,
+        figures: Figures,
+        bell: asyncio.Event,
+        *,
+        at_once: int,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._route = route
+        self._target = target
+        self._figures = figures
+        self._bell = bell
+        self._at_once = at_once
+        self._jitter = jitter
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._finished: list[Verdict] = []
+        self._untried: list[Effect] = []
+        self._outages = 0
+        self._resume_at = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether anything is under way or not recorded yet."""
+        return bool(self._jobs or self._finished or self._untried)
+
+    @property
+    def paused_s(self) -> float:
+        """Seconds until the target is tried again, when it was away."""
+        return max(0.0, self._resume_at - time.monotonic())
+
+    async def step(self, connection: psycopg.AsyncConnection[Any], *, claim: bool = True) -> int:
+        """Record what has been finished, and take up as much as there is room for; how many effects moved.
+
+        Raises:
+            psycopg.Error: the database is away.
+        """
+        moved = await self._record(connection)
+        room = self._at_once - len(self._jobs)
+        if claim and room > 0 and self.paused_s == 0.0:
+            moved += await self._take(connection, room if self._outages == 0 else 1)
+        return moved
+
+    async def _record(self, connection: psycopg.AsyncConnection[Any]) -> int:
+        finished, self._finished = self._finished, []
+        untried, self._untried = self._untried, []
+        if finished or untried:
+            async with connection.transaction():
+                if finished:
+                    await outbox.record(connection, self._route.name, finished)
+                if untried:
+                    await outbox.release(connection, self._route.name, untried)
+            self._figures.count(finished)
+        return len(finished)
+
+    async def _take(self, connection: psycopg.AsyncConnection[Any], room: int) -> int:
+        async with connection.transaction():
+            limit = room * (self._target.batch if self._target.batch > 1 else _DEEP)
+            effects = await outbox.claim(connection, self._route, limit=limit)
+            groups = grouped(effects, most=room, batch=self._target.batch)
+            chosen = [effect for group in groups for effect in group]
+            if chosen:
+                await outbox.lease(connection, self._route, chosen)
+        for group in groups:
+            job = asyncio.create_task(self._together(group) if self._target.batch > 1 else self._in_order(group))
+            self._jobs.add(job)
+            job.add_done_callback(self._done)
+        return len(chosen)
+
+    def _done(self, job: asyncio.Task[None]) -> None:
+        self._jobs.discard(job)
+        self._bell.set()
+
+    async def _in_order(self, chain: Sequence[Effect]) -> None:
+        for place, effect in enumerate(chain):
+            (outcome,) = await self._call([effect])
+            stops = isinstance(outcome, Again) or (isinstance(outcome, Refused) and self._route.on_dead == "block")
+            if stops:
+                self._untried.extend(chain[place + 1 :])
+            self._note([effect], [outcome])
+            if stops:
+                return
+
+    async def _together(self, group: Sequence[Effect]) -> None:
+        self._note(group, await self._call(group))
+
+    async def _call(self, effects: Sequence[Effect]) -> Sequence[Outcome]:
+        try:
+            async with asyncio.timeout(self._route.retry.timeout_s):
+                outcomes = await self._target.deliver(effects)
+        except TimeoutError:
+            return [Again(f"no answer within {self._route.retry.timeout_s:g} s")] * len(effects)
+        except Exception as error:  # noqa: BLE001 - it is logged whole, counted as a try, and shown with the effect
+            _log.exception("route %s: the target failed", self._route.name)
+            return [Again(f"the target failed: {type(error).__name__}")] * len(effects)
+        if len(outcomes) != len(effects):
+            return [Again("the target did not say what became of it")] * len(effects)
+        return outcomes
+
+    def _note(self, effects: Sequence[Effect], outcomes: Sequence[Outcome]) -> None:
+        self._finished += [
+            judge(self._route, effect, outcome, self._jitter) for effect, outcome in zip(effects, outcomes, strict=True)
+        ]
+        away = [one for one in outcomes if isinstance(one, Again) and one.outage]
+        if away and len(away) == len(outcomes):
+            self._figures.outage = away[0].reason
+            self._outages = min(self._outages + 1, 10)
+            self._resume_at = time.monotonic() + min(_LONGEST_PAUSE_S, self._route.retry.first_s * 2.0**self._outages)
+        elif any(isinstance(one, Delivered | Refused) for one in outcomes):
+            self._figures.outage, self._outages, self._resume_at = "", 0, 0.0
+        self._bell.set()
+
+
+def grouped(effects: Sequence[Effect], *, most: int, batch: int) -> list[list[Effect]]:
+    """`effects`, in order of arrival, as calls that may be made side by side, `most` of them.
+
+    With a `batch` of 1 a group is what one conversation has, to be delivered one after the other. Otherwise it is up to
+    `batch` effects of as many conversations, the first of each.
+    """
+    chains: dict[str, list[Effect]] = {}
+    for effect in effects:
+        chains.setdefault(effect.conversation, []).append(effect)
+    if batch == 1:
+        return [chain[:_DEEP] for chain in list(chains.values())[:most]]
+    heads = [chain[0] for chain in chains.values()][: most * batch]
+    return [heads[start : start + batch] for start in range(0, len(heads), batch)]
