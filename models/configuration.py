@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from models.advisories import AdvisoriesSettings
 from models.audit import AuditSettings
+from models.handoff_route import HandoffsSettings
 from models.health_check import (
     ArchitectureSettings,
     Checkout,
@@ -45,6 +46,10 @@ class Configuration(Value):
         default=(), description="`[[suppressions]]`: findings of audits and scans that are set aside."
     )
     webhooks: WebhooksSettings = Field(default=WebhooksSettings(), description="What the gateway takes and starts.")
+    handoffs: HandoffsSettings = Field(
+        default=HandoffsSettings(),
+        description="What becomes of messages that arrive by one protocol, in another system.",
+    )
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @model_validator(mode="after")
@@ -56,4 +61,12 @@ class Configuration(Value):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"two {kind} are called {twice[0]!r}; names identify them")
+        sources = self.webhooks.registry
+        for route in self.handoffs.routes:
+            kind, _, name = route.source.partition(":")
+            if kind in {"webhook", "whatsapp"} and name not in sources:
+                raise ValueError(
+                    f"the handoff route {route.name!r} names the webhook source {name!r}; "
+                    f"there are {', '.join(sorted(sources))}"
+                )
         return self

@@ -1,7 +1,7 @@
 """Handoffs: messages that arrived, and what becomes of each at its target. Routes are in `models.handoff_route`.
 
 The inbox holds every message as it came, the outbox what it was made into; both know a message by its route and its
-natural id (WhatsApp's wamid, an e-mail's Message-ID, a client's request id), so the same message is never there twice.
+natural id (WhatsApp's wamid, the id of a webhook's delivery), so the same message is never there twice.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Message:
     """A message as a source gives it."""
 
     source: str
-    """`whatsapp`, `email`, `mcp`, or `webhook:<name of the source>`."""
+    """`whatsapp:` or `webhook:`, and the name of the source."""
     message_id: str
     """The sender's natural id; resent messages have the same."""
     conversation: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -11,7 +10,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from models.report import Value
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
-_SOURCE = re.compile(r"^(whatsapp|email|mcp|webhook):[a-z0-9][a-z0-9-]{0,62}$")
+_SOURCE = re.compile(r"^(whatsapp|webhook):[a-z0-9][a-z0-9-]{0,62}$")
 _LONGEST_EXPRESSION = 2_000
 _MOST_FIELDS = 200
 
@@ -19,19 +18,9 @@ Expression = Annotated[str, Field(min_length=1, max_length=_LONGEST_EXPRESSION)]
 
 
 class CrmTarget(Value):
-    """A contact, and a lead of it, in a CRM."""
+    """The contacts of our own database: who wrote, what they look for, and what was said."""
 
     kind: Literal["crm"]
-    system: Literal["embedded", "tryton", "hubspot"] = Field(
-        default="embedded", description="Where: our own tables, or a server whose block is named below."
-    )
-    block: str = Field(default="default", description="Name of the block that leads to the server.")
-
-
-class BoardTarget(Value):
-    """A task on the board; messages of one conversation are one task with updates."""
-
-    kind: Literal["board"]
 
 
 class FlowTarget(Value):
@@ -46,40 +35,13 @@ class HttpTarget(Value):
 
     kind: Literal["http"]
     url: str = Field(pattern=r"^https?://", description="Where to; credentials belong into a block, not here.")
-    block: str | None = Field(default=None, description="Name of the block with the credentials.")
+    block: str | None = Field(default=None, description="Name of the `Lama HTTP API` block with the credentials.")
     allow_private: tuple[str, ...] = Field(
         default=(), description="Hosts that may have private addresses; otherwise only public ones are spoken to."
     )
 
 
-class ApiTarget(Value):
-    """An operation that an OpenAPI document describes."""
-
-    kind: Literal["api"]
-    document: Path = Field(description="The OpenAPI document (3.0 or 3.1), JSON or YAML.")
-    operations: tuple[str, ...] = Field(min_length=1, description="The operationIds that may be called, no others.")
-    server: str | None = Field(default=None, pattern=r"^https?://", description="Instead of the document's server.")
-    block: str | None = Field(default=None, description="Name of the block with the credentials.")
-    allow_private: tuple[str, ...] = Field(
-        default=(), description="Hosts that may have private addresses; otherwise only public ones are spoken to."
-    )
-    answer: Expression | None = Field(default=None, description="Expression that makes the answer of the API's.")
-    idempotency_header: str = Field(
-        default="Idempotency-Key", pattern=r"^[A-Za-z0-9-]+$", description="Header by which the API knows a repetition."
-    )
-    largest_answer_bytes: int = Field(default=1_000_000, gt=0, le=50_000_000, description="More is not read.")
-
-
-class WhatsAppTarget(Value):
-    """A reply by WhatsApp's Cloud API."""
-
-    kind: Literal["whatsapp"]
-    block: str = Field(default="default", description="Name of the block with the access token.")
-
-
-Target = Annotated[
-    CrmTarget | BoardTarget | FlowTarget | HttpTarget | ApiTarget | WhatsAppTarget, Field(discriminator="kind")
-]
+Target = Annotated[CrmTarget | FlowTarget | HttpTarget, Field(discriminator="kind")]
 
 
 class Rule(Value):
@@ -118,8 +80,7 @@ class Route(Value):
 
     name: str = Field(pattern=NAME, description="What tells it apart, also in commands and metrics.")
     source: str = Field(
-        description="Where messages come from: `whatsapp:`, `webhook:` or `mcp:` and a name, or `email:` and the local "
-        "part of the address."
+        description="Where messages come from: `whatsapp:` or `webhook:` and the name of a source of `[webhooks]`."
     )
     when: Expression | None = Field(default=None, description="Expression that lets a message through when it is true.")
     conversation: Expression | None = Field(
@@ -155,7 +116,7 @@ class Route(Value):
     @classmethod
     def _known_source(cls, source: str) -> str:
         if not _SOURCE.fullmatch(source):
-            raise ValueError("write whatsapp:NAME, webhook:NAME, email:LOCAL-PART or mcp:NAME, in lower case")
+            raise ValueError("write whatsapp:NAME or webhook:NAME, with the name of a source of [webhooks]")
         return source
 
     @field_validator("fields", mode="after")
@@ -170,8 +131,6 @@ class Route(Value):
         unknown = [name for name in self.required if self.fields and not self.extract and name not in self.fields]
         if unknown:
             raise ValueError(f"required names {unknown[0]!r}, which is not among the fields")
-        if self.source.startswith("mcp:") != isinstance(self.target, ApiTarget):
-            raise ValueError("tools that MCP clients call lead to a target of kind 'api', and nothing else does")
         return self
 
     @property

@@ -34,6 +34,14 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "event_path": "type",
         "key_encoding": "base64",
     },
+    # https://developers.facebook.com/docs/graph-api/webhooks/getting-started: signed with the app's secret, and without
+    # an id of the delivery; the messages in it have their own.
+    "whatsapp": {
+        "signature_header": "X-Hub-Signature-256",
+        "prefix": "sha256=",
+        "id_header": None,
+        "event_path": "object",
+    },
     "hmac": {},
 }
 
@@ -45,6 +53,8 @@ class DeliveryStatus(StrEnum):
     started = "started"
     ignored = "ignored"
     failed = "failed"
+    handed_on = "handed_on"
+    """Its messages are in the inbox of the handoffs; it starts nothing by itself."""
 
 
 class Source(Value):
@@ -54,7 +64,7 @@ class Source(Value):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Its place in the address, `/webhooks/<name>`.")
-    kind: Literal["github", "standard-webhooks", "hmac"] = Field(
+    kind: Literal["github", "standard-webhooks", "whatsapp", "hmac"] = Field(
         description="How it signs: a preset, or `hmac` with everything said here."
     )
     signature_header: str = Field(pattern=_HEADER, description="Header with the signature.")
@@ -66,7 +76,10 @@ class Source(Value):
         default="{body}",
         description="What is signed, of `{id}`, `{timestamp}` and `{body}`, such as `{timestamp}.{body}`.",
     )
-    id_header: str = Field(pattern=_HEADER, description="Header with the delivery's id, the same when it is resent.")
+    id_header: str | None = Field(
+        pattern=_HEADER,
+        description="Header with the delivery's id, the same when it is resent; none: the body's digest is its id.",
+    )
     timestamp_header: str | None = Field(
         default=None, pattern=_HEADER, description="Header with the signed time, in seconds since 1970."
     )
@@ -102,6 +115,8 @@ class Source(Value):
         names = parts[1::2]
         if names.count("body") != 1 or len(set(names)) != len(names):
             raise ValueError("signed must hold {body} once, and {id} and {timestamp} at most once")
+        if "id" in names and self.id_header is None:
+            raise ValueError("{id} in signed needs an id_header")
         if any("{" in literal or "}" in literal for literal in parts[::2]):
             raise ValueError("signed knows {id}, {timestamp} and {body} only")
         if any(not literal for literal in parts[2:-1:2]):
@@ -165,11 +180,14 @@ class Route(Value):
 
 
 def _preset_sources() -> dict[str, Source]:
-    return {name: Source.model_validate({"name": name, "kind": name}) for name in ("github", "standard-webhooks")}
+    return {
+        name: Source.model_validate({"name": name, "kind": name})
+        for name in ("github", "standard-webhooks", "whatsapp")
+    }
 
 
 class WebhooksSettings(Value):
-    """`[webhooks]`. The sources `github` and `standard-webhooks` are there without being listed."""
+    """`[webhooks]`. The sources `github`, `standard-webhooks` and `whatsapp` are there unlisted."""
 
     sources: tuple[Source, ...] = Field(default=(), description="Senders beside the presets, or instead of them.")
     routes: tuple[Route, ...] = Field(

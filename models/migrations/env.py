@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
+import models.crm
 import models.delivery
 import models.handoff
 import models.record  # noqa: F401 - all register their tables

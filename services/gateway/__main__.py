@@ -33,7 +33,7 @@ def serve(config: Settings) -> None:
         ConfigurationError: it would be open to everybody, or `lama.toml` cannot be used.
     """
     refuse_unguarded(config)
-    hooks = load_configuration(config).webhooks
+    configuration = load_configuration(config)
     Home(config).prepare()
 
     import uvicorn  # noqa: PLC0415
@@ -41,7 +41,7 @@ def serve(config: Settings) -> None:
     from services.gateway.app import create_app  # noqa: PLC0415
 
     uvicorn.run(
-        create_app(config, hooks),
+        create_app(config, configuration.webhooks, configuration.handoffs),
         host=config.host,
         port=config.gateway_port,
         log_config=None,

@@ -16,19 +16,21 @@ from starlette.types import ASGIApp
 from blocks.database import LAMA_DATABASE, dsn
 from blocks.home import Home
 from blocks.logs import logger
+from blocks.prefect_starter import PrefectStarter
 from blocks.settings import Settings
+from models.handoff_route import HandoffsSettings
 from models.webhook import WebhooksSettings
 from services.gateway import deliveries, probes, reports, webhooks
 from services.gateway.auth import Key, require_key
 from services.gateway.connection import Connection
 from services.gateway.dispatch import Dispatcher
 from services.gateway.docs_page import docs_page
+from services.gateway.drains import DrainStarter
 from services.gateway.exposition import Exposition
 from services.gateway.guard import Guard
 from services.gateway.intake import Intake
 from services.gateway.measures import Measures
 from services.gateway.prefect_figures import PrefectFigures
-from services.gateway.prefect_starter import PrefectStarter
 from services.gateway.registry import Registry
 from services.gateway.retention import keep_pruning
 
@@ -51,7 +53,7 @@ class Gateway:
     wake: asyncio.Event
 
 
-def create_app(settings: Settings, hooks: WebhooksSettings) -> ASGIApp:
+def create_app(settings: Settings, hooks: WebhooksSettings, handoffs: HandoffsSettings) -> ASGIApp:
     """The application, to be served by an ASGI server. The database may come up later than it."""
     url = dsn(settings, LAMA_DATABASE)
     measures = Measures()
@@ -60,6 +62,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings) -> ASGIApp:
     intake = Intake(intake_connection, measures)
     starter = PrefectStarter(settings)
     dispatcher = Dispatcher(hooks, dispatch_connection, starter, measures, wake)
+    drains = DrainStarter(handoffs, url, starter)
     prefect = PrefectFigures(settings)
     registry = Registry(hooks.registry, Home(settings))
 
@@ -70,6 +73,8 @@ def create_app(settings: Settings, hooks: WebhooksSettings) -> ASGIApp:
             "dispatch": dispatcher.run,
             "retention": lambda: keep_pruning(reads, hooks.retention_days),
         }
+        if handoffs.routes:
+            works |= {"handoffs": drains.run, "handoffs bell": drains.listen}
         tasks = [asyncio.create_task(_kept_up(name, work), name=name) for name, work in works.items()]
         try:
             yield
@@ -77,6 +82,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings) -> ASGIApp:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await drains.close()
             await starter.close()
             await prefect.close()
             for connection in (intake_connection, dispatch_connection, reads):
@@ -88,7 +94,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings) -> ASGIApp:
             HTTPException: _http_error, RequestValidationError: _bad_parameters, Exception: _unexpected,
         },
     )  # fmt: skip
-    reception = webhooks.Reception(hooks, registry, intake, measures, wake)
+    reception = webhooks.Reception(hooks, handoffs, registry, intake, measures, wake)
     app.add_middleware(webhooks.Door, reception=reception)
     app.state.gateway = Gateway(
         settings=settings,

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from pydantic import JsonValue
 
 from blocks.logs import logger
+from blocks.prefect_starter import NotYetError, OutageError, RefusedError
 from models.webhook import DeliveryStatus, Route, WebhooksSettings
 from services.gateway.connection import UNAVAILABLE, Connection
 from services.gateway.measures import Measures
@@ -44,18 +45,6 @@ UPDATE delivery SET status = %s, flow_run_ids = %s, attempts = %s, last_error = 
        next_attempt_at = clock_timestamp() + make_interval(secs => %s)
 WHERE source = %s AND delivery_id = %s
 """
-
-
-class OutageError(Exception):
-    """Whoever starts runs is away; everything waits."""
-
-
-class NotYetError(Exception):
-    """The run cannot be started now, but perhaps later: its deployment is not there, or Prefect fails at it alone."""
-
-
-class RefusedError(Exception):
-    """The run will never be started: its parameters are refused."""
 
 
 class Starter(Protocol):

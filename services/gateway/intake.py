@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import psycopg
 
@@ -18,6 +20,7 @@ from blocks.logs import logger
 from models.webhook import DeliveryStatus
 from services.gateway.connection import UNAVAILABLE, Connection
 from services.gateway.measures import Measures
+from tasks.handoffs.inbox import Row, store
 
 _log = logger("gateway")
 
@@ -50,6 +53,8 @@ class Arrival:
     body: bytes
     received_at: datetime
     status: DeliveryStatus
+    messages: tuple[Row, ...] = ()
+    """What of it goes into the inbox of the handoffs, in the same transaction."""
 
 
 class NotStoredError(Exception):
@@ -128,23 +133,35 @@ class Intake:
             stored.discard(key)  # of two that came together one is the first
 
     async def _insert(self, arrivals: list[Arrival]) -> set[tuple[str, str]]:
+        messages = [arrival for arrival in arrivals if arrival.messages]
         async with self._connection.use() as connection:
-            cursor = await connection.execute(
-                _INSERT,
-                (
-                    [arrival.source for arrival in arrivals],
-                    [arrival.delivery_id for arrival in arrivals],
-                    [arrival.fingerprint or b"" for arrival in arrivals],
-                    [arrival.event for arrival in arrivals],
-                    [arrival.content_type for arrival in arrivals],
-                    [arrival.body for arrival in arrivals],
-                    [arrival.received_at for arrival in arrivals],
-                    [arrival.status.value for arrival in arrivals],
-                ),
-            )
-            rows = await cursor.fetchall()
+            if not messages:
+                stored = await _insert(connection, arrivals)
+            else:
+                async with connection.transaction():
+                    stored = await _insert(connection, arrivals)
+                    fresh = [one for one in messages if (one.source, one.delivery_id) in stored]
+                    if fresh:
+                        await store(connection, [row for one in fresh for row in one.messages], fresh[0].received_at)
         self._measures.commit()
-        return {(str(source), str(delivery_id)) for source, delivery_id in rows}
+        return stored
+
+
+async def _insert(connection: psycopg.AsyncConnection[Any], arrivals: Sequence[Arrival]) -> set[tuple[str, str]]:
+    cursor = await connection.execute(
+        _INSERT,
+        (
+            [arrival.source for arrival in arrivals],
+            [arrival.delivery_id for arrival in arrivals],
+            [arrival.fingerprint or b"" for arrival in arrivals],
+            [arrival.event for arrival in arrivals],
+            [arrival.content_type for arrival in arrivals],
+            [arrival.body for arrival in arrivals],
+            [arrival.received_at for arrival in arrivals],
+            [arrival.status.value for arrival in arrivals],
+        ),
+    )
+    return {(str(source), str(delivery_id)) for source, delivery_id in await cursor.fetchall()}
 
 
 def _settle(outcome: asyncio.Future[bool], result: bool | Exception) -> None:  # noqa: FBT001 - the outcome itself

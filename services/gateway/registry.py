@@ -29,6 +29,7 @@ class Registry:
         self._sources = dict(sources)
         self._paths = {name: home.webhook_secrets(name) for name in self._sources}
         self._known: dict[str, _Known] = {}
+        self._home = home
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,6 +53,21 @@ class Registry:
             known = _Known(version, self._read(source) if version else ())
             self._known[source.name] = known
         return known.keys
+
+    def verify_token(self, source: Source) -> str | None:
+        """What Meta has to know when it asks whether an address is ours; the first line of `<source>.verify`."""
+        path = self._home.webhook_secrets(f"{source.name}.verify")
+        try:
+            if path.stat().st_mode & _OPEN_TO_OTHERS:
+                _log.error("%s can be read by others; it is not used. chmod 600 it.", path)
+                return None
+            with path.open(encoding="utf-8") as file:
+                return file.readline(_LARGEST).strip() or None
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            _log.error("%s cannot be read: %s", path, type(error).__name__)
+            return None
 
     def _read(self, source: Source) -> tuple[bytes, ...]:
         path = self._paths[source.name]

@@ -88,7 +88,7 @@ def read_claim(source: Source, headers: Headers, now: float) -> Claim:
     )
     if not signatures:
         raise BadSignatureError("malformed")
-    identifier = _single(headers, source.id_header)
+    identifier = _single(headers, source.id_header) if source.id_header else None
     if identifier is not None and not _IDENTIFIER.fullmatch(identifier):
         identifier = None
     if identifier is None and source.signs_id:

@@ -6,19 +6,22 @@ The order matters. Unknown sources are turned away before their body is read, un
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 from pydantic import JsonValue
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from blocks.logs import logger
-from models.webhook import DeliveryStatus, Source, WebhooksSettings
+from models.handoff_route import HandoffsSettings
+from models.webhook import DeliveryStatus, Route, Source, WebhooksSettings
 from models.webhook_template import PayloadError, lookup
 from services.gateway.intake import Arrival, Intake, NotStoredError
 from services.gateway.measures import Measures
@@ -26,6 +29,8 @@ from services.gateway.payload import GarbageError, parse
 from services.gateway.registry import Registry
 from services.gateway.routing import matching
 from services.gateway.signatures import BadSignatureError, Claim, event_name, read_claim, verify
+from tasks.handoffs.arrivals import messages_of
+from tasks.handoffs.inbox import Row, rows
 
 _log = logger("gateway")
 
@@ -59,9 +64,16 @@ class Reception:
     """Takes deliveries in. One a gateway."""
 
     def __init__(
-        self, settings: WebhooksSettings, registry: Registry, intake: Intake, measures: Measures, wake: asyncio.Event
+        self,
+        settings: WebhooksSettings,
+        handoffs: HandoffsSettings,
+        registry: Registry,
+        intake: Intake,
+        measures: Measures,
+        wake: asyncio.Event,
     ) -> None:
         self._settings = settings
+        self._handoffs = handoffs
         self._registry = registry
         self._intake = intake
         self._measures = measures
@@ -102,15 +114,18 @@ class Reception:
             else:
                 proven = _prove(source, claim, content, keys)
             routes = matching(self._settings.routes, source.name, proven.event, proven.payload)
+            content_type = _printable(request.headers.get("content-type", ""))
+            handed_on = self._messages(source, proven, content_type, content)
             arrival = Arrival(
                 source=source.name,
                 delivery_id=proven.delivery_id,
                 fingerprint=proven.fingerprint,
                 event=proven.event,
-                content_type=_printable(request.headers.get("content-type", "")),
+                content_type=content_type,
                 body=content,
                 received_at=datetime.now(UTC),
-                status=DeliveryStatus.stored if routes else DeliveryStatus.ignored,
+                status=_status(routes, handed_on),
+                messages=tuple(handed_on),
             )
             fresh = await self._intake.store(arrival)
         except NotStoredError as error:
@@ -120,6 +135,37 @@ class Reception:
         if fresh and routes:
             self._wake.set()
         return fresh, proven.delivery_id
+
+    def _messages(self, source: Source, proven: _Proven, content_type: str, body: bytes) -> list[Row]:
+        """What of a delivery goes into the inbox of the handoffs, for each route that takes it."""
+        kind = "whatsapp" if source.kind == "whatsapp" else "webhook"
+        takers = self._handoffs.of_source(f"{kind}:{source.name}")
+        if not takers:
+            return []
+        found = messages_of(
+            source.kind,
+            source.name,
+            delivery_id=proven.delivery_id,
+            event=proven.event,
+            content_type=content_type,
+            body=body,
+            payload=proven.payload,
+        )
+        return rows(takers, found)
+
+    def challenge(self, name: str, query: Mapping[str, str]) -> Response:
+        """Answer the question with which Meta finds out whether an address is ours.
+
+        https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests
+        """
+        source = self._registry.source(name)
+        if source is None or source.kind != "whatsapp":
+            return JSONResponse({"error": "There is no such source."}, 404)
+        token, told = self._registry.verify_token(source), query.get("hub.verify_token", "")
+        known = token is not None and hmac.compare_digest(token.encode(), told.encode())
+        if query.get("hub.mode") != "subscribe" or not known:
+            return JSONResponse({"error": "The verify token is wrong."}, 403)
+        return PlainTextResponse(_printable(query.get("hub.challenge", "")))
 
     async def _read(self, request: Request, body: bytearray, limit: int) -> None:
         announced = request.headers.get("content-length", "")
@@ -199,6 +245,24 @@ async def receive(source: str, request: Request) -> Response:
     return await reception.receive(source, request)
 
 
+@router.get(
+    _TEMPLATE.path,
+    summary="Prove that this address is ours",
+    responses={403: {"description": "The verify token is wrong."}, 404: {"description": "No such source."}},
+    response_class=PlainTextResponse,
+)
+async def challenge(source: str, request: Request) -> Response:
+    """The challenge of a source of kind `whatsapp`, given back to whoever knows its verify token."""
+    reception: Reception = request.app.state.gateway.reception
+    return reception.challenge(source, request.query_params)
+
+
+def _status(routes: Sequence[Route], handed_on: Sequence[Row]) -> DeliveryStatus:
+    if routes:
+        return DeliveryStatus.stored
+    return DeliveryStatus.handed_on if handed_on else DeliveryStatus.ignored
+
+
 def _existing(source: Source | None) -> Source:
     if source is None:
         raise _Refusal(404, "unknown_source", "There is no such source.")
@@ -214,7 +278,10 @@ def _prove(source: Source, claim: Claim, body: bytes, keys: Sequence[bytes]) -> 
         payload = parse(body)
     except GarbageError as error:
         raise _Refusal(400, "malformed", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
-    if claim.delivery_id is None:
+    identifier = claim.delivery_id
+    if source.id_header is None:
+        identifier = f"sha256:{hashlib.sha256(body).hexdigest()}"
+    if identifier is None:
         raise _Refusal(400, "malformed", f"There is no usable id in {source.id_header}.")
     event = claim.event
     if not event and source.event_path is not None:
@@ -222,7 +289,7 @@ def _prove(source: Source, claim: Claim, body: bytes, keys: Sequence[bytes]) -> 
             event = event_name(lookup(payload, source.event_path))
         except PayloadError:
             event = ""  # an event without a name matches routes for any event only
-    return _Proven(claim.delivery_id, event, payload, fingerprint)
+    return _Proven(identifier, event, payload, fingerprint)
 
 
 def _bad_signature(error: BadSignatureError) -> _Refusal:

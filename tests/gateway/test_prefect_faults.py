@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
+from blocks.prefect_starter import NotYetError, OutageError, PrefectStarter
 from blocks.settings import Settings
-from services.gateway.dispatch import NotYetError, OutageError
-from services.gateway.prefect_starter import PrefectStarter
 from tests.gateway.conftest import NewGateway
 from tests.gateway.running import push
 

@@ -172,7 +172,7 @@ def test_a_delivery_takes_every_route_of_its_source_that_matches() -> None:
 
 def test_github_and_its_push_need_no_configuration() -> None:
     webhooks = parse_configuration("", "lama.toml").webhooks
-    assert set(webhooks.registry) == {"github", "standard-webhooks"}
+    assert set(webhooks.registry) == {"github", "standard-webhooks", "whatsapp"}
     assert [route.deployment for route in matching(webhooks.routes, "github", "push", {})] == [
         "health-check/health-check",
         "audit/audit",

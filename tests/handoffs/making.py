@@ -46,9 +46,12 @@ def make_message(number: int, conversation: str = "c", **attributes: Any) -> Mes
 class Recorder:
     """A target that remembers what it was given, and answers as the test says."""
 
-    def __init__(self, answer: Callable[[Effect], Outcome] | None = None, *, batch: int = 1, takes_s: float = 0) -> None:
+    def __init__(
+        self, answer: Callable[[Effect], Outcome] | None = None, *, batch: int = 1, takes_s: float = 0
+    ) -> None:
         self.batch = batch
         self.calls: list[list[Effect]] = []
+        self.called = asyncio.Event()
         self.most_at_once = 0
         self._answer = answer or (lambda effect: Delivered(f"ref-{effect.message_id}"))
         self._takes_s = takes_s
@@ -56,6 +59,7 @@ class Recorder:
 
     async def deliver(self, effects: Sequence[Effect]) -> Sequence[Outcome]:
         self.calls.append(list(effects))
+        self.called.set()
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
         await asyncio.sleep(self._takes_s)

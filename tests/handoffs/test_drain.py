@@ -132,12 +132,12 @@ async def test_what_a_dead_process_took_is_taken_again_after_its_lease_with_the_
     class Dies(Recorder):
         async def deliver(self, effects: Sequence[Effect]) -> Sequence[Outcome]:
             self.calls.append(list(effects))
+            self.called.set()
             raise asyncio.CancelledError  # the process is gone: nothing is recorded
 
     first = Dies()
     drain = asyncio.create_task(bench.drain(route, first))
-    while not first.calls:
-        await asyncio.sleep(0.01)
+    await first.called.wait()
     drain.cancel()
     await asyncio.gather(drain, return_exceptions=True)
     second = Recorder()
@@ -165,15 +165,12 @@ async def test_one_drain_a_route(bench: Bench) -> None:
 async def test_what_comes_while_it_drains_is_handed_on_at_once(bench: Bench) -> None:
     route = make_route()
     target = Recorder()
-    bell = asyncio.Event()
 
     async def later() -> float:
         await asyncio.sleep(0.3)
         await bench.store(route, make_message(0))
         stored = time.monotonic()
-        bell.set()
-        while not target.calls:
-            await asyncio.sleep(0.005)
+        await target.called.wait()
         return time.monotonic() - stored
 
     from models.handoff_route import HandoffsSettings

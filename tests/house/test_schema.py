@@ -15,8 +15,10 @@ from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlmodel import SQLModel
 
+import models.crm
 import models.delivery
-import models.record  # noqa: F401 - both register their tables
+import models.handoff
+import models.record  # noqa: F401 - all register their tables
 from blocks.database import dsn
 from blocks.errors import StartError, UnavailableError
 from blocks.postgres import Postgres

@@ -15,15 +15,26 @@ import httpx
 from pydantic import JsonValue
 
 from blocks.settings import Settings
-from services.gateway.dispatch import NotYetError, OutageError, RefusedError
 
 _TIMEOUT_S = 15.0
 _REMEMBERED_S = 60.0
 _REFUSALS = frozenset({400, 409, 413, 422})
 
 
+class OutageError(Exception):
+    """Whoever starts runs is away; everything waits."""
+
+
+class NotYetError(Exception):
+    """The run cannot be started now, but perhaps later: its deployment is not there, or Prefect fails at it alone."""
+
+
+class RefusedError(Exception):
+    """The run will never be started: its parameters are refused."""
+
+
 class PrefectStarter:
-    """A `Starter` for the Prefect server of this platform."""
+    """Starts runs at the Prefect server of this platform."""
 
     def __init__(self, settings: Settings) -> None:
         self._client = httpx.AsyncClient(

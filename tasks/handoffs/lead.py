@@ -1,0 +1,129 @@
+"""Finds a lead in what a person wrote: name, phone, e-mail, interest, budget, timeline, each with where it stands.
+
+Rules, not a model: they say nothing that is not written, and the same text gives the same lead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import phonenumbers
+from pydantic import JsonValue
+
+from tasks.handoffs.functions import Context, FieldError, amounts, phone, tidy
+
+_LONGEST = 20_000
+
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{2,63}){1,5}")
+_NAME = re.compile(
+    r"(?:\bmy name is|\bmy name's|\bthis is|\bi am|\bi'm|\bmein name ist|\bich hei(?:ss|ß)e|\bme llamo|\bje m'appelle)"
+    r"\s+(?P<name>(?-i:[A-ZÀ-ÖØ-Þ])[\w'’-]{1,40}(?:\s+(?:(?-i:[A-ZÀ-ÖØ-Þ])(?:\.|[\w'’-]{1,40})|van|von|de|der|la|bin)){0,3})",
+    re.IGNORECASE,
+)
+_PROPERTY = (
+    r"single[- ]family(?: home| house)?|apartments?|flats?|condos?|condominiums?|townhouses?|houses?|homes?|villas?|"
+    r"duplex(?:es)?|studios?|lofts?|penthouses?|offices?|warehouses?|land|plots?|propert(?:y|ies)|bungalows?"
+)
+_INTEREST = re.compile(
+    rf"(?P<interest>(?:\d{{1,2}}[- ]?(?:bed(?:room)?s?|br|rooms?)[, ]+(?:and \d{{1,2}}[- ]?bath(?:room)?s?[, ]+)?)?"
+    rf"\b(?:{_PROPERTY})\b(?:\s+(?:in|near|at|around)\s+(?-i:[A-ZÀ-Þ][\w'’-]{{1,30}})(?:\s+(?-i:[A-ZÀ-Þ][\w'’-]{{1,30}})){{0,2}})?)",
+    re.IGNORECASE,
+)
+_TIMELINE = re.compile(
+    r"\b(?P<timeline>asap|as soon as possible|immediately|right away|urgent(?:ly)?|"
+    r"(?:by|before|until|in|within|after|from|next|this|end of|start of|early|late)\s+"
+    r"(?:the\s+)?(?:next\s+|end of\s+|\d{1,3}(?:\s*(?:-|to)\s*\d{1,3})?\s+|a few\s+|a\s+|two\s+|three\s+|six\s+)?"
+    r"(?:days?|weeks?|months?|quarters?|years?|spring|summer|autumn|fall|winter|january|february|march|april|may|june|"
+    r"july|august|september|october|november|december|q[1-4])(?:\s+\d{4})?)\b",
+    re.IGNORECASE,
+)
+_BUDGET_WORDS = re.compile(r"budget|afford|spend|up to|max(?:imum)?|around|price|below|under|pay", re.IGNORECASE)
+_NEAR = 40
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where in the text something stands."""
+
+    start: int
+    end: int
+
+
+Note = Callable[[str, JsonValue, "Span | str"], None]
+
+
+def find_lead(document: Mapping[str, JsonValue], context: Context) -> dict[str, JsonValue]:
+    """The lead of a message.
+
+    Args:
+        document: a message's, with `text`, and where the source knows them `from`, `name`, `occurred_at`.
+        context: the country and currency of what is written without.
+
+    Returns:
+        The fields of `models.crm.Lead` that were found. `evidence` holds for each where it stands: a span of `text`, or
+        the field of the message that says so.
+    """
+    text = str(document.get("text") or "")[:_LONGEST]
+    found: dict[str, JsonValue] = {"text": text or None, "occurred_at": document.get("occurred_at")}
+    evidence: dict[str, JsonValue] = {}
+
+    def note(field: str, value: JsonValue, source: Span | str) -> None:
+        found[field] = value
+        evidence[field] = source if isinstance(source, str) else {"start": source.start, "end": source.end}
+
+    _who(document, text, context, note)
+    spans = _numbers_of_phones(text, context)
+    budget = _budget(text, context, spans)
+    if budget is not None:
+        note("budget", budget[0], budget[1])
+    for field, pattern in (("interest", _INTEREST), ("timeline", _TIMELINE)):
+        match = pattern.search(text)
+        if match:
+            note(field, tidy(match[field]), Span(match.start(field), match.end(field)))
+    found["evidence"] = evidence
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _who(document: Mapping[str, JsonValue], text: str, context: Context, note: Note) -> None:
+    sender = document.get("from")
+    if isinstance(sender, str) and sender:
+        with contextlib.suppress(FieldError):  # a sender without a number
+            note("phone", phone(sender, context.region), "from")
+    else:
+        for match in phonenumbers.PhoneNumberMatcher(text, context.region):
+            number = phonenumbers.format_number(match.number, phonenumbers.PhoneNumberFormat.E164)
+            note("phone", number, Span(match.start, match.end))
+            break
+    address = _EMAIL.search(text)
+    if address:
+        local, _, domain = address[0].rpartition("@")
+        note("email", f"{local}@{domain.lower()}", Span(*address.span()))
+    told = _NAME.search(text)
+    if told:
+        note("name", tidy(told["name"]), Span(told.start("name"), told.end("name")))
+    elif isinstance(document.get("name"), str) and str(document["name"]).strip():
+        note("name", tidy(str(document["name"]))[:200], "name")
+
+
+def _numbers_of_phones(text: str, context: Context) -> list[Span]:
+    return [Span(match.start, match.end) for match in phonenumbers.PhoneNumberMatcher(text, context.region)]
+
+
+def _budget(text: str, context: Context, phones: list[Span]) -> tuple[dict[str, JsonValue], Span] | None:
+    """The amount that is most likely the budget: one with a currency, or a large one beside a word about money."""
+    best = None
+    for one in amounts(text, context.currency):
+        if any(one.start < span.end and span.start < one.end for span in phones):
+            continue
+        near = bool(_BUDGET_WORDS.search(text[max(0, one.start - _NEAR) : one.start]))
+        plausible = one.has_currency or (one.amount >= 1_000 and (near or one.has_scale))
+        weight = (one.has_currency, near, one.has_scale, one.amount)
+        if plausible and (best is None or weight > best[0]):
+            best = (weight, one)
+    if best is None:
+        return None
+    one = best[1]
+    return {"amount": one.amount, "currency": one.currency}, Span(one.start, one.end)
