@@ -16,8 +16,7 @@ from blocks.configuration import load_configuration
 from blocks.errors import ConfigurationError, LamaError
 from blocks.postgres import Postgres
 from blocks.settings import settings
-from models.health_check import ReportLevel
-from models.report import Report, Skip, status_of
+from models.report import Report, Skip
 from tasks.advisories.archives import archives_in
 from tasks.advisories.download import Downloaded, Remote
 from tasks.advisories.importing import LOCK
@@ -25,8 +24,8 @@ from tasks.advisories.known import mirror_of
 from tasks.advisories.mirror_build import only_one
 from tasks.advisories.standing import standings
 from tasks.advisories.update import CAPABILITY, block_of, fetch, files_of, index, note, report_of
-from tasks.reports.diff import diff
-from tasks.reports.publish import Progress, announce, publish, reason_of, recall, remember
+from tasks.reports.conclude import conclude
+from tasks.reports.publish import Progress, reason_of
 
 
 @flow(name="advisories", persist_result=False)
@@ -95,17 +94,5 @@ async def update_advisories(
         finished_at=datetime.now(UTC),
         run_id=str(flow_run.id or uuid4()),
     )
-    return await _concluded(report, Postgres.of(config))
-
-
-async def _concluded(report: Report, database: Postgres) -> Report:
-    """`report` as it is stored and shown. Without a database the mirror is up to date all the same."""
-    before, no_history = await recall(database, CAPABILITY, Report, scope=report.scope, run_id=report.run_id)
-    not_stored = no_history or await remember(database, report)
-    if not_stored is not None:
-        skipped = (*report.skipped, not_stored)
-        report = report.model_copy(update={"skipped": skipped, "status": status_of(report.findings, skipped)})
-    change = diff(before, report)
-    await publish(report, change, key="advisories", level=ReportLevel.standard)
-    announce(report, change)
-    return report
+    # Without a database the mirror is up to date all the same.
+    return await conclude(report, database=Postgres.of(config), key="advisories")

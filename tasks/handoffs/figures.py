@@ -119,11 +119,29 @@ async def standings(
     dead = dict(await _rows(connection, _DEAD, asked))
     found = []
     for route in routes:
-        *counts, latency = windowed.get(route.name, (0,) * 9 + (None,))
+        taken, delivered, dead_now, ignored, in_time, given, valid, required, filled, latency = windowed.get(
+            route.name, (0, 0, 0, 0, 0, 0, 0, 0, 0, None)
+        )
         backlog, oldest = waiting.get(route.name, (0, 0.0))
         p50, p95 = latency or (None, None)
         found.append(
-            Standing(route.name, *map(int, counts), p50, p95, int(backlog), float(oldest), int(dead.get(route.name, 0)))
+            Standing(
+                route.name,
+                taken=taken,
+                delivered=delivered,
+                dead=dead_now,
+                ignored=ignored,
+                in_time=in_time,
+                given=given,
+                valid=valid,
+                required=required,
+                filled=filled,
+                p50_s=p50,
+                p95_s=p95,
+                backlog=backlog,
+                oldest_s=oldest,
+                dead_letters=dead.get(route.name, 0),
+            )
         )
     return found
 

@@ -149,7 +149,18 @@ def amounts(text: str, currency: str) -> list[Amount]:
             number = _number(match["number"]) * _SCALES.get(scale, 1)
         except InvalidOperation:
             continue
-        found.append(Amount(float(number), code if known else currency, known, bool(scale), match.start(), match.end()))
+        told = match[0]
+        start = match.start() + len(told) - len(told.lstrip())
+        found.append(
+            Amount(
+                amount=float(number),
+                currency=code if known else currency,
+                has_currency=known,
+                has_scale=bool(scale),
+                start=start,
+                end=start + len(told.strip()),
+            )
+        )
     return found
 
 

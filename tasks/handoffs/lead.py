@@ -18,18 +18,22 @@ from tasks.handoffs.functions import Context, FieldError, amounts, phone, tidy
 _LONGEST = 20_000
 
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{2,63}){1,5}")
+_UPPER = r"(?-i:[A-ZÀ-ÖØ-Þ])"
+_LETTERS = r"[\w'\u2019-]"
 _NAME = re.compile(
     r"(?:\bmy name is|\bmy name's|\bthis is|\bi am|\bi'm|\bmein name ist|\bich hei(?:ss|ß)e|\bme llamo|\bje m'appelle)"
-    r"\s+(?P<name>(?-i:[A-ZÀ-ÖØ-Þ])[\w'’-]{1,40}(?:\s+(?:(?-i:[A-ZÀ-ÖØ-Þ])(?:\.|[\w'’-]{1,40})|van|von|de|der|la|bin)){0,3})",
+    rf"\s+(?P<name>{_UPPER}{_LETTERS}{{1,40}}"
+    rf"(?:\s+(?:{_UPPER}(?:\.|{_LETTERS}{{1,40}})|van|von|de|der|la|bin)){{0,3}})",
     re.IGNORECASE,
 )
 _PROPERTY = (
     r"single[- ]family(?: home| house)?|apartments?|flats?|condos?|condominiums?|townhouses?|houses?|homes?|villas?|"
     r"duplex(?:es)?|studios?|lofts?|penthouses?|offices?|warehouses?|land|plots?|propert(?:y|ies)|bungalows?"
 )
+_PLACE = rf"{_UPPER}{_LETTERS}{{1,30}}"
 _INTEREST = re.compile(
-    rf"(?P<interest>(?:\d{{1,2}}[- ]?(?:bed(?:room)?s?|br|rooms?)[, ]+(?:and \d{{1,2}}[- ]?bath(?:room)?s?[, ]+)?)?"
-    rf"\b(?:{_PROPERTY})\b(?:\s+(?:in|near|at|around)\s+(?-i:[A-ZÀ-Þ][\w'’-]{{1,30}})(?:\s+(?-i:[A-ZÀ-Þ][\w'’-]{{1,30}})){{0,2}})?)",
+    r"(?P<interest>(?:\d{1,2}[- ]?(?:bed(?:room)?s?|br|rooms?)[, ]+(?:and \d{1,2}[- ]?bath(?:room)?s?[, ]+)?)?"
+    rf"\b(?:{_PROPERTY})\b(?:\s+(?:in|near|at|around)\s+{_PLACE}(?:\s+{_PLACE}){{0,2}})?)",
     re.IGNORECASE,
 )
 _TIMELINE = re.compile(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, cast
 
 from blocks.errors import ConfigurationError
 from blocks.prefect_starter import PrefectStarter
@@ -90,7 +90,7 @@ async def _http(route: Route, target: ToHttp) -> Target:
     from blocks.http_api import HttpApi  # noqa: PLC0415
 
     try:
-        block = await HttpApi.aload(target.block)
+        block = await cast("Awaitable[HttpApi]", HttpApi.aload(target.block))
     except ValueError as error:
         raise ConfigurationError(
             f"the route {route.name!r} needs the block {target.block!r} of type `Lama HTTP API`, which is not there.",

@@ -19,10 +19,11 @@ LARGEST_PAYLOAD = 5_000_000
 """Characters of JSON."""
 _LONGEST_ERROR = 1_000
 
-_CLAIM = """
+_LOOK = """
 SELECT message_id, seq, conversation, attributes FROM handoff_message
-WHERE route = %s AND state = 'waiting' ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED
+WHERE route = %s AND state = 'waiting' ORDER BY seq LIMIT %s
 """
+_CLAIM = f"{_LOOK} FOR UPDATE SKIP LOCKED"
 
 # A row that somebody else holds was passed over; what came after it in its conversation has to wait for it.
 _PASSED_OVER = """
@@ -78,7 +79,7 @@ async def understand(
         psycopg.Error: nothing has changed.
     """
     async with connection.transaction():
-        cursor = await connection.execute(_CLAIM, (route.name, batch))
+        cursor = await connection.execute(_CLAIM.encode(), (route.name, batch))
         claimed = await cursor.fetchall()
         if not claimed:
             return Understood()
@@ -92,9 +93,25 @@ async def understand(
         accepted = [one for one in settled if one.state is MessageState.accepted]
         if accepted:
             await connection.execute(_EFFECTS, (route.name, *_effects(route.name, accepted)))
+    return _counted(settled)
+
+
+async def preview(
+    connection: psycopg.AsyncConnection[Any], route: Route, transformation: Transformation, *, batch: int
+) -> Understood:
+    """What `understand` would make of the messages that wait; changes nothing."""
+    cursor = await connection.execute(_LOOK, (route.name, batch))
+    settled = [
+        _settle(message_id, seq, conversation, attributes, transformation)
+        for message_id, seq, conversation, attributes in await cursor.fetchall()
+    ]
+    return _counted(settled)
+
+
+def _counted(settled: Sequence[_Settled]) -> Understood:
     return Understood(
         taken=len(settled),
-        accepted=len(accepted),
+        accepted=sum(one.state is MessageState.accepted for one in settled),
         ignored=sum(one.state is MessageState.ignored for one in settled),
         dead=sum(one.state is MessageState.dead for one in settled),
     )

@@ -1,0 +1,69 @@
+"""Handoffs: what arrived by one protocol is handed on to another system, each message once and in order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from blocks.configuration import load_configuration
+from blocks.postgres import Postgres
+from blocks.settings import settings
+from models.handoff_route import Route
+from models.report import Report
+from tasks.handoffs.deliver import Figures
+from tasks.handoffs.drain import Bell
+from tasks.handoffs.routes import CAPABILITY, chosen
+from tasks.handoffs.run import Work, drain, drain_all, look_ahead, report_of
+from tasks.reports.conclude import conclude
+from tasks.reports.publish import Progress
+from tasks.step import step
+
+
+@flow(name="handoffs", persist_result=False)
+async def handoffs(
+    routes: list[str] | None = None,
+    linger_s: float | None = None,
+    dry_run: bool = False,  # noqa: FBT001, FBT002 - a flow's parameters are given by name
+) -> Report:
+    """Hands on what waits in the inbox, and what is due in the outbox, until nothing is left.
+
+    Args:
+        routes: Names of routes of `lama.toml`. Otherwise all of them.
+        linger_s: Seconds to wait for more before the run ends. Otherwise as configured.
+        dry_run: Only say what would become of the messages that wait; nothing is sent or changed.
+
+    Returns:
+        The report: success, accuracy, completeness, timeliness and backlog of each route, and what needs a person. It
+        is `incomplete` when a route could not be drained or its target is away; its messages wait.
+
+    Raises:
+        ConfigurationError: `lama.toml` cannot be used, or there is no such route; nothing was done.
+    """
+    started_at = datetime.now(UTC)
+    config = settings()
+    configured = load_configuration(config).handoffs
+    taken = chosen(configured, routes)
+    work = Work(config, configured, Postgres.of(config))
+    progress = await Progress.start("handoffs-progress", total=max(1, len(taken)), what="Handoffs")
+    how = _look_ahead if dry_run else _drain
+    results, skipped = await drain_all(work, taken, how=how, linger_s=linger_s, done=progress.advance)
+    report = await report_of(
+        work, taken, results, skipped, dry_run=dry_run, started_at=started_at, run_id=str(flow_run.id or uuid4())
+    )
+    report = await conclude(report, database=work.database, key="handoffs")
+    get_run_logger(component=CAPABILITY).info("%s: %s", report.status.value, report.summary)
+    return report
+
+
+@step("drain a route", retries=5)
+async def _drain(work: Work, route: Route, bell: Bell, linger_s: float | None) -> Figures:
+    return await drain(work, route, bell, linger_s)
+
+
+@step("look ahead")
+async def _look_ahead(work: Work, route: Route, _bell: Bell, _linger_s: float | None) -> Figures:
+    return await look_ahead(work, route)

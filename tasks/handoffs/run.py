@@ -1,0 +1,172 @@
+"""Drains routes side by side, and reports on them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from blocks.errors import LamaError
+from blocks.postgres import Postgres
+from blocks.settings import Settings
+from models.handoff_route import HandoffsSettings, Route
+from models.report import Finding, Report, Skip, compose
+from tasks.handoffs import figures
+from tasks.handoffs.deliver import Figures
+from tasks.handoffs.drain import Bell, RouteDrain
+from tasks.handoffs.routes import CAPABILITY, target_of, transformation_of
+from tasks.handoffs.target import InsideTarget
+from tasks.handoffs.transform import Transformation
+from tasks.handoffs.understand import preview
+from tasks.reports.publish import reason_of
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run has to do its work with."""
+
+    config: Settings
+    settings: HandoffsSettings
+    database: Postgres
+
+    async def connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+        """A new connection in autocommit mode, whose commits reach the disk."""
+        connection = await self.database.get_async_client(autocommit=True)
+        await connection.execute("SET synchronous_commit = on")
+        return connection
+
+
+Drain = Callable[[Work, Route, "Bell", "float | None"], Awaitable[Figures]]
+Done = Callable[[str], Awaitable[None]]
+
+
+async def drain(work: Work, route: Route, bell: Bell, linger_s: float | None) -> Figures:
+    """Drain one route.
+
+    Raises:
+        ConfigurationError: the route cannot be used; nothing was done.
+        psycopg.Error, OSError: the database is away; nothing is lost.
+    """
+    transformation = transformation_of(route)
+    target = await target_of(route, work.config)
+    try:
+        draining = RouteDrain(route, transformation, target, work.settings, work.connect)
+        return await draining.run(bell.of(route.name), linger_s=linger_s)
+    finally:
+        if not isinstance(target, InsideTarget):
+            await target.close()
+
+
+async def look_ahead(work: Work, route: Route) -> Figures:
+    """What a drain would make of the messages that wait now; changes nothing."""
+    transformation: Transformation = transformation_of(route)
+    async with await work.connect() as connection:
+        seen = await preview(connection, route, transformation, batch=work.settings.batch)
+    return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead)
+
+
+async def drain_all(
+    work: Work, routes: Sequence[Route], *, how: Drain = drain, linger_s: float | None = None, done: Done | None = None
+) -> tuple[dict[str, Figures], list[Skip]]:
+    """Drain `routes` side by side; what each did, and what could not be done."""
+    bell = Bell()
+    for route in routes:
+        bell.of(route.name)
+    skipped: list[Skip] = []
+
+    async def one(route: Route) -> tuple[str, Figures] | None:
+        try:
+            result = await how(work, route, bell, linger_s)
+        except (LamaError, psycopg.Error, OSError, TimeoutError) as error:
+            reason = reason_of(error)
+            skipped.append(Skip(area=CAPABILITY, component=route.name, reason=f"It was not drained: {reason}"))
+            result = None
+        if done is not None:
+            await done(f"{route.name}: {'failed' if result is None else _told(result)}")
+        return None if result is None else (route.name, result)
+
+    ear = asyncio.create_task(_listen(bell, work))
+    try:
+        results = await asyncio.gather(*(one(route) for route in routes))
+    finally:
+        ear.cancel()
+        await asyncio.gather(ear, return_exceptions=True)
+    return dict(result for result in results if result is not None), skipped
+
+
+async def report_of(
+    work: Work,
+    routes: Sequence[Route],
+    results: dict[str, Figures],
+    skipped: Sequence[Skip],
+    *,
+    dry_run: bool,
+    started_at: datetime,
+    run_id: str,
+) -> Report:
+    """How the routes stand, and what this run did."""
+    left_out = list(skipped)
+    found: list[Finding] = []
+    metrics: dict[str, float] = {}
+    window = timedelta(hours=work.settings.window_hours)
+    try:
+        async with await work.connect() as connection:
+            standings = await figures.standings(connection, routes, window=window)
+    except (psycopg.Error, OSError, TimeoutError) as error:
+        standings = []
+        left_out.append(Skip(area=CAPABILITY, component="figures", reason=f"They cannot be read: {reason_of(error)}"))
+    for route, standing in zip(routes, standings, strict=False):
+        found += figures.findings(route, standing)
+        metrics |= figures.metrics(standing)
+    for route in routes:
+        did = results.get(route.name)
+        if did is None:
+            continue
+        metrics |= {
+            f"{route.name}.run_delivered_total": did.delivered,
+            f"{route.name}.run_accepted_total": did.accepted,
+            f"{route.name}.run_dead_total": did.dead,
+        }
+        if did.outage:
+            reason = f"Its target is away, so its messages wait: it {did.outage}"
+            left_out.append(Skip(area=CAPABILITY, component=route.name, reason=reason))
+    return compose(
+        Report,
+        capability=CAPABILITY,
+        summary=_summary(routes, results, dry_run=dry_run),
+        scope=f"{socket.gethostname()}; routes: {', '.join(sorted(route.name for route in routes)) or 'none'}"
+        + ("; dry run" if dry_run else ""),
+        findings=found,
+        skipped=left_out,
+        metrics=metrics,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        run_id=run_id,
+    )
+
+
+async def _listen(bell: Bell, work: Work) -> None:
+    # Without it the drains look by themselves, once a second.
+    with contextlib.suppress(psycopg.Error, OSError):
+        await bell.listen(work.connect)
+
+
+def _told(did: Figures) -> str:
+    if did.held_elsewhere:
+        return "another run is at it"
+    return f"{did.delivered} delivered, {did.dead} dead"
+
+
+def _summary(routes: Sequence[Route], results: dict[str, Figures], *, dry_run: bool) -> str:
+    accepted = sum(did.accepted for did in results.values())
+    delivered = sum(did.delivered for did in results.values())
+    dead = sum(did.dead for did in results.values())
+    where = f"{len(routes)} {'route' if len(routes) == 1 else 'routes'}"
+    if dry_run:
+        return f"{where}: {accepted} messages would be handed on, {dead} would be dead letters. Nothing was done."
+    return f"{where}: {delivered} messages delivered, {dead} new dead letters."

@@ -1,0 +1,31 @@
+"""The end of a flow whose report adds nothing to the common shape: stored, compared, shown, announced."""
+
+from __future__ import annotations
+
+from blocks.postgres import Postgres
+from models.health_check import ReportLevel
+from models.report import Report, status_of
+from tasks.reports.diff import diff
+from tasks.reports.publish import announce, publish, recall, remember
+
+
+async def conclude(report: Report, *, database: Postgres, key: str) -> Report:
+    """`report` as it is stored and shown.
+
+    Args:
+        report: the finished report.
+        database: where reports are kept.
+        key: of the Markdown artifact.
+
+    Returns:
+        The report. When there is no history to read or to write, it is `incomplete` and says so.
+    """
+    before, no_history = await recall(database, report.capability, Report, scope=report.scope, run_id=report.run_id)
+    not_stored = no_history or await remember(database, report)
+    if not_stored is not None:
+        skipped = (*report.skipped, not_stored)
+        report = report.model_copy(update={"skipped": skipped, "status": status_of(report.findings, skipped)})
+    change = diff(before, report)
+    await publish(report, change, key=key, level=ReportLevel.standard)
+    announce(report, change)
+    return report
