@@ -17,7 +17,7 @@ from models.report import Report
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell
 from tasks.handoffs.routes import CAPABILITY, chosen
-from tasks.handoffs.run import Work, drain, drain_all, look_ahead, report_of
+from tasks.handoffs.run import Work, drain, drain_all, empty_old, look_ahead, report_of
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress
 from tasks.step import step
@@ -51,6 +51,8 @@ async def handoffs(
     progress = await Progress.start("handoffs-progress", total=max(1, len(taken)), what="Handoffs")
     how = _look_ahead if dry_run else _drain
     results, skipped = await drain_all(work, taken, how=how, linger_s=linger_s, done=progress.advance)
+    if taken and not dry_run:
+        await _empty_old(work, taken)
     report = await report_of(
         work, taken, results, skipped, dry_run=dry_run, started_at=started_at, run_id=str(flow_run.id or uuid4())
     )
@@ -62,6 +64,11 @@ async def handoffs(
 @step("drain a route", retries=5)
 async def _drain(work: Work, route: Route, bell: Bell, linger_s: float | None) -> Figures:
     return await drain(work, route, bell, linger_s)
+
+
+@step("empty what is old")
+async def _empty_old(work: Work, routes: tuple[Route, ...]) -> int:
+    return await empty_old(work, routes)
 
 
 @step("look ahead")

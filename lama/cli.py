@@ -20,6 +20,7 @@ _COMMANDS = {
     "audit": ("lama.commands.audit:audit", "Audit dependencies: what is vulnerable, and what to change."),
     "scan": ("lama.commands.scan:scan", "Scan for secrets, risky code and configuration, open services."),
     "advisories": ("lama.commands.advisories:advisories", "Keep a local copy of known vulnerabilities."),
+    "handoffs": ("lama.commands.handoffs:handoffs", "Hand messages on; see how routes do, mend what is stuck."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),
     "secret": ("lama.commands.secrets:secret", "Keep a secret in the home, such as that of a webhook."),

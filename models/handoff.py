@@ -116,6 +116,7 @@ class MessageRecord(SQLModel, table=True):
         Index("handoff_message_dead", "route", "seq", postgresql_where=text("state = 'dead'")),
         Index("handoff_message_conversation", "conversation"),
         Index("handoff_message_received", "route", "received_at"),
+        Index("handoff_message_kept", "route", "received_at", postgresql_where=text("raw <> ''::bytea")),
     )
 
     route: str = Field(primary_key=True)
@@ -188,5 +189,5 @@ class EditRecord(SQLModel, table=True):
     route: str
     message_id: str
     at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-    what: str = Field(description="`edit`, `resend`, `replay` or `forget`.")
+    what: str = Field(description="`edit` or `resend`.")
     before: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))

@@ -16,7 +16,7 @@ from blocks.postgres import Postgres
 from blocks.settings import Settings
 from models.handoff_route import HandoffsSettings, Route
 from models.report import Finding, Report, Skip, compose
-from tasks.handoffs import figures
+from tasks.handoffs import figures, forget
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
 from tasks.handoffs.routes import CAPABILITY, target_of, transformation_of
@@ -60,6 +60,12 @@ async def drain(work: Work, route: Route, bell: Bell, linger_s: float | None) ->
     finally:
         if not isinstance(target, InsideTarget):
             await target.close()
+
+
+async def empty_old(work: Work, routes: Sequence[Route]) -> int:
+    """Empty what is older than its route keeps it; how many messages that were."""
+    async with await work.connect() as connection:
+        return await forget.empty_old(connection, routes)
 
 
 async def look_ahead(work: Work, route: Route) -> Figures:

@@ -104,6 +104,12 @@ class Transformation:
             fields=values,
         )
 
+    def check(self, payload: dict[str, JsonValue]) -> list[str]:
+        """What is wrong with a payload that somebody wrote by hand."""
+        _, sentences = self._validator.check(payload)
+        missing = [f"{name} is required and not there" for name in self._required(payload, set())]
+        return [*missing, *sentences] or self._broken_rules(payload)
+
     def _evaluate(self, document: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], set[str], list[str]]:
         if not self._fields:
             values = document["extracted"] if self._extract is not None else document

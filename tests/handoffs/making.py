@@ -15,7 +15,7 @@ from models.handoff import Delivered, Effect, Message, Outcome
 from models.handoff_route import HandoffsSettings, Route
 from tasks.handoffs.drain import RouteDrain
 from tasks.handoffs.inbox import rows, store
-from tasks.handoffs.transform import Transformation
+from tasks.handoffs.routes import transformation_of
 
 FAST = {"first_s": 0.02, "longest_s": 0.05, "timeout_s": 2.0}
 
@@ -90,7 +90,7 @@ class Bench:
     async def drain(self, route: Route, target: Any, *, linger_s: float = 0.3, **settings: Any) -> RouteDrain:
         """Drain until nothing is due within `linger_s`."""
         drain = RouteDrain(
-            route, Transformation(route), target, HandoffsSettings(**settings), self.connect, jitter=lambda: 1.0
+            route, transformation_of(route), target, HandoffsSettings(**settings), self.connect, jitter=lambda: 1.0
         )
         await drain.run(asyncio.Event(), linger_s=linger_s)
         return drain

@@ -39,6 +39,10 @@ def upgrade() -> None:
         )  # fmt: skip
     op.create_index("handoff_message_conversation", "handoff_message", ["conversation"])
     op.create_index("handoff_message_received", "handoff_message", ["route", "received_at"])
+    op.create_index(
+        "handoff_message_kept", "handoff_message", ["route", "received_at"],
+        postgresql_where=sa.text("raw <> ''::bytea"),
+    )  # fmt: skip
     op.create_table(
         "handoff_effect",
         sa.Column("route", sa.String(), primary_key=True),
