@@ -6,6 +6,7 @@ answers some requests with 503 or 429 before anything happened, and after the ef
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -52,7 +53,11 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        except ValueError:  # whoever sent it was killed in the middle
+            self.close_connection = True
+            return
         fault = self.server.random.random() / self.server.faults if self.server.faults else 2.0
         if fault < 0.4:
             self._answer(503, {})
@@ -73,8 +78,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (("Content-Length", str(len(content))), *headers):
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(OSError):  # whoever asked has given up
+            self.end_headers()
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         return

@@ -195,7 +195,7 @@ def storm(*, messages: int, conversations: int, kills: int, faults: float, seed:
         sent_again=sum(sender.again for sender in senders),
         kills=dict(killed),
         effects=len(effects),
-        lost=sum((name, number) not in counted for name in names for number in range(each)),
+        lost=sum((f"+{name}", number) not in counted for name in names for number in range(each)),
         twice=sum(count - 1 for count in counted.values()),
         out_of_order=sum(numbers != sorted(numbers) for numbers in order.values()),
         repeated_posts=sum(posts - 1 for _, _, posts in effects),
