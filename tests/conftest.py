@@ -54,6 +54,16 @@ hypothesis.settings.load_profile("lama")
 _TEMPLATE = "lama_template"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Prefect's own synchronous clients are not all closed (`prefect.results` has one); the collector finds their
+    sockets in the middle of any test. What leads to the Prefect server of this session is not ours to close.
+    """
+    port = settings().prefect_port
+    config.addinivalue_line(
+        "filterwarnings", rf"ignore:unclosed <socket.*raddr=\('127\.0\.0\.1', {port}\):ResourceWarning"
+    )
+
+
 @pytest.fixture(scope="session")
 def config() -> Settings:
     """The settings of this test session: a temporary home and free ports."""
