@@ -85,18 +85,30 @@ def _section(name: str, field: FieldInfo) -> str:
 def _nested(prefix: str, table: type[BaseModel]) -> str:
     text = ""
     for name, field in table.model_fields.items():
+        title = f"{prefix}.{name}" + (".NAME" if get_origin(field.annotation) is dict else "")
+        if field.discriminator is not None:
+            text += _kinds(title, field)
+            continue
         inner, repeated = _table_of(field.annotation)
         if inner is not None:
-            title = f"{prefix}.{name}" + (".NAME" if get_origin(field.annotation) is dict else "")
             text += f"\n### `{f'[[{title}]]' if repeated else f'[{title}]'}`\n\n{field.description}\n\n{_rows(inner)}"
             text += _nested(title, inner)
+    return text
+
+
+def _kinds(title: str, field: FieldInfo) -> str:
+    """A table that is of one of several kinds, each with keys of its own."""
+    text = f"\n### `[{title}]`\n\n{field.description}\n"
+    for table in _flat(field.annotation):
+        kind = get_args(table.model_fields[str(field.discriminator)].annotation)[0]
+        text += f'\n`{field.discriminator} = "{kind}"`: {table.__doc__}\n\n{_rows(table)}'
     return text
 
 
 def _rows(table: type[BaseModel]) -> str:
     rows = "| key | default | what it is |\n| --- | --- | --- |\n"
     for name, field in table.model_fields.items():
-        rows += f"| `{name}` | {_default(field)} | {field.description}{_choices(field.annotation)} |\n"
+        rows += f"| `{field.alias or name}` | {_default(field)} | {field.description}{_choices(field.annotation)} |\n"
     return rows
 
 

@@ -20,20 +20,20 @@ Expression = Annotated[str, Field(min_length=1, max_length=_LONGEST_EXPRESSION)]
 class CrmTarget(Value):
     """The contacts of our own database: who wrote, what they look for, and what was said."""
 
-    kind: Literal["crm"]
+    kind: Literal["crm"] = Field(description="What sort of target.")
 
 
 class FlowTarget(Value):
     """A flow run."""
 
-    kind: Literal["flow"]
+    kind: Literal["flow"] = Field(description="What sort of target.")
     deployment: str = Field(pattern=r"^[^/]+/[^/]+$", description="`flow/deployment` to start a run of.")
 
 
 class HttpTarget(Value):
     """A JSON document, posted with an `Idempotency-Key`."""
 
-    kind: Literal["http"]
+    kind: Literal["http"] = Field(description="What sort of target.")
     url: str = Field(pattern=r"^https?://", description="Where to; credentials belong into a block, not here.")
     block: str | None = Field(default=None, description="Name of the `Lama HTTP API` block with the credentials.")
     allow_private: tuple[str, ...] = Field(
@@ -109,7 +109,7 @@ class Route(Value):
     )
     success: Success = Field(default=Success(), description="What counts as success.")
     retention_days: float = Field(
-        default=90.0, gt=0, description="Days after which what is done is emptied; only hashed ids stay."
+        default=90.0, gt=0, description="Days after which what is done is emptied; only ids stay."
     )
 
     @field_validator("source", mode="after")
@@ -142,7 +142,7 @@ class Route(Value):
 class HandoffsSettings(Value):
     """`[handoffs]`."""
 
-    routes: tuple[Route, ...] = Field(default=(), description="`[[handoffs.routes]]`.")
+    routes: tuple[Route, ...] = Field(default=(), description="Where messages come from, and where they go.")
     batch: int = Field(default=500, ge=1, le=10_000, description="Messages that are taken at a time.")
     at_once: int = Field(default=16, ge=1, le=256, description="Conversations that are handed on side by side.")
     linger_s: float = Field(default=5.0, ge=0, le=600, description="Seconds that a run waits for more before it ends.")

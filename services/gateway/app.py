@@ -102,7 +102,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, handoffs: HandoffsSe
         reception=reception,
         reads=reads,
         prefect=prefect,
-        exposition=Exposition(measures, reads, prefect),
+        exposition=Exposition(measures, reads, prefect, handoffs),
         wake=wake,
     )
     app.include_router(webhooks.router)

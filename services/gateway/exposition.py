@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from models.handoff_route import HandoffsSettings
 from models.report import Severity, Status
 from services.gateway.connection import UNAVAILABLE, Connection
 from services.gateway.measures import Measures
 from services.gateway.prefect_figures import PrefectFigures
+from tasks.handoffs.figures import Standing, standings
 
 _FRESH_S = 5.0
 _DATABASE_S = 3.0
@@ -39,10 +41,13 @@ FROM report ORDER BY capability, scope, finished_at DESC LIMIT %s
 class Exposition:
     """Gathers the figures of one scrape. What is away is shown as away; the scrape itself never fails for it."""
 
-    def __init__(self, measures: Measures, reads: Connection, prefect: PrefectFigures) -> None:
+    def __init__(
+        self, measures: Measures, reads: Connection, prefect: PrefectFigures, handoffs: HandoffsSettings
+    ) -> None:
         self._measures = measures
         self._reads = reads
         self._prefect = prefect
+        self._handoffs = handoffs
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
         self._from_database: list[Metric] = []
@@ -70,11 +75,15 @@ class Exposition:
         async with self._reads.use(_DATABASE_S) as connection:
             backlog = await (await connection.execute(_BACKLOG)).fetchone()
             reports = await (await connection.execute(_REPORTS, (_MOST_REPORTS,))).fetchall()
+            routes = await standings(
+                connection, self._handoffs.routes, window=timedelta(hours=self._handoffs.window_hours)
+            )
         waiting, age = (backlog[1], backlog[2]) if backlog else (0, 0.0)
         return [
             GaugeMetricFamily("lama_webhook_backlog", "Deliveries that are stored, not started yet.", value=waiting),
             GaugeMetricFamily("lama_webhook_backlog_age_seconds", "Age of the oldest of them.", value=age),
             *_report_families(reports),
+            *_handoff_families(routes),
         ]
 
 
@@ -107,6 +116,37 @@ def _report_families(rows: Iterable[tuple[Any, ...]]) -> tuple[Metric, ...]:
         for name, value in sorted((metrics or {}).items()):
             figures.add_metric((capability, scope, name), value)
     return status, findings, finished, took, figures
+
+
+def _handoff_families(routes: Iterable[Standing]) -> tuple[Metric, ...]:
+    messages = GaugeMetricFamily(
+        "lama_handoff_messages", "Messages of the window by what became of them.", labels=("route", "state")
+    )
+    shares = GaugeMetricFamily("lama_handoff_ratio", "What a route achieves, of the window.", labels=("route", "name"))
+    latency = GaugeMetricFamily(
+        "lama_handoff_latency_seconds", "Seconds from arrival to delivery.", labels=("route", "quantile")
+    )
+    backlog = GaugeMetricFamily("lama_handoff_backlog", "Messages that are not delivered yet.", labels=("route",))
+    age = GaugeMetricFamily("lama_handoff_backlog_age_seconds", "Age of the oldest of them.", labels=("route",))
+    dead = GaugeMetricFamily("lama_handoff_dead_letters", "Dead letters that wait for a person.", labels=("route",))
+    for one in routes:
+        for state, count in (("delivered", one.delivered), ("dead", one.dead), ("ignored", one.ignored)):
+            messages.add_metric((one.route, state), count)
+        for name, share in (
+            ("success", one.share),
+            ("accuracy", one.accuracy),
+            ("completeness", one.completeness),
+            ("timeliness", one.timeliness),
+        ):
+            if share is not None:
+                shares.add_metric((one.route, name), share)
+        for quantile, seconds in (("0.5", one.p50_s), ("0.95", one.p95_s)):
+            if seconds is not None:
+                latency.add_metric((one.route, quantile), seconds)
+        backlog.add_metric((one.route,), one.backlog)
+        age.add_metric((one.route,), one.oldest_s)
+        dead.add_metric((one.route,), one.dead_letters)
+    return messages, shares, latency, backlog, age, dead
 
 
 def _epoch(moment: datetime) -> float:

@@ -155,7 +155,9 @@ def findings(route: Route, standing: Standing) -> list[Finding]:
                 key=f"handoffs.dead:{route.name}",
                 severity=Severity.medium,
                 component=route.name,
-                title=f"{standing.dead_letters} dead letters wait for a person.",
+                title="1 dead letter waits for a person."
+                if standing.dead_letters == 1
+                else f"{standing.dead_letters} dead letters wait for a person.",
                 remedy=f"Look with `lama handoffs dead {route.name}`, mend with `edit`, and `resend`.",
                 evidence={"dead_letters": standing.dead_letters},
             )

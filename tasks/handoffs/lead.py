@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import phonenumbers
 from pydantic import JsonValue
 
-from tasks.handoffs.functions import Context, FieldError, amounts, phone, tidy
+from tasks.handoffs.functions import Amount, Context, FieldError, amounts, phone, tidy
 
 _LONGEST = 20_000
 
@@ -78,11 +78,12 @@ def find_lead(document: Mapping[str, JsonValue], context: Context) -> dict[str, 
         found[field] = value
         evidence[field] = source if isinstance(source, str) else {"start": source.start, "end": source.end}
 
-    _who(document, text, context, note)
-    spans = _numbers_of_phones(text, context)
-    budget = _budget(text, context, spans)
+    money = amounts(text, context.currency)
+    phones = _phones(text, context, money)
+    _who(document, text, context, phones, note)
+    budget = _budget(text, money, phones)
     if budget is not None:
-        note("budget", budget[0], budget[1])
+        note("budget", {"amount": budget.amount, "currency": budget.currency}, Span(budget.start, budget.end))
     for field, pattern in (("interest", _INTEREST), ("timeline", _TIMELINE)):
         match = pattern.search(text)
         if match:
@@ -91,16 +92,15 @@ def find_lead(document: Mapping[str, JsonValue], context: Context) -> dict[str, 
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _who(document: Mapping[str, JsonValue], text: str, context: Context, note: Note) -> None:
+def _who(
+    document: Mapping[str, JsonValue], text: str, context: Context, phones: list[tuple[str, Span]], note: Note
+) -> None:
     sender = document.get("from")
     if isinstance(sender, str) and sender:
         with contextlib.suppress(FieldError):  # a sender without a number
             note("phone", phone(sender, context.region), "from")
-    else:
-        for match in phonenumbers.PhoneNumberMatcher(text, context.region):
-            number = phonenumbers.format_number(match.number, phonenumbers.PhoneNumberFormat.E164)
-            note("phone", number, Span(match.start, match.end))
-            break
+    elif phones:
+        note("phone", *phones[0])
     address = _EMAIL.search(text)
     if address:
         local, _, domain = address[0].rpartition("@")
@@ -112,22 +112,29 @@ def _who(document: Mapping[str, JsonValue], text: str, context: Context, note: N
         note("name", tidy(str(document["name"]))[:200], "name")
 
 
-def _numbers_of_phones(text: str, context: Context) -> list[Span]:
-    return [Span(match.start, match.end) for match in phonenumbers.PhoneNumberMatcher(text, context.region)]
+def _phones(text: str, context: Context, money: Sequence[Amount]) -> list[tuple[str, Span]]:
+    """The phone numbers in `text`. `350.000 €` would be one in some countries, but for its sign."""
+    found = []
+    for match in phonenumbers.PhoneNumberMatcher(text, context.region):
+        span = Span(match.start, match.end)
+        if not any(one.has_currency and _overlap(one, span) for one in money):
+            found.append((phonenumbers.format_number(match.number, phonenumbers.PhoneNumberFormat.E164), span))
+    return found
 
 
-def _budget(text: str, context: Context, phones: list[Span]) -> tuple[dict[str, JsonValue], Span] | None:
+def _budget(text: str, money: Sequence[Amount], phones: Sequence[tuple[str, Span]]) -> Amount | None:
     """The amount that is most likely the budget: one with a currency, or a large one beside a word about money."""
-    best = None
-    for one in amounts(text, context.currency):
-        if any(one.start < span.end and span.start < one.end for span in phones):
+    best: tuple[tuple[bool, bool, bool, float], Amount] | None = None
+    for one in money:
+        if any(_overlap(one, span) for _, span in phones):
             continue
         near = bool(_BUDGET_WORDS.search(text[max(0, one.start - _NEAR) : one.start]))
         plausible = one.has_currency or (one.amount >= 1_000 and (near or one.has_scale))
         weight = (one.has_currency, near, one.has_scale, one.amount)
         if plausible and (best is None or weight > best[0]):
             best = (weight, one)
-    if best is None:
-        return None
-    one = best[1]
-    return {"amount": one.amount, "currency": one.currency}, Span(one.start, one.end)
+    return None if best is None else best[1]
+
+
+def _overlap(one: Amount, span: Span) -> bool:
+    return one.start < span.end and span.start < one.end

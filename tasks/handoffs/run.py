@@ -174,5 +174,5 @@ def _summary(routes: Sequence[Route], results: dict[str, Figures], *, dry_run: b
     dead = sum(did.dead for did in results.values())
     where = f"{len(routes)} {'route' if len(routes) == 1 else 'routes'}"
     if dry_run:
-        return f"{where}: {accepted} messages would be handed on, {dead} would be dead letters. Nothing was done."
-    return f"{where}: {delivered} messages delivered, {dead} new dead letters."
+        return f"{where}: {accepted} messages would be handed on, dead letters: {dead}. Nothing was done."
+    return f"{where}: {delivered} messages delivered, new dead letters: {dead}."

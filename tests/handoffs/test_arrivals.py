@@ -81,6 +81,9 @@ def test_messages_of_a_delivery_are_in_the_inbox_when_it_is_answered_and_once(
         assert stored()[-1] == ("pushes", "d1", "d1")
         states = connection.execute("SELECT DISTINCT status FROM delivery WHERE source = 'whatsapp'").fetchall()
         assert states == [("handed_on",)]
+    metrics = gateway.api("/metrics").text
+    assert 'lama_handoff_backlog{route="leads"} 3.0' in metrics
+    assert 'lama_handoff_backlog{route="pushes"} 1.0' in metrics
 
 
 @pytest.mark.parametrize(
@@ -132,9 +135,9 @@ async def waiting(configured: Path, migrated: Settings) -> str:
 
 async def test_the_flow_hands_on_what_waits_and_reports(waiting: str, migrated: Settings) -> None:
     planned = await handoffs(routes=[waiting], dry_run=True)
-    assert "2 messages would be handed on, 1 would be dead letters" in planned.summary
+    assert "2 messages would be handed on, dead letters: 1" in planned.summary
     report = await handoffs(routes=[waiting], linger_s=0.0)
-    assert report.summary == "1 route: 2 messages delivered, 1 new dead letters."
+    assert report.summary == "1 route: 2 messages delivered, new dead letters: 1."
     assert report.status is Status.degraded
     assert [finding.key for finding in report.findings] == [f"handoffs.dead:{waiting}"]
     assert report.metrics[f"{waiting}.success_ratio"] == pytest.approx(2 / 3)
