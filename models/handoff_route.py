@@ -18,9 +18,11 @@ Expression = Annotated[str, Field(min_length=1, max_length=_LONGEST_EXPRESSION)]
 
 
 class CrmTarget(Value):
-    """The contacts of our own database: who wrote, what they look for, and what was said."""
+    """Contacts, what they look for, and what was said: in our own database, or as opportunities of a Tryton."""
 
     kind: Literal["crm"] = Field(description="What sort of target.")
+    system: Literal["embedded", "tryton"] = Field(default="embedded", description="`embedded` or `tryton`.")
+    block: str = Field(default="crm", description="Of a Tryton: name of the `Lama Tryton` block that leads to it.")
 
 
 class FlowTarget(Value):

@@ -34,6 +34,18 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT (reference) DO NOTHIN
 """
 
 
+def lead_of(effect: Effect) -> Lead | Refused:
+    """The lead that is the payload of `effect`; why it is none."""
+    try:
+        lead = Lead.model_validate(effect.payload)
+    except ValidationError as error:
+        places = ", ".join(".".join(map(str, problem["loc"])) or "the payload" for problem in error.errors())
+        return Refused(f"is no lead: {places}")
+    if lead.phone is None and lead.email is None:
+        return Refused("is no lead: it tells neither phone nor e-mail")
+    return lead
+
+
 class CrmTarget:
     """The tables of `models.crm`."""
 
@@ -44,13 +56,9 @@ class CrmTarget:
         return [await self._apply(connection, effect) for effect in effects]
 
     async def _apply(self, connection: psycopg.AsyncConnection[Any], effect: Effect) -> Delivered | Refused:
-        try:
-            lead = Lead.model_validate(effect.payload)
-        except ValidationError as error:
-            places = ", ".join(".".join(map(str, problem["loc"])) or "the payload" for problem in error.errors())
-            return Refused(f"is no lead: {places}")
-        if lead.phone is None and lead.email is None:
-            return Refused("is no lead: it tells neither phone nor e-mail")
+        lead = lead_of(effect)
+        if isinstance(lead, Refused):
+            return lead
         contact_id = await self._contact(connection, lead)
         found = lead.model_dump(mode="json", exclude_none=True, exclude={"text", "occurred_at"})
         await connection.execute(

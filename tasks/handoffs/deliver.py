@@ -117,7 +117,7 @@ class Outside:
         self._target = target
         self._figures = figures
         self._bell = bell
-        self._at_once = at_once
+        self._at_once = min(at_once, target.at_once)
         self._jitter = jitter
         self._jobs: set[asyncio.Task[None]] = set()
         self._finished: list[Verdict] = []

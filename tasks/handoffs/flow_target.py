@@ -12,6 +12,7 @@ class FlowTarget:
     """A deployment; the payload is the parameters of its run."""
 
     batch = 1
+    at_once = 4
 
     def __init__(self, starter: PrefectStarter, deployment: str) -> None:
         self._starter = starter

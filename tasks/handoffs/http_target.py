@@ -31,6 +31,7 @@ class HttpTarget:
     """
 
     batch = 1
+    at_once = 256
 
     def __init__(self, client: httpx.AsyncClient, url: str) -> None:
         self._client = client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from blocks.errors import ConfigurationError
 from blocks.prefect_starter import PrefectStarter
@@ -18,6 +18,11 @@ from tasks.handoffs.expressions import ExpressionError
 from tasks.handoffs.functions import Context
 from tasks.handoffs.target import InsideTarget, Target
 from tasks.handoffs.transform import Extract, Transformation
+
+if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+
+B = TypeVar("B", bound="Block")
 
 CAPABILITY = "handoffs"
 
@@ -63,6 +68,8 @@ async def target_of(route: Route, config: Settings) -> Target | InsideTarget:
         ConfigurationError: the block that it names is not there.
     """
     target = route.target
+    if isinstance(target, ToCrm) and target.system == "tryton":
+        return await _tryton(route, target.block)
     if isinstance(target, ToCrm):
         from tasks.handoffs.crm_target import CrmTarget  # noqa: PLC0415
 
@@ -89,15 +96,26 @@ async def _http(route: Route, target: ToHttp) -> Target:
         )
     from blocks.http_api import HttpApi  # noqa: PLC0415
 
+    return HttpTarget((await _block(route, HttpApi, target.block)).get_client(transport), target.url)
+
+
+async def _tryton(route: Route, name: str) -> Target:
+    from blocks.tryton import Tryton  # noqa: PLC0415
+    from tasks.handoffs.tryton_target import TrytonTarget  # noqa: PLC0415
+
+    return TrytonTarget(await _block(route, Tryton, name))
+
+
+async def _block(route: Route, kind: type[B], name: str) -> B:
     try:
-        block = await cast("Awaitable[HttpApi]", HttpApi.aload(target.block))
+        return await cast("Awaitable[B]", kind.aload(name))
     except ValueError as error:
+        title = kind.get_block_type_slug().replace("lama-", "Lama ")
         raise ConfigurationError(
-            f"the route {route.name!r} needs the block {target.block!r} of type `Lama HTTP API`, which is not there.",
+            f"the route {route.name!r} needs the block {name!r} of the type {title}, which is not there.",
             component=CAPABILITY,
             remedy="Create it in the Prefect UI.",
         ) from error
-    return HttpTarget(block.get_client(transport), target.url)
 
 
 def _schema(route: Route) -> Mapping[str, Any]:

@@ -15,6 +15,8 @@ class Target(Protocol):
 
     batch: int
     """Effects that one call takes; 1: as they come, each by itself."""
+    at_once: int
+    """Calls that it can take at a time; the settings may allow fewer."""
 
     async def deliver(self, effects: Sequence[Effect]) -> Sequence[Outcome]:
         """Bring `effects` about, no two of one conversation; one outcome each, in their order.

@@ -46,6 +46,8 @@ def make_message(number: int, conversation: str = "c", **attributes: Any) -> Mes
 class Recorder:
     """A target that remembers what it was given, and answers as the test says."""
 
+    at_once = 256
+
     def __init__(
         self, answer: Callable[[Effect], Outcome] | None = None, *, batch: int = 1, takes_s: float = 0
     ) -> None:
