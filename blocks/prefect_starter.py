@@ -63,6 +63,22 @@ class PrefectStarter:
         }
         return str((await self._call("POST", path, deployment, body))["id"])
 
+    async def is_waiting(self, run_id: str) -> bool:
+        """Whether nobody has taken the run up yet, so that it will do its work as soon as somebody does.
+
+        Raises:
+            OutageError: Prefect is away, or does not accept our credentials.
+        """
+        try:
+            answer = await self._client.get(f"/flow_runs/{quote(run_id, safe='')}")
+        except httpx.HTTPError as error:
+            raise OutageError(f"Prefect does not answer: {type(error).__name__}") from error
+        if answer.status_code == 404:
+            return False  # somebody has deleted it
+        if not answer.is_success:
+            raise OutageError(f"Prefect answers {answer.status_code}")
+        return bool(answer.json()["state_type"] == "SCHEDULED")
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()

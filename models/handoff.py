@@ -95,6 +95,8 @@ class Again:
     """Seconds that the target asked us to wait; None: as the route's backoff says."""
     outage: bool = False
     """Whether the target as a whole is away: then tries are not counted against the effect."""
+    unclear: bool = False
+    """Whether that may be so, or the fault of this effect alone: it is an outage unless others got through lately."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import time
 import uuid
+from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 
@@ -29,12 +31,60 @@ _DEBOUNCE_S = 0.1
 _LOOK_S = 5.0
 _PATIENCE_S = 10.0
 """Seconds that a run has to take its route's lock before another is started."""
+_LONGEST_PAUSE_S = 60.0
+"""Seconds between two runs, at most, while the target of a route is away."""
 
 _HELD = """
 SELECT ((classid::bigint << 32) | objid::bigint) FROM pg_locks
 WHERE locktype = 'advisory' AND objsubid = 1 AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+
+_STAND = """
+SELECT (SELECT max(delivered_at) FROM handoff_effect WHERE route = %(route)s),
+       EXISTS (SELECT FROM handoff_effect WHERE route = %(route)s AND state = 'pending' AND attempts > 0)
+"""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """How far a route has come."""
+
+    newest: datetime | None
+    """When something was delivered last."""
+    stuck: bool
+    """Whether something was tried in vain, and waits for another try."""
+
+
+@dataclass
+class Start:
+    """The run that was started last for a route. Times are seconds of the monotonic clock."""
+
+    at: float
+    stand: Stand
+    """How far the route had come then."""
+    run_id: str | None
+    """None: it could not be started."""
+    in_vain: int = 0
+    """Runs in a row that had delivered nothing when this one was started, while something waited for another try."""
+    seen_at: float | None = None
+    """When it was last seen at work; None: not yet."""
+
+    def was_at_work(self, stand: Stand) -> bool:
+        """Whether it has begun, as far as can be told now that the route has come to `stand`."""
+        return self.seen_at is not None or stand.newest != self.stand.newest
+
+    def was_in_vain(self, stand: Stand) -> bool:
+        """Whether it has delivered nothing, and that for a reason that may last."""
+        return stand.stuck and self.seen_at is not None and stand.newest == self.stand.newest
+
+    def patient_until(self, stand: Stand) -> float:
+        """When another run may be started, if this one is not at work."""
+        if not self.was_at_work(stand):
+            return self.at + _PATIENCE_S
+        if self.seen_at is None or not self.was_in_vain(stand):
+            return self.at
+        return self.seen_at + min(_LONGEST_PAUSE_S, 2.0 ** min(self.in_vain, 10))
 
 
 class DrainStarter:
@@ -46,7 +96,7 @@ class DrainStarter:
         self._connection = Connection(url)
         self._starter = starter
         self._woken = asyncio.Event()
-        self._started: dict[str, float] = {}
+        self._started: dict[str, Start] = {}
 
     async def listen(self) -> None:
         """Hear of what receivers store, until cancelled."""
@@ -76,14 +126,14 @@ class DrainStarter:
             except UNAVAILABLE as error:
                 _log.debug("the handoffs cannot be looked at: %s", type(error).__name__)
                 continue
-            for route in waiting:
-                await self._start(route)
+            for route, stand in waiting:
+                await self._start(route, stand)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
 
-    async def _waiting(self) -> list[Route]:
+    async def _waiting(self) -> list[tuple[Route, Stand]]:
         """Routes that have something to do, and nobody who does it."""
         async with self._connection.use() as connection:
             cursor = await connection.execute(_HELD)
@@ -91,17 +141,34 @@ class DrainStarter:
             now = time.monotonic()
             found = []
             for route in self._routes:
+                last = self._started.get(route.name)
                 if lock_key(route.name) in held:
-                    self._started.pop(route.name, None)
+                    if last is not None:
+                        last.seen_at = now
                     continue
-                patient = now - self._started.get(route.name, -_PATIENCE_S) < _PATIENCE_S
-                if not patient and await due(connection, route) == 0.0:
-                    found.append(route)
+                if await due(connection, route) != 0.0:
+                    continue
+                cursor = await connection.execute(_STAND, {"route": route.name})
+                stand = Stand(*(await cursor.fetchone() or (None, False)))
+                if last is None or now >= last.patient_until(stand):
+                    found.append((route, stand))
             return found
 
-    async def _start(self, route: Route) -> None:
+    async def _start(self, route: Route, stand: Stand) -> None:
+        last = self._started.get(route.name)
+        run_id = None
         try:
-            await self._starter.start(DEPLOYMENT, {"routes": [route.name]}, uuid.uuid4().hex, ("handoffs", route.name))
+            if last is not None and not last.was_at_work(stand) and await self._is_waiting(last):
+                # No worker, or no room: more runs would only wait beside it, and all be started one day.
+                last.at = time.monotonic()
+                return
+            run_id = await self._starter.start(
+                DEPLOYMENT, {"routes": [route.name]}, uuid.uuid4().hex, ("handoffs", route.name)
+            )
         except (OutageError, NotYetError, RefusedError, ValueError) as error:
             _log.warning("the drain of route %s could not be started: %s", route.name, error)
-        self._started[route.name] = time.monotonic()
+        in_vain = last.in_vain + 1 if last is not None and last.was_in_vain(stand) else 0
+        self._started[route.name] = Start(time.monotonic(), stand, run_id, in_vain)
+
+    async def _is_waiting(self, last: Start) -> bool:
+        return last.run_id is not None and await self._starter.is_waiting(last.run_id)

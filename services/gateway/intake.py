@@ -28,7 +28,6 @@ _MOST_ROWS = 256
 _MOST_BYTES = 8_000_000
 _MOST_WAITING = 4096
 
-# Rows in the order of their key: two gateways that hold some in common then wait for each other, never both.
 _INSERT = """
 INSERT INTO delivery (source, delivery_id, fingerprint, event, content_type, body, received_at, status,
                       flow_run_ids, attempts, next_attempt_at)
@@ -107,7 +106,6 @@ class Intake:
             size += len(group[-1][0].body)
         if not self._waiting:
             self._arrived.clear()
-        group.sort(key=lambda entry: (entry[0].source, entry[0].delivery_id))
         return group
 
     async def _write(self, group: list[tuple[Arrival, asyncio.Future[bool]]]) -> None:
@@ -147,7 +145,9 @@ class Intake:
         return stored
 
 
-async def _insert(connection: psycopg.AsyncConnection[Any], arrivals: Sequence[Arrival]) -> set[tuple[str, str]]:
+async def _insert(connection: psycopg.AsyncConnection[Any], arrived: Sequence[Arrival]) -> set[tuple[str, str]]:
+    # Rows in the order of their key: two gateways that hold some in common then wait for each other, never both.
+    arrivals = sorted(arrived, key=lambda arrival: (arrival.source, arrival.delivery_id))
     cursor = await connection.execute(
         _INSERT,
         (

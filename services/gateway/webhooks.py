@@ -159,8 +159,10 @@ class Reception:
         https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests
         """
         source = self._registry.source(name)
-        if source is None or source.kind != "whatsapp":
+        if source is None:
             return JSONResponse({"error": "There is no such source."}, 404)
+        if source.kind != "whatsapp":
+            return JSONResponse({"error": "Deliveries are posted."}, 405, {"Allow": "POST"})
         token, told = self._registry.verify_token(source), query.get("hub.verify_token", "")
         known = token is not None and hmac.compare_digest(token.encode(), told.encode())
         if query.get("hub.mode") != "subscribe" or not known:
@@ -248,7 +250,11 @@ async def receive(source: str, request: Request) -> Response:
 @router.get(
     _TEMPLATE.path,
     summary="Prove that this address is ours",
-    responses={403: {"description": "The verify token is wrong."}, 404: {"description": "No such source."}},
+    responses={
+        403: {"description": "The verify token is wrong."},
+        404: {"description": "No such source."},
+        405: {"description": "A source of another kind, which only posts."},
+    },
     response_class=PlainTextResponse,
 )
 async def challenge(source: str, request: Request) -> Response:

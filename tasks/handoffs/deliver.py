@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +25,8 @@ _log = logger("handoffs")
 _DEEP = 8
 """Effects of one conversation that are taken together; each waits for the one before it."""
 _LONGEST_PAUSE_S = 30.0
+_LATELY_S = 5.0
+"""Seconds after which a target that took nothing any more may be away."""
 
 
 @dataclass
@@ -75,6 +78,8 @@ class Inside:
             return 0
         async with connection.transaction():
             effects = await outbox.claim(connection, self._route, limit=self._batch)
+            if self._route.on_dead == "block":
+                effects = [group[0] for group in grouped(effects, most=len(effects), batch=1)]
             if not effects:
                 return 0
             verdicts = await self._apply(connection, effects)
@@ -124,6 +129,7 @@ class Outside:
         self._untried: list[Effect] = []
         self._outages = 0
         self._resume_at = 0.0
+        self._there_at = -math.inf
 
     async def __aenter__(self) -> Self:
         return self
@@ -189,23 +195,25 @@ class Outside:
 
     async def _in_order(self, chain: Sequence[Effect]) -> None:
         for place, effect in enumerate(chain):
+            began = time.monotonic()
             (outcome,) = await self._call([effect])
             stops = isinstance(outcome, Again) or (isinstance(outcome, Refused) and self._route.on_dead == "block")
             if stops:
                 self._untried.extend(chain[place + 1 :])
-            self._note([effect], [outcome])
+            self._note([effect], [outcome], began)
             if stops:
                 return
 
     async def _together(self, group: Sequence[Effect]) -> None:
-        self._note(group, await self._call(group))
+        began = time.monotonic()
+        self._note(group, await self._call(group), began)
 
     async def _call(self, effects: Sequence[Effect]) -> Sequence[Outcome]:
         try:
             async with asyncio.timeout(self._route.retry.timeout_s):
                 outcomes = await self._target.deliver(effects)
         except TimeoutError:
-            return [Again(f"no answer within {self._route.retry.timeout_s:g} s")] * len(effects)
+            return [Again(f"no answer within {self._route.retry.timeout_s:g} s", unclear=True)] * len(effects)
         except Exception as error:  # noqa: BLE001 - it is logged whole, counted as a try, and shown with the effect
             _log.exception("route %s: the target failed", self._route.name)
             return [Again(f"the target failed: {type(error).__name__}")] * len(effects)
@@ -213,7 +221,15 @@ class Outside:
             return [Again("the target did not say what became of it")] * len(effects)
         return outcomes
 
-    def _note(self, effects: Sequence[Effect], outcomes: Sequence[Outcome]) -> None:
+    def _note(self, effects: Sequence[Effect], outcomes: Sequence[Outcome], began: float) -> None:
+        now = time.monotonic()
+        taken = any(isinstance(one, Delivered | Refused) for one in outcomes)
+        if taken:
+            self._there_at = now
+        if self._there_at < began - _LATELY_S:
+            outcomes = [
+                replace(one, outage=True) if isinstance(one, Again) and one.unclear else one for one in outcomes
+            ]
         self._finished += [
             judge(self._route, effect, outcome, self._jitter) for effect, outcome in zip(effects, outcomes, strict=True)
         ]
@@ -221,8 +237,8 @@ class Outside:
         if away and len(away) == len(outcomes):
             self._figures.outage = away[0].reason
             self._outages = min(self._outages + 1, 10)
-            self._resume_at = time.monotonic() + min(_LONGEST_PAUSE_S, self._route.retry.first_s * 2.0**self._outages)
-        elif any(isinstance(one, Delivered | Refused) for one in outcomes):
+            self._resume_at = now + min(_LONGEST_PAUSE_S, self._route.retry.first_s * 2.0**self._outages)
+        elif taken:
             self._figures.outage, self._outages, self._resume_at = "", 0, 0.0
         self._bell.set()
 

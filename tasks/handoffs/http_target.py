@@ -19,7 +19,11 @@ from tasks.handoffs.addresses import ForbiddenAddressError
 
 LARGEST_ANSWER = 1_000_000
 _LONGEST_WAIT_S = 3600.0
-_TRY_AGAIN = frozenset({408, 409, 423, 425, 429})
+_TRY_AGAIN = frozenset({408, 409, 423, 425})
+_OUTAGES = frozenset({401, 407, 429})
+"""What is wrong is our credentials, or how much we send: no message is at fault."""
+_UNCLEAR = frozenset({502, 503, 504})
+"""Mostly the target as a whole is away; but one message may be what brings it down."""
 
 
 class HttpTarget:
@@ -68,7 +72,7 @@ async def exchange(client: httpx.AsyncClient, request: httpx.Request, *, largest
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         return Again(f"cannot be reached: {type(error).__name__}", outage=True)
     except httpx.HTTPError as error:
-        return Again(f"no answer: {type(error).__name__}")  # it may have happened: the key finds out
+        return Again(f"no answer: {type(error).__name__}", unclear=True)  # it may have happened: the key finds out
     return judged(response, body)
 
 
@@ -78,8 +82,13 @@ def judged(response: httpx.Response, body: bytes | None) -> Outcome:
     if response.is_success:
         answer = parsed(body)
         return Delivered(_reference(response, answer), {"status": status, "body": answer})
-    if status in _TRY_AGAIN or status >= 500:
-        return Again(f"answered {status}", after_s=_retry_after(response))
+    if status in _TRY_AGAIN | _OUTAGES or status >= 500:
+        return Again(
+            f"answered {status}",
+            after_s=_retry_after(response),
+            outage=status in _OUTAGES,
+            unclear=status in _UNCLEAR,
+        )
     if response.is_redirect:
         return Refused(f"answered {status}, a redirect, which is not followed")
     return Refused(f"answered {status}")

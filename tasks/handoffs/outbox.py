@@ -28,13 +28,23 @@ WITH busy AS MATERIALIZED (
       AND (next_attempt_at > clock_timestamp() OR lease_until > clock_timestamp())
     UNION ALL
     SELECT conversation FROM handoff_effect WHERE %(block)s AND route = %(route)s AND state = 'dead'
+), letters AS MATERIALIZED (
+    SELECT conversation, min(seq) AS seq FROM handoff_message
+    WHERE %(block)s AND route = %(route)s AND state IN ('dead', 'waiting') GROUP BY conversation
 )
+"""
+
+# A message that was not understood is a dead letter too, though the outbox does not have it; sent again it waits to be
+# looked at anew. What was understood before it is not held.
+_FREE = """
+route = %(route)s AND state = 'pending' AND conversation NOT IN (SELECT conversation FROM busy)
+AND (conversation NOT IN (SELECT conversation FROM letters)
+     OR seq < (SELECT letters.seq FROM letters WHERE letters.conversation = handoff_effect.conversation))
 """
 
 _CLAIM = f"""{_BUSY}
 SELECT message_id, conversation, seq, idempotency_key, payload, attempts + 1 FROM handoff_effect
-WHERE route = %(route)s AND state = 'pending' AND conversation NOT IN (SELECT conversation FROM busy)
-ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+WHERE {_FREE} ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - no value in it
 
 _LEASE = """
@@ -59,8 +69,7 @@ UPDATE handoff_effect SET lease_until = NULL WHERE route = %s AND message_id = A
 
 _DUE = f"""{_BUSY}
 SELECT EXISTS (SELECT FROM handoff_message WHERE route = %(route)s AND state = 'waiting')
-    OR EXISTS (SELECT FROM handoff_effect WHERE route = %(route)s AND state = 'pending'
-               AND conversation NOT IN (SELECT conversation FROM busy)),
+    OR EXISTS (SELECT FROM handoff_effect WHERE {_FREE}),
        (SELECT extract(epoch FROM min(greatest(next_attempt_at, lease_until)) - clock_timestamp())
         FROM handoff_effect
         WHERE route = %(route)s AND state = 'pending' AND (attempts > 0 OR lease_until IS NOT NULL))
@@ -118,7 +127,7 @@ def judge(route: Route, effect: Effect, outcome: Outcome, jitter: Callable[[], f
     if isinstance(outcome, Refused):
         return Verdict(effect, outcome, EffectState.dead, effect.attempt, 0.0)
     attempts = effect.attempt - 1 if outcome.outage else effect.attempt
-    if attempts >= route.retry.tries:
+    if attempts >= route.retry.tries and not outcome.outage:
         return Verdict(effect, outcome, EffectState.dead, attempts, 0.0)
     wait = route.retry.wait_s(effect.attempt, jitter()) if outcome.after_s is None else outcome.after_s
     # An outage is not counted as a try, but the row must look tried: what follows in its conversation waits for it.

@@ -55,7 +55,7 @@ class TrytonTarget:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return Again(f"Tryton cannot be reached: {type(error).__name__}", outage=True)
         except httpx.HTTPError as error:
-            return Again(f"Tryton does not answer: {type(error).__name__}")  # it may have happened
+            return Again(f"Tryton does not answer: {type(error).__name__}", unclear=True)  # it may have happened
 
     async def _opportunity(self, reference: str, lead: Lead) -> int:
         model = "model.sale.opportunity"

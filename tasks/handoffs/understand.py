@@ -10,10 +10,13 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from blocks.logs import logger
 from models.handoff import MessageState
 from models.handoff_route import Route
 from tasks.handoffs.inbox import storable, storable_document
-from tasks.handoffs.transform import Transformation, Transformed, idempotency_key
+from tasks.handoffs.transform import Quality, Transformation, Transformed, idempotency_key
+
+_log = logger("handoffs")
 
 LARGEST_PAYLOAD = 5_000_000
 """Characters of JSON."""
@@ -125,7 +128,12 @@ async def _held_back(connection: psycopg.AsyncConnection[Any], route: str, claim
 def _settle(
     message_id: str, seq: int, conversation: str, attributes: dict[str, Any], transformation: Transformation
 ) -> _Settled:
-    result = transformation.apply(attributes)
+    try:
+        result = transformation.apply(attributes)
+    except Exception as cause:  # noqa: BLE001 - it is logged whole; the message waits for a person, others go on
+        _log.exception("the transformation of message %d failed", seq)
+        failed = f"the transformation failed: {type(cause).__name__}"
+        result = Transformed(passed=True, payload={}, problems=(failed,), quality=Quality())
     error = "; ".join(result.problems)
     if result.passed and not error and len(json.dumps(result.payload)) > LARGEST_PAYLOAD:
         error = f"the payload is larger than {LARGEST_PAYLOAD} characters"

@@ -109,7 +109,7 @@ def test_the_challenge_is_given_back_to_whoever_knows_the_token(gateway: Running
     assert ask(mode="subscribe", verify_token="wrong", challenge="1").status_code == 403
     assert ask(mode="subscribe", challenge="1").status_code == 403
     assert ask(mode="unsubscribe", verify_token="a token", challenge="1").status_code == 403
-    assert ask("github", mode="subscribe", verify_token="a token", challenge="1").status_code == 404
+    assert ask("github", mode="subscribe", verify_token="a token", challenge="1").status_code == 405
     assert ask("nobody", mode="subscribe", verify_token="a token", challenge="1").status_code == 404
 
 
