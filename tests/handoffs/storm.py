@@ -34,6 +34,8 @@ from tests.conftest import free_port
 from tests.platform.node import Node, temporary_node
 
 SECRET = b"correct horse battery staple"
+_KILL_EVERY_S = 3.0
+"""About as long as it is from one kill to the next."""
 VICTIMS = ("gateway", "worker", "postgres", "target")
 
 
@@ -46,6 +48,8 @@ class Outcome:
     acknowledged: int
     sent_again: int
     kills: dict[str, int]
+    kills_with_work_left: int
+    """Those at which not every message had taken effect yet."""
     effects: int
     lost: int
     twice: int
@@ -81,11 +85,12 @@ class _Target:
 class _Sender(threading.Thread):
     """Sends the messages of some conversations, each after the one before it was acknowledged."""
 
-    def __init__(self, url: str, conversations: list[str], each: int, seed: int) -> None:
+    def __init__(self, url: str, conversations: list[str], each: int, seed: int, pause_s: float) -> None:
         super().__init__(daemon=True)
         self._url = url
         self._conversations = conversations
         self._each = each
+        self._pause_s = pause_s
         self._random = random.Random(seed)
         self.acknowledged = 0
         self.again = 0
@@ -96,6 +101,7 @@ class _Sender(threading.Thread):
                 for conversation in self._conversations:
                     self._send(client, conversation, number)
                     self.acknowledged += 1
+                    time.sleep(self._pause_s)
                     if self._random.random() < 0.1:
                         self.again += 1
                         self._send(client, conversation, self._random.randint(0, number))
@@ -157,11 +163,13 @@ def storm(*, messages: int, conversations: int, kills: int, faults: float, seed:
     chance = random.Random(seed)
     each = messages // conversations
     killed: Counter[str] = Counter()
+    under_fire = 0
     with _running(faults) as (node, target):
         began = time.monotonic()
         names = [f"49171{number:07d}" for number in range(conversations)]
         url = f"{node.settings.gateway_url}/webhooks/whatsapp"
-        senders = [_Sender(url, names[start::4], each, seed + start) for start in range(4)]
+        pause_s = kills * _KILL_EVERY_S / (messages / 4)  # so that messages come for as long as things are killed
+        senders = [_Sender(url, names[start::4], each, seed + start, pause_s) for start in range(4)]
         for sender in senders:
             sender.start()
         turns = [VICTIMS[number % len(VICTIMS)] for number in range(kills)]
@@ -172,9 +180,9 @@ def storm(*, messages: int, conversations: int, kills: int, faults: float, seed:
                 time.sleep(chance.uniform(0.0, 1.0))
                 target.start()
             else:
-                with contextlib.suppress(ProcessLookupError, StopIteration, TypeError, ValueError):
-                    os.kill(node.pid(victim), signal.SIGKILL)
+                _kill(node, victim)
             killed[victim] += 1
+            under_fire += len(target.effects()) < each * conversations
         for sender in senders:
             sender.join(patience_s)
         deadline = time.monotonic() + patience_s
@@ -194,6 +202,7 @@ def storm(*, messages: int, conversations: int, kills: int, faults: float, seed:
         acknowledged=sum(sender.acknowledged for sender in senders),
         sent_again=sum(sender.again for sender in senders),
         kills=dict(killed),
+        kills_with_work_left=under_fire,
         effects=len(effects),
         lost=sum((f"+{name}", number) not in counted for name in names for number in range(each)),
         twice=sum(count - 1 for count in counted.values()),
@@ -202,6 +211,20 @@ def storm(*, messages: int, conversations: int, kills: int, faults: float, seed:
         dead=dead,
         seconds=round(seconds, 1),
     )
+
+
+def _kill(node: Node, victim: str) -> None:
+    """Kill `victim` with -9; one that is only just coming up again is waited for."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            os.kill(node.pid(victim), signal.SIGKILL)
+        except (ProcessLookupError, StopIteration, TypeError, ValueError):  # it has no process at the moment
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _dead(node: Node) -> int:
