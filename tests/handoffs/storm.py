@@ -218,7 +218,10 @@ def _kill(node: Node, victim: str) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            os.kill(node.pid(victim), signal.SIGKILL)
+            pid = node.pid(victim)
+            if pid <= 0:  # it is only just coming up; 0 would be our own process group
+                raise ProcessLookupError(victim)
+            os.kill(pid, signal.SIGKILL)
         except (ProcessLookupError, StopIteration, TypeError, ValueError):  # it has no process at the moment
             if time.monotonic() > deadline:
                 raise
