@@ -217,17 +217,14 @@ def _kill(node: Node, victim: str) -> None:
     """Kill `victim` with -9; one that is only just coming up again is waited for."""
     deadline = time.monotonic() + 60
     while True:
-        try:
+        with contextlib.suppress(ProcessLookupError, StopIteration, TypeError, ValueError):
             pid = node.pid(victim)
-            if pid <= 0:  # it is only just coming up; 0 would be our own process group
-                raise ProcessLookupError(victim)
-            os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, StopIteration, TypeError, ValueError):  # it has no process at the moment
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+            if pid > 0:  # 0 is one that is only just coming up, and would be our own process group
+                os.kill(pid, signal.SIGKILL)
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{victim} had no process for a minute")
+        time.sleep(0.2)
 
 
 def _dead(node: Node) -> int:
