@@ -1,11 +1,14 @@
 """JMESPath expressions of routes, evaluated within bounds: whoever wrote the expression or sent the document.
 
 The language (https://jmespath.org/specification.html) has no loops, but `[@, @] | [@, @] | ...` doubles its value at
-each step and `join` multiplies lengths. So steps are counted, and what is built is measured as it would be written out.
+each step and `join` multiplies lengths. So steps are counted, what is built is measured as it would be written out, and
+the processor's time is looked at between steps.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -21,10 +24,15 @@ MOST_STEPS = 100_000
 LARGEST = 2_000_000
 """Characters, and a few for each value, of whatever an expression builds."""
 
+MOST_SECONDS = 2.0
+"""Of the processor; a bound for what steps and sizes do not see, such as comparisons of large values."""
+
 _BUILDERS = frozenset(
     ("multi_select_list", "multi_select_dict", "projection", "value_projection", "filter_projection", "flatten",
      "function_expression", "slice")
 )  # fmt: skip
+
+_DEAR = frozenset(("comparator", "function_expression"))
 
 
 class ExpressionError(ValueError):
@@ -53,10 +61,11 @@ class Compiled:
         interpreter = _Bounded(HandoffFunctions(context, largest=LARGEST))
         try:
             result: JsonValue = interpreter.visit(self._tree, document)
+            _refuse_other_than_json(result)
         except (FieldError, ExpressionError):
             raise
         except TooLargeError:
-            raise ExpressionError(f"builds more than {LARGEST} characters") from None
+            raise ExpressionError(f"builds or looks at more than {LARGEST} characters") from None
         except jmespath.exceptions.JMESPathError as error:
             raise ExpressionError(_short(error)) from None
         except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
@@ -96,12 +105,28 @@ def _check_functions(tree: Mapping[str, Any]) -> None:
         pending.extend(node.get("children", ()))
 
 
+def _refuse_other_than_json(value: Any) -> None:
+    """Expressions may give references to expressions (`&a`), and numbers that JSON does not have."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            pending.extend(one.values())
+        elif isinstance(one, list):
+            pending.extend(one)
+        elif isinstance(one, float) and not math.isfinite(one):
+            raise ExpressionError("gives a number that is not finite")
+        elif not (one is None or isinstance(one, str | int | float)):
+            raise ExpressionError("gives an expression, not a value")
+
+
 class _Bounded(jmespath.visitor.TreeInterpreter):  # type: ignore[misc]
     """The library's interpreter, with a budget."""
 
     def __init__(self, functions: HandoffFunctions) -> None:
         super().__init__(jmespath.visitor.Options(custom_functions=functions))
         self._steps = 0
+        self._began = time.thread_time()
         self._sizes: dict[int, int] = {}
         self._kept: list[Any] = []  # an id is only a name as long as its object lives
 
@@ -110,6 +135,8 @@ class _Bounded(jmespath.visitor.TreeInterpreter):  # type: ignore[misc]
         self._steps += 1
         if self._steps > MOST_STEPS:
             raise ExpressionError(f"takes more than {MOST_STEPS} steps")
+        if node["type"] in _DEAR and time.thread_time() - self._began > MOST_SECONDS:
+            raise ExpressionError(f"takes longer than {MOST_SECONDS:g} s")
         result = super().visit(node, *args, **kwargs)
         if node["type"] in _BUILDERS and self._size(result) > LARGEST:
             raise TooLargeError

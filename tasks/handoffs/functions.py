@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeVar, cast
 
 from jmespath.functions import Functions
@@ -16,15 +17,29 @@ from jmespath.functions import signature as _untyped_signature
 
 _LONGEST = 10_000
 """Characters of a text that is looked into; what is longer is no phone number, date or amount."""
+_LONGEST_DATE = 60
+_MOST_PIECES = 50_000
+_WORK = 10
+"""Times the largest value: characters that the functions of one expression may look at, all together."""
 _EMAIL = re.compile(r"[^\s@<>\"(),:;\[\]\\]{1,64}@(?:[^\s@.,<>\"]{1,63}\.)+[^\s@.,<>\"]{2,63}")
 _SYMBOLS = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₺": "TRY", "₪": "ILS", "R$": "BRL"}
 _SCALES = {"k": 1_000, "thousand": 1_000, "m": 1_000_000, "mio": 1_000_000, "mn": 1_000_000, "million": 1_000_000}
+# A number stands by itself: neither a piece of a longer one nor of a date such as 10.12.2027.
 _AMOUNT = re.compile(
-    r"(?P<before>R\$|[$€£¥₹₽₺₪]|\b[A-Z]{3})?\s?"
-    r"(?P<number>\d{1,3}(?:[ \u00a0\u202f'.,]\d{3})+(?:[.,]\d{1,2})?|\d{1,15}(?:[.,]\d{1,2})?)(?![\d])"
+    r"(?P<before>R\$|[$€£¥₹₽₺₪]|\b[A-Z]{3})?\s?(?<!\d)(?<!\d[.,'])"
+    r"(?P<number>\d{1,3}(?:[ \u00a0\u202f'.,]\d{3}){1,4}(?:[.,]\d{1,2})?|\d{1,15}(?:[.,]\d{1,2})?)(?!\d|[.,']\d)"
     r"\s?(?P<scale>k|thousand|mio|mn|million|m)?(?![A-Za-z])\s?(?P<after>[$€£¥₹₽₺₪]|[A-Z]{3}\b)?",
     re.IGNORECASE,
 )
+_ONE_NUMBER = re.compile(
+    r"[-+]?(?<!\d)(?<!\d[.,'])(?<!\de)(?<!\de[-+])"
+    r"(?:\d{1,3}(?:[ \u00a0\u202f'.,]\d{3}){1,4}(?:[.,]\d{1,9})?|\d{1,15}(?:[.,]\d{1,9})?)"
+    r"(?!\d|[.,']\d|e[-+]?\d)",
+    re.IGNORECASE,
+)
+# How dates in figures are ordered, by country; elsewhere the day comes first. Unicode CLDR, short date formats.
+_MONTH_FIRST = frozenset({"US", "FM", "MH", "PH", "PW"})
+_YEAR_FIRST = frozenset({"BT", "CA", "CN", "HU", "IR", "JP", "KP", "KR", "LT", "MN", "SE", "TW", "ZA"})
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -91,8 +106,10 @@ def moment(value: str | float) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def day(value: str | float) -> date:
-    """A date: as `moment`, and in words as people write them.
+def day(value: str | float, region: str) -> date:
+    """A date: as `moment`, and as people of `region` write them, in figures or words of any language.
+
+    `tomorrow` is none: what it means depends on when it is read, and the same message must always give the same.
 
     Raises:
         FieldError: no date is meant.
@@ -100,25 +117,40 @@ def day(value: str | float) -> date:
     try:
         return moment(value).date()
     except FieldError:
+        text = " ".join(str(value).split())
+        # A date in words has a year in figures; what has only points or is very long costs time and is none.
+        if isinstance(value, int | float) or len(text) > _LONGEST_DATE or not any(c.isdigit() for c in text):
+            raise
         import dateparser  # noqa: PLC0415 - half a second, and only for what people wrote
 
-        settings = {"REQUIRE_PARTS": ["day", "month", "year"], "STRICT_PARSING": True}
-        found = dateparser.parse(str(value)[:100], settings=settings)
+        order = "MDY" if region in _MONTH_FIRST else "YMD" if region in _YEAR_FIRST else "DMY"
+        settings = {
+            "REQUIRE_PARTS": ["day", "month", "year"],
+            "PARSERS": ["absolute-time"],
+            "DATE_ORDER": order,
+            "PREFER_LOCALE_DATE_ORDER": False,
+        }
+        try:
+            found = dateparser.parse(text, settings=settings)
+        except (ValueError, OverflowError, RecursionError):
+            raise FieldError("is no date or time") from None
         if found is None:
             raise
         told: date = found.date()
         return told
 
 
-def amount(text: str, currency: str) -> dict[str, Any]:
-    """The amount of money in `text`: `{"amount": 350000.0, "currency": "EUR"}`.
+def amount(value: str | float, currency: str) -> dict[str, Any]:
+    """The amount of money in `value`: `{"amount": 350000.0, "currency": "EUR"}`.
 
     The first with a currency; otherwise the first with a scale, such as `350k`; otherwise the first number.
 
     Raises:
         FieldError: there is none.
     """
-    found = amounts(text, currency)
+    if isinstance(value, int | float):
+        return {"amount": _finite(value), "currency": currency}
+    found = amounts(value, currency)
     if not found:
         raise FieldError("holds no amount")
     best = max(found, key=lambda one: (one.has_currency, one.has_scale))
@@ -145,10 +177,7 @@ def amounts(text: str, currency: str) -> list[Amount]:
         code = _SYMBOLS.get(named, named)
         known = bool(code) and _is_currency(code)
         scale = (match["scale"] or "").lower()
-        try:
-            number = _number(match["number"]) * _SCALES.get(scale, 1)
-        except InvalidOperation:
-            continue
+        number = _number(match["number"], decimal=scale.startswith("m")) * _SCALES.get(scale, 1)
         told = match[0]
         start = match.start() + len(told) - len(told.lstrip())
         found.append(
@@ -170,13 +199,47 @@ def _is_currency(code: str) -> bool:
                     "KES", "ARS", "CLP", "COP", "PEN", "UAH", "RON", "BGN", "ISK"}  # fmt: skip
 
 
-def _number(text: str) -> Decimal:
-    """A number with whatever separators: the last one is the decimal point when one or two digits follow it."""
+def _number(text: str, *, decimal: bool = False) -> Decimal:
+    """A number with whatever separators. The last one is the decimal point, unless exactly three digits follow it:
+    `1.500` is 1500. But `0.125` is less than one, and the only one of a `decimal` is a point, as in `2.125 million`.
+    """
     digits = re.sub(r"[ \u00a0\u202f']", "", text)
     last = max(digits.rfind("."), digits.rfind(","))
-    if last >= 0 and len(digits) - last - 1 != 3:
+    fraction = len(digits) - last - 1 != 3 or digits[:last].lstrip("+-") == "0"
+    if last >= 0 and (fraction or (decimal and len(re.findall(r"[.,]", digits)) == 1)):
         return Decimal(re.sub(r"[.,]", "", digits[:last]) + "." + digits[last + 1 :])
     return Decimal(re.sub(r"[.,]", "", digits))
+
+
+def number(value: str | float) -> float:
+    """The one number in `value`.
+
+    Raises:
+        FieldError: there is none, or more than one.
+    """
+    if isinstance(value, int | float):
+        return _finite(value)
+    found = list(_ONE_NUMBER.finditer(value[:_LONGEST]))
+    if not found:
+        raise FieldError("is no number")
+    if len(found) > 1:
+        raise FieldError("holds more than one number")
+    return float(_number(found[0][0]))
+
+
+def _finite(value: float) -> float:
+    try:
+        told = float(value)
+    except OverflowError:
+        raise FieldError("is too large for a number") from None
+    if not math.isfinite(told):
+        raise FieldError("is no number")
+    return told
+
+
+def is_email(text: str) -> bool:
+    """Whether `text` is an address for e-mail, and nothing else."""
+    return _EMAIL.fullmatch(text) is not None
 
 
 def tidy(text: str) -> str:
@@ -196,6 +259,20 @@ class HandoffFunctions(Functions):  # type: ignore[misc]
     def __init__(self, context: Context, *, largest: int) -> None:
         self._context = context
         self._largest = largest
+        self._left = largest * _WORK
+
+    def call_function(self, function_name: str, resolved_args: list[Any]) -> Any:
+        """As the library does, within what may be looked at.
+
+        Raises:
+            TooLargeError: more than that.
+        """
+        for one in resolved_args:
+            size = len(one) if isinstance(one, str) else 8 * len(one) if isinstance(one, dict | list) else 8
+            self._left -= size
+            if size > self._largest or self._left < 0:
+                raise TooLargeError
+        return super().call_function(function_name, resolved_args)
 
     @signature(_TEXT, {"types": ["array-string"]})
     def _func_join(self, separator: str, parts: list[str]) -> str:
@@ -219,7 +296,7 @@ class HandoffFunctions(Functions):  # type: ignore[misc]
 
     @signature(_SCALAR_OR_NULL)
     def _func_date(self, value: str | float | None) -> str | None:
-        return None if value in {None, ""} else day(value).isoformat()
+        return None if value in {None, ""} else day(value, self._context.region).isoformat()
 
     @signature(_SCALAR_OR_NULL)
     def _func_datetime(self, value: str | float | None) -> str | None:
@@ -227,16 +304,11 @@ class HandoffFunctions(Functions):  # type: ignore[misc]
 
     @signature(_SCALAR_OR_NULL)
     def _func_money(self, value: str | float | None) -> dict[str, Any] | None:
-        return None if value in {None, ""} else amount(str(value), self._context.currency)
+        return None if value in {None, ""} else amount(value, self._context.currency)
 
     @signature(_SCALAR_OR_NULL)
     def _func_number(self, value: str | float | None) -> float | None:
-        if value in {None, ""}:
-            return None
-        try:
-            return float(_number(re.sub(r"[^\d.,' \u00a0\u202f-]", "", str(value)[:100]).strip()))
-        except (InvalidOperation, ValueError):
-            raise FieldError("is no number") from None
+        return None if value in {None, ""} else number(value)
 
     @signature(_TEXT_OR_NULL)
     def _func_tidy(self, value: str | None) -> str | None:
@@ -284,11 +356,18 @@ class HandoffFunctions(Functions):  # type: ignore[misc]
             return None
         if not separator:
             raise FieldError("cannot be split at nothing")
+        if value.count(separator) > _MOST_PIECES:
+            raise TooLargeError
         return [part.strip() for part in value.split(separator)]
 
     @signature(_TEXT_OR_NULL)
     def _func_words(self, value: str | None) -> list[str] | None:
-        return None if value is None else value.split()
+        if value is None:
+            return None
+        found = value.split(maxsplit=_MOST_PIECES)
+        if len(found) > _MOST_PIECES:
+            raise TooLargeError
+        return found
 
     @signature(_ANY, _ANY)
     def _func_default(self, value: Any, otherwise: Any) -> Any:

@@ -41,6 +41,17 @@ json_values = st.recursive(
         ("name('ROE, jane')", "Jane Roe"),
         ("slug('Über Äpfel')", "uber-apfel"),
         ("number('1.234,5 EUR')", 1234.5),
+        ("number('-3,25')", -3.25),
+        ("number('0.125')", 0.125),
+        ("number('1.500')", 1500.0),
+        ("number(`12.345`)", 12.345),
+        ("number(`1e-7`)", 1e-7),
+        ("money(`12.345`)", {"amount": 12.345, "currency": "EUR"}),
+        ("money('$2.125 million')", {"amount": 2125000.0, "currency": "USD"}),
+        ("money('on 10.12.2027 for 350k')", {"amount": 350000.0, "currency": "EUR"}),
+        ("date('3.4.27')", "2027-04-03"),
+        ("date('4 de marzo de 2027')", "2027-03-04"),
+        ("date('4. M\u00e4rz 2027')", "2027-03-04"),
         ("default(nothing, 'x')", "x"),
         ("split('a, b', ',')[1]", "b"),
         ("shorten(tidy('  a   b '), `2`)", "a "),
@@ -51,7 +62,17 @@ def test_functions(expression: str, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "expression", ["phone('no number')", "money('free')", "date('soon')", "email('none')", "number('x')", "name('42')"]
+    "expression",
+    [
+        "phone('no number')",
+        "money('free')",
+        "date('soon')",
+        "email('none')",
+        "number('x')",
+        "number('3 rooms for 250')",
+        "number('1e400')",
+        "name('42')",
+    ],
 )
 def test_what_is_not_what_it_should_be_is_told_without_repeating_it(expression: str) -> None:
     with pytest.raises(FieldError) as caught:
@@ -85,6 +106,25 @@ def test_what_would_grow_without_end_is_stopped_at_once(expression: str) -> None
     with pytest.raises(ExpressionError):
         compiled(expression).search(document, HERE)
     assert time.process_time() - began < 5
+
+
+def test_figures_of_a_date_are_ordered_as_in_the_country_of_the_route() -> None:
+    told = {region: compiled("date('03/04/2027')").search({}, Context(region=region)) for region in ("US", "DE", "JP")}
+    assert told == {"US": "2027-03-04", "DE": "2027-04-03", "JP": "2027-04-03"}
+    assert compiled("date('27/03/04')").search({}, Context(region="JP")) == "2027-03-04"
+
+
+@given(value=st.floats(-1e12, 1e12) | st.integers(-(10**12), 10**12))
+def test_a_number_stays_what_it_is(value: float) -> None:
+    assert compiled("number(n)").search({"n": value}, HERE) == float(value)
+
+
+@given(value=st.integers(0, 10**12), cents=st.integers(0, 99))
+def test_an_amount_is_read_as_it_is_written_in_either_way(value: int, cents: int) -> None:
+    english = f"{value:,}.{cents:02}"
+    german = english.translate(str.maketrans(",.", ".,"))
+    for told in (english, german, f"{english} EUR", f"EUR {german}", f"it is {german} € then"):
+        assert compiled("money(t)").search({"t": told}, HERE) == {"amount": value + cents / 100, "currency": "EUR"}
 
 
 @given(document=json_values)
