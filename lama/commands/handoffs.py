@@ -215,10 +215,10 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
 @click.option("--region", default="US", show_default=True, help="Country of a number that is written without one.")
 @_json
 def forget(*, key: str, dry_run: bool, region: str, as_json: bool) -> int:
-    """Take out everything about a person: KEY is a phone number, an e-mail address or a conversation.
+    """Take out what is filed under KEY: a phone number, an e-mail address or a conversation.
 
-    Messages, payloads, the contact and what was said are emptied; natural ids stay, so that nothing is handed on twice.
-    Outside systems keep what they were given.
+    Messages from and to it, their payloads, the contact and its history are emptied; natural ids stay, so that nothing
+    is handed on twice. What only mentions the person is not found, and outside systems keep what they were given.
     """
     from tasks.handoffs import forget as forgetting
 

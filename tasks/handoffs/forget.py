@@ -106,7 +106,10 @@ def key_of(text: str, region: str) -> str:
 
 
 async def forget(connection: psycopg.AsyncConnection[Any], key: str, *, dry_run: bool = False) -> Forgotten:
-    """Take out what is known of the person that `key` names: messages, payloads, answers, contact, raw deliveries.
+    """Take out what is filed under `key`: messages, payloads, answers, contact, raw deliveries that hold it as it is.
+
+    Found by sender, recipient, conversation, and by phone and e-mail of payloads; a number that is only mentioned
+    within somebody's words, or written in another way there, is not looked for.
 
     What waits to be delivered is not delivered any more. Outside systems keep what they were given.
     """
