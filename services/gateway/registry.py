@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from blocks.home import Home
 from blocks.logs import logger
@@ -57,30 +58,15 @@ class Registry:
     def verify_token(self, source: Source) -> str | None:
         """What Meta has to know when it asks whether an address is ours; the first line of `<source>.verify`."""
         path = self._home.webhook_secrets(f"{source.name}.verify")
-        try:
-            if path.stat().st_mode & _OPEN_TO_OTHERS:
-                _log.error("%s can be read by others; it is not used. chmod 600 it.", path)
-                return None
-            with path.open(encoding="utf-8") as file:
-                return file.readline(_LARGEST).strip() or None
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            _log.error("%s cannot be read: %s", path, type(error).__name__)
-            return None
+        lines = _lines(path) if path.exists() else []
+        return lines[0].strip() or None if lines else None
 
     def _read(self, source: Source) -> tuple[bytes, ...]:
         path = self._paths[source.name]
-        try:
-            with path.open("rb") as file:
-                if path.stat().st_mode & _OPEN_TO_OTHERS:
-                    _log.error("%s can be read by others; nothing of it is used. chmod 600 it.", path)
-                    return ()
-                lines = file.read(_LARGEST).decode("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            _log.error("%s cannot be read: %s", path, type(error).__name__)
-            return ()
         keys: list[bytes] = []
+        lines = _lines(path)
+        if lines is None:
+            return ()
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -90,3 +76,16 @@ class Registry:
                 _log.error("%s:%d: not a secret of this source: %s", path, number, error)
         _log.info("source %s: %d active secrets", source.name, len(keys))
         return tuple(keys)
+
+
+def _lines(path: Path) -> list[str] | None:
+    """The lines of a file with secrets; None where it must not or cannot be used, and the log says why."""
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_mode & _OPEN_TO_OTHERS:
+                _log.error("%s can be read by others; nothing of it is used. chmod 600 it.", path)
+                return None
+            return file.read(_LARGEST).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        _log.error("%s cannot be read: %s", path, type(error).__name__)
+        return None

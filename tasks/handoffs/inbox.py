@@ -17,17 +17,17 @@ from models.handoff_route import Route
 
 _LONGEST_ID = 500
 
-COLUMNS = "route, message_id, source, conversation, received_at, occurred_at, content_type, raw, attributes"
-ARRAYS = (
+_COLUMNS = "route, message_id, source, conversation, received_at, occurred_at, content_type, raw, attributes"
+_ARRAYS = (
     "%b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::bytea[], "
     "%b::jsonb[]"
 )
-"""What `arrays` gives, as parameters of `unnest`."""
+"""What `_arrays` gives, as parameters of `unnest`."""
 
 _STORE = f"""
 WITH fresh AS (
-    INSERT INTO handoff_message ({COLUMNS}, state)
-    SELECT {COLUMNS}, 'waiting' FROM unnest({ARRAYS}) WITH ORDINALITY AS row ({COLUMNS}, place) ORDER BY place
+    INSERT INTO handoff_message ({_COLUMNS}, state)
+    SELECT {_COLUMNS}, 'waiting' FROM unnest({_ARRAYS}) WITH ORDINALITY AS row ({_COLUMNS}, place) ORDER BY place
     ON CONFLICT (route, message_id) DO NOTHING
     RETURNING route
 ), told AS (SELECT pg_notify('{CHANNEL}', route) FROM (SELECT DISTINCT route FROM fresh) AS routes)
@@ -44,8 +44,8 @@ def rows(routes: Iterable[Route], messages: Sequence[Message]) -> list[Row]:
     return [(route.name, message) for message in messages for route in takers if route.source == message.source]
 
 
-def arrays(arrived: Sequence[Row], received_at: datetime) -> tuple[list[Any], ...]:
-    """`arrived` as the arrays that `ARRAYS` stands for."""
+def _arrays(arrived: Sequence[Row], received_at: datetime) -> tuple[list[Any], ...]:
+    """`arrived` as the arrays that `_ARRAYS` stands for."""
     return (
         [route for route, _ in arrived],
         [natural_id(message.message_id) for _, message in arrived],
@@ -69,7 +69,7 @@ async def store(connection: psycopg.AsyncConnection[Any], arrived: Sequence[Row]
     """
     if not arrived:
         return 0
-    cursor = await connection.execute(_STORE.encode(), arrays(arrived, received_at))
+    cursor = await connection.execute(_STORE.encode(), _arrays(arrived, received_at))
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
 

@@ -6,6 +6,7 @@ route says so, is a dead letter. Whoever takes effects holds them by a lease; on
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -171,8 +172,6 @@ def _sentence(reason: str) -> str:
 def _answer(outcome: Outcome) -> Jsonb | None:
     if not isinstance(outcome, Delivered) or not outcome.answer:
         return None
-    import json  # noqa: PLC0415
-
     told = storable_document(outcome.answer)
     size = len(json.dumps(told))
     return Jsonb(told if size <= _LARGEST_ANSWER else {"left_out": f"{size} characters"})

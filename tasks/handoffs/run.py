@@ -21,7 +21,6 @@ from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
 from tasks.handoffs.routes import CAPABILITY, target_of, transformation_of
 from tasks.handoffs.target import InsideTarget
-from tasks.handoffs.transform import Transformation
 from tasks.handoffs.understand import preview
 from tasks.reports.publish import reason_of
 
@@ -41,7 +40,7 @@ class Work:
         return connection
 
 
-Drain = Callable[[Work, Route, "Bell", "float | None"], Awaitable[Figures]]
+Drain = Callable[[Work, Route, Bell, float | None], Awaitable[Figures]]
 Done = Callable[[str], Awaitable[None]]
 
 
@@ -70,7 +69,7 @@ async def empty_old(work: Work, routes: Sequence[Route]) -> int:
 
 async def look_ahead(work: Work, route: Route) -> Figures:
     """What a drain would make of the messages that wait now; changes nothing."""
-    transformation: Transformation = transformation_of(route)
+    transformation = transformation_of(route)
     async with await work.connect() as connection:
         seen = await preview(connection, route, transformation, batch=work.settings.batch)
     return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead)

@@ -56,8 +56,8 @@ class Transformation:
     def __init__(self, route: Route, schema: Mapping[str, Any] | None = None, extract: Extract | None = None) -> None:
         self._route = route
         self._context = Context(region=route.region, currency=route.currency)
-        self._when = self._read("when", route.when)
-        self._conversation = self._read("conversation", route.conversation)
+        self._when = _read("when", route.when) if route.when else None
+        self._conversation = _read("conversation", route.conversation) if route.conversation else None
         self._fields = {name: _read(f"fields.{name}", text) for name, text in route.fields.items()}
         self._rules = [(_read(f"rules[{i}]", rule.holds), rule.message) for i, rule in enumerate(route.rules)]
         self._validator = Validator(route.payload_schema or schema or {})
@@ -66,7 +66,6 @@ class Transformation:
     def apply(self, document: Mapping[str, JsonValue]) -> Transformed:
         """What `document` becomes."""
         known = dict(document)
-        problems: list[str] = []
         try:
             passed = self._when is None or _is_true(self._when.search(known, self._context))
         except (ExpressionError, FieldError) as error:
@@ -141,9 +140,6 @@ class Transformation:
             if not holds:
                 broken.append(message)
         return broken
-
-    def _read(self, place: str, text: str | None) -> Compiled | None:
-        return None if text is None else _read(place, text)
 
 
 def idempotency_key(route: str, message_id: str) -> str:
