@@ -25,6 +25,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# New examples of the property tests, rather than the same ones every time.
+_EXPLORES = os.environ.get("LAMA_EXPLORE") == "1"
+
 for _name in [name for name in os.environ if name.startswith(("LAMA_", "PREFECT_"))]:
     del os.environ[_name]
 for _name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
@@ -48,20 +51,11 @@ from deployments.platform import Platform  # noqa: E402
 from deployments.schema import upgrade  # noqa: E402
 
 # How long an example takes says how busy the machine is; what is slow has benchmarks of its own.
-hypothesis.settings.register_profile("lama", deadline=None, print_blob=True)
+# The same examples every time, so that a change is judged by what it changes; `make explore` draws new ones.
+hypothesis.settings.register_profile("lama", deadline=None, print_blob=True, derandomize=not _EXPLORES)
 hypothesis.settings.load_profile("lama")
 
 _TEMPLATE = "lama_template"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Prefect's own synchronous clients are not all closed (`prefect.results` has one); the collector finds their
-    sockets in the middle of any test. What leads to the Prefect server of this session is not ours to close.
-    """
-    port = settings().prefect_port
-    config.addinivalue_line(
-        "filterwarnings", rf"ignore:unclosed <socket.*raddr=\('127\.0\.0\.1', {port}\):ResourceWarning"
-    )
 
 
 @pytest.fixture(scope="session")
