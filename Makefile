@@ -25,7 +25,7 @@ test: $(READY)   ## every test; what fails, which a busy machine can cause, is r
 	echo "== Once more, alone: what has failed"; $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 explore: $(READY) ## the property tests, with examples that nobody has seen yet
-	LAMA_EXPLORE=1 $(BIN)/python -m pytest -m "not platform"
+	LAMA_EXPLORE=1 $(BIN)/python -m pytest -m hypothesis
 
 check: $(READY)  ## style, types, floors
 	$(BIN)/ruff check .

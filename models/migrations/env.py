@@ -5,9 +5,11 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
+import models.board
 import models.crm
 import models.delivery
 import models.handoff
+import models.mail
 import models.record  # noqa: F401 - all register their tables
 
 context.configure(
