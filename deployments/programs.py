@@ -13,9 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from blocks.configuration import load_configuration
+from blocks.errors import ConfigurationError
 from blocks.prefect_server import client_environment, server_environment
 from blocks.settings import CHECKOUT, Settings
 from deployments.embedded_postgres import EmbeddedPostgres
+from models.mail import Receiver
 
 POOL = "lama"
 
@@ -85,6 +88,18 @@ def programs(settings: Settings) -> dict[str, Program]:
             stop_wait_s=15,
         )
     )
+    receivers = _receivers(settings)
+    if receivers:
+        chosen.append(
+            Program(
+                name="mail",
+                command=(python, "-m", "services.mail"),
+                priority=35,
+                ready=lambda _since: all(_listens(one.host, one.port) for one in receivers),
+                environment=common,
+                stop_wait_s=15,
+            )
+        )
     chosen.append(
         Program(
             name="worker",
@@ -107,6 +122,22 @@ def _own_environment(settings: Settings) -> dict[str, str]:
         # Nothing of ours needs more than one computing thread, and idle pools cost every process memory.
         "OMP_NUM_THREADS": "1",
     }
+
+
+def _receivers(settings: Settings) -> tuple[Receiver, ...]:
+    """The receivers of mail; none where `lama.toml` cannot be read, which the gateway says better."""
+    try:
+        return load_configuration(settings).mail.receivers
+    except ConfigurationError:
+        return ()
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def _answers(url: str) -> bool:

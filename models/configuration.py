@@ -16,6 +16,7 @@ from models.health_check import (
     PerformanceSettings,
     Service,
 )
+from models.mail import MailSettings
 from models.report import Value
 from models.risk import Suppression
 from models.scan import ScanSettings
@@ -50,6 +51,7 @@ class Configuration(Value):
         default=HandoffsSettings(),
         description="What becomes of messages that arrive by one protocol, in another system.",
     )
+    mail: MailSettings = Field(default=MailSettings(), description="Where mail comes in.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @model_validator(mode="after")
@@ -68,5 +70,10 @@ class Configuration(Value):
                 raise ValueError(
                     f"the handoff route {route.name!r} names the webhook source {name!r}; "
                     f"there are {', '.join(sorted(sources))}"
+                )
+            if kind == "email" and name not in self.mail.names:
+                raise ValueError(
+                    f"the handoff route {route.name!r} names the source of mail {name!r}; "
+                    f"there are {', '.join(self.mail.names) or 'none in [mail]'}"
                 )
         return self

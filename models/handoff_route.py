@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from models.report import Value
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
-_SOURCE = re.compile(r"^(whatsapp|webhook):[a-z0-9][a-z0-9-]{0,62}$")
+_SOURCE = re.compile(r"^(whatsapp|webhook|email):[a-z0-9][a-z0-9-]{0,62}$")
 _LONGEST_EXPRESSION = 2_000
 _MOST_FIELDS = 200
 
@@ -43,7 +43,13 @@ class HttpTarget(Value):
     )
 
 
-Target = Annotated[CrmTarget | FlowTarget | HttpTarget, Field(discriminator="kind")]
+class BoardTarget(Value):
+    """A task of the board; what follows in its conversation is said about that task."""
+
+    kind: Literal["board"] = Field(description="What sort of target.")
+
+
+Target = Annotated[CrmTarget | FlowTarget | HttpTarget | BoardTarget, Field(discriminator="kind")]
 
 
 class Rule(Value):
@@ -82,7 +88,8 @@ class Route(Value):
 
     name: str = Field(pattern=NAME, description="What tells it apart, also in commands and metrics.")
     source: str = Field(
-        description="Where messages come from: `whatsapp:` or `webhook:` and the name of a source of `[webhooks]`."
+        description="Where messages come from: `whatsapp:` or `webhook:` and the name of a source of `[webhooks]`, or "
+        "`email:` and the name of a receiver or mailbox of `[mail]`."
     )
     when: Expression | None = Field(default=None, description="Expression that lets a message through when it is true.")
     conversation: Expression | None = Field(
@@ -92,8 +99,10 @@ class Route(Value):
         default_factory=dict,
         description="Fields of the payload and the expression for each; none: the message's document as it is.",
     )
-    extract: Literal["lead"] | None = Field(
-        default=None, description="`lead`: name, phone, interest, budget and timeline are looked for in the text."
+    extract: Literal["lead", "task"] | None = Field(
+        default=None,
+        description="`lead`: name, phone, interest, budget and timeline are looked for in the text; "
+        "`task`: title, description, priority, tags and due date.",
     )
     required: tuple[str, ...] = Field(default=(), description="Fields that must be there.")
     payload_schema: dict[str, JsonValue] = Field(
@@ -118,7 +127,10 @@ class Route(Value):
     @classmethod
     def _known_source(cls, source: str) -> str:
         if not _SOURCE.fullmatch(source):
-            raise ValueError("write whatsapp:NAME or webhook:NAME, with the name of a source of [webhooks]")
+            raise ValueError(
+                "write whatsapp:NAME or webhook:NAME, with the name of a source of [webhooks], "
+                "or email:NAME, with the name of a receiver or mailbox of [mail]"
+            )
         return source
 
     @field_validator("fields", mode="after")

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from blocks.settings import settings
 from lama.cli import FINDINGS, OK
+from lama.commands.database import with_database
 from lama.commands.terminal import console, echo_json, starting
 from models.health_check import ReportLevel
 from models.report import Severity
 
 if TYPE_CHECKING:
-    import psycopg
-
+    from models.handoff import Message
     from models.handoff_route import HandoffsSettings, Route
     from tasks.handoffs.figures import Standing
 
-T = TypeVar("T")
-
 _LARGEST = 10_000_000
+_LARGEST_MAIL = 200 * 1024 * 1024
 _HEADINGS = ("route", "delivered", "dead", "success", "accuracy", "complete", "in time", "p95", "waiting", "oldest")
 
 
@@ -87,7 +84,7 @@ def status(*, as_json: bool) -> int:
 
     configured = _configured()
     window = timedelta(hours=configured.window_hours)
-    found = _with_database(lambda connection: figures.standings(connection, configured.routes, window=window))
+    found = with_database(lambda connection: figures.standings(connection, configured.routes, window=window))
     problems = [
         finding for route, one in zip(configured.routes, found, strict=True) for finding in figures.findings(route, one)
     ]
@@ -117,7 +114,7 @@ def dead(*, route: str | None, limit: int, as_json: bool) -> int:
     from tasks.handoffs.letters import dead_letters
 
     names = [_one(route).name] if route else [one.name for one in _configured().routes]
-    found = _with_database(lambda connection: dead_letters(connection, names, limit=limit))
+    found = with_database(lambda connection: dead_letters(connection, names, limit=limit))
     if as_json:
         echo_json([dataclasses.asdict(one) for one in found])
     elif not found:
@@ -138,7 +135,7 @@ def show(*, route: str, message_id: str, reveal: bool, as_json: bool) -> int:
     from tasks.handoffs.masking import masked_value
 
     _one(route)
-    known = _with_database(lambda connection: look_up(connection, route, message_id))
+    known = with_database(lambda connection: look_up(connection, route, message_id))
     if known is None:
         raise click.UsageError(f"the route {route!r} has no message {message_id!r}.")
     raw = known.pop("raw")
@@ -167,9 +164,7 @@ def resend(*, route: str, message_ids: tuple[str, ...], everything: bool) -> int
     _one(route)
     if everything == bool(message_ids):
         raise click.UsageError("name messages, or say --all.")
-    put = _with_database(
-        lambda connection: letters.resend(connection, route, None if everything else list(message_ids))
-    )
+    put = with_database(lambda connection: letters.resend(connection, route, None if everything else list(message_ids)))
     for message_id in set(message_ids) - set(put):
         click.echo(f"{message_id} is no dead letter of {route}; nothing was done with it.", err=True)
     click.echo(f"{len(put)} dead letters are tried again.")
@@ -192,7 +187,7 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
     if payload is not None:
         text = _read(payload)
     else:
-        known = _with_database(lambda connection: letters.look_up(connection, route, message_id))
+        known = with_database(lambda connection: letters.look_up(connection, route, message_id))
         if known is None:
             raise click.UsageError(f"the route {route!r} has no message {message_id!r}.")
         before = known["payload"] if known["payload"] is not None else known["attributes"]
@@ -204,7 +199,7 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
     problems = transformation_of(configured).check(document)
     if problems:
         raise click.UsageError("the payload cannot be sent: " + "; ".join(problems))
-    _with_database(lambda connection: letters.edit(connection, configured, message_id, document))
+    with_database(lambda connection: letters.edit(connection, configured, message_id, document))
     click.echo(f"{message_id} is tried again with the new payload.")
     return OK
 
@@ -223,7 +218,7 @@ def forget(*, key: str, dry_run: bool, region: str, as_json: bool) -> int:
     from tasks.handoffs import forget as forgetting
 
     named = forgetting.key_of(key, region)
-    done = _with_database(lambda connection: forgetting.forget(connection, named, dry_run=dry_run))
+    done = with_database(lambda connection: forgetting.forget(connection, named, dry_run=dry_run))
     if as_json:
         echo_json({"key": named, "dry_run": dry_run, "counts": done.counts})
     elif done.nothing:
@@ -238,7 +233,7 @@ def forget(*, key: str, dry_run: bool, region: str, as_json: bool) -> int:
 @_route
 @click.option(
     "--message", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with what arrives: the body of a delivery, as JSON.",
+    help="File with what arrives: the body of a delivery, as JSON; of email: a mail, as it is.",
 )  # fmt: skip
 @_json
 def try_route(*, route: str, message: Path, as_json: bool) -> int:
@@ -246,17 +241,11 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
 
     Exit code 1: it would become a dead letter.
     """
-    from tasks.handoffs.arrivals import messages_of
     from tasks.handoffs.routes import transformation_of
 
     configured = _one(route)
     transformation = transformation_of(configured)
-    text = _read(message)
-    kind, _, name = configured.source.partition(":")
-    found = messages_of(
-        kind, name, delivery_id="test", event="", content_type="application/json", body=text.encode(),
-        payload=_json_of(text),
-    )  # fmt: skip
+    found = _arriving(configured, message)
     steps = []
     for one in found:
         result = transformation.apply(one.attributes)
@@ -296,22 +285,24 @@ def _one(name: str) -> Route:
     return chosen(_configured(), [name])[0]
 
 
-def _with_database(ask: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
-    import psycopg
+def _arriving(route: Route, path: Path) -> list[Message]:
+    """What the file at `path` holds, as the source of `route` would give it."""
+    kind, _, name = route.source.partition(":")
+    if kind == "email":
+        from tasks.mail.taking import take_mail
 
-    from blocks.errors import UnavailableError
-    from blocks.postgres import Postgres
+        raw = path.read_bytes()
+        if len(raw) > _LARGEST_MAIL:
+            raise click.UsageError(f"{path} is larger than {_LARGEST_MAIL} bytes.")
+        now = datetime.now(UTC)
+        return [take_mail(route.source, raw, sender=None, recipients=(), received_at=now).message]
+    from tasks.handoffs.arrivals import messages_of
 
-    async def asked() -> T:
-        async with await Postgres.of(settings()).get_async_client(autocommit=True) as connection:
-            return await ask(connection)
-
-    try:
-        return asyncio.run(asked())
-    except (psycopg.OperationalError, OSError) as error:
-        raise UnavailableError(
-            f"does not answer: {type(error).__name__}.", component="postgres", remedy="Start it with `lama up`."
-        ) from error
+    text = _read(path)
+    return messages_of(
+        kind, name, delivery_id="test", event="", content_type="application/json", body=text.encode(),
+        payload=_json_of(text),
+    )  # fmt: skip
 
 
 def _read(path: Path) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from blocks.errors import ConfigurationError
 from blocks.prefect_starter import PrefectStarter
 from blocks.settings import Settings
+from models.board import NewTask
 from models.crm import Lead
+from models.handoff_route import BoardTarget as ToBoard
 from models.handoff_route import CrmTarget as ToCrm
 from models.handoff_route import FlowTarget as ToFlow
 from models.handoff_route import HandoffsSettings, Route
@@ -74,6 +76,10 @@ async def target_of(route: Route, config: Settings) -> Target | InsideTarget:
         from tasks.handoffs.crm_target import CrmTarget  # noqa: PLC0415
 
         return CrmTarget()
+    if isinstance(target, ToBoard):
+        from tasks.handoffs.board_target import BoardTarget  # noqa: PLC0415
+
+        return BoardTarget()
     if isinstance(target, ToFlow):
         from tasks.handoffs.flow_target import FlowTarget  # noqa: PLC0415
 
@@ -119,12 +125,19 @@ async def _block(route: Route, kind: type[B], name: str) -> B:
 
 
 def _schema(route: Route) -> Mapping[str, Any]:
+    if isinstance(route.target, ToBoard):
+        return NewTask.model_json_schema()
     return Lead.model_json_schema() if isinstance(route.target, ToCrm) else {}
 
 
 def _extract(route: Route) -> Extract | None:
     if route.extract is None:
         return None
+    context = Context(region=route.region, currency=route.currency)
+    if route.extract == "task":
+        from tasks.board.find_task import find_task  # noqa: PLC0415
+
+        return functools.partial(find_task, context=context)
     from tasks.handoffs.lead import find_lead  # noqa: PLC0415
 
-    return functools.partial(find_lead, context=Context(region=route.region, currency=route.currency))
+    return functools.partial(find_lead, context=context)
