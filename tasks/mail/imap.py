@@ -96,7 +96,7 @@ class Folder:
 
     def move(self, uids: Sequence[int], folder: str) -> None:
         """Move them to `folder`, which is made if it is not there."""
-        able = {str(one).upper() for one in self._imap.capabilities}
+        able = self._able()
         target = self._encode(folder)
         for some in _pieces(uids):
             listed = _listed(some)
@@ -111,6 +111,13 @@ class Folder:
             self._ask("STORE", listed, "+FLAGS.SILENT", r"(\Deleted)")
             if "UIDPLUS" in able:  # these, and not what others have marked
                 self._ask("EXPUNGE", listed)
+
+    def _able(self) -> frozenset[str]:
+        """What the server can do, asked anew: many tell more once one has logged in (RFC 9051, 6.1.1)."""
+        status, answer = self._imap.capability()
+        if status != "OK" or not answer or not answer[-1]:
+            return frozenset()
+        return frozenset(answer[-1].decode("ascii", "replace").upper().split())
 
     def _ask(self, command: str, *arguments: Any) -> list[Any]:
         status, answer = self._imap.uid(command, *arguments)

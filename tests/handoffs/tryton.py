@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 from pydantic import SecretStr
 
 from blocks.tryton import Tryton
 from tests.conftest import free_port
+from tests.environments import environment
 
 PACKAGES = ("trytond==8.2.1", "trytond_sale_opportunity==8.2.0", "proteus==8.2.0")
 PASSWORD = "a password for tests"
@@ -70,32 +69,10 @@ class RunningTryton:
             self.process.wait()
 
 
-def environment() -> Path:
-    """An environment with Tryton in it, made once a machine; skips the test where it cannot be installed."""
-    place = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lama-tests" / f"tryton-{PACKAGES[0][9:]}"
-    ready = place / ".ready"
-    if not ready.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        command = [
-            str(place / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            *PACKAGES,
-        ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"Tryton cannot be installed here: {done.stderr.strip()[-200:]}")
-        ready.touch()
-    return place
-
-
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[RunningTryton]:
     """A Tryton with a database of its own in `folder`, with one company."""
-    server = RunningTryton(environment(), folder, free_port())
+    server = RunningTryton(environment("tryton", PACKAGES), folder, free_port())
     (folder / "trytond.conf").write_text(
         f"[database]\nuri = sqlite://\npath = {folder}\n[web]\nlisten = 127.0.0.1:{server.port}\n"
     )
