@@ -48,11 +48,15 @@ class Mailbox(Block):
         """
         from imap_tools.mailbox import MailBox, MailBoxStartTls, MailBoxUnencrypted  # noqa: PLC0415
 
-        secret = self.password.get_secret_value()
+        client: BaseMailBox
         if self.security == "none":
-            plain = MailBoxUnencrypted(self.host, self.port, timeout=self.timeout_s)
-            return plain.login(self.user, secret, initial_folder=None)
-        context = ssl.create_default_context(cafile=self.authority)
-        kind = MailBox if self.security == "tls" else MailBoxStartTls
-        client = kind(self.host, self.port, timeout=self.timeout_s, ssl_context=context)
-        return client.login(self.user, secret, initial_folder=None)
+            client = MailBoxUnencrypted(self.host, self.port, timeout=self.timeout_s)
+        else:
+            context = ssl.create_default_context(cafile=self.authority)
+            kind = MailBox if self.security == "tls" else MailBoxStartTls
+            client = kind(self.host, self.port, timeout=self.timeout_s, ssl_context=context)
+        try:
+            return client.login(self.user, self.password.get_secret_value(), initial_folder=None)
+        except BaseException:
+            client.client.shutdown()
+            raise

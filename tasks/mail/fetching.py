@@ -96,8 +96,15 @@ async def fetch(
         try:
             return await _fetch(connection, mailbox, client, routes, dry_run=dry_run)
         finally:
-            with contextlib.suppress(UnavailableError):  # it has closed the connection before us
-                await _in_thread(client.logout)
+            await asyncio.to_thread(_leave, client)
+
+
+def _leave(client: BaseMailBox) -> None:
+    try:
+        client.logout()
+    except Exception:  # noqa: BLE001 - the server has closed the connection before us, or hangs; nothing is lost by it
+        with contextlib.suppress(OSError):
+            client.client.shutdown()
 
 
 async def _fetch(

@@ -38,9 +38,9 @@ class RunningImap:
             host="127.0.0.1", port=self.port, security="none", user=USER, password=SecretStr(PASSWORD), timeout_s=10
         )
 
-    def start(self) -> None:
-        command = [str(self.environment / "bin" / "pymap"), "--no-service", "admin", "--no-tls", "--host", "127.0.0.1",
-                   "--port", str(self.port), "maildir", str(self.folder)]  # fmt: skip
+    def start(self, *tls: str) -> None:
+        command = [str(self.environment / "bin" / "pymap"), "--no-service", "admin", *(tls or ("--no-tls",)),
+                   "--host", "127.0.0.1", "--port", str(self.port), "maildir", str(self.folder)]  # fmt: skip
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
