@@ -54,6 +54,11 @@ class Configuration(Value):
     mail: MailSettings = Field(default=MailSettings(), description="Where mail comes in.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
+    @property
+    def timetable(self) -> dict[str, str]:
+        """Cron expressions by deployment, instead of those in `prefect.yaml`; what has nothing to do has none."""
+        return ({} if self.mail.mailboxes else {"mail": ""}) | self.schedules
+
     @model_validator(mode="after")
     def _names_identify(self) -> Configuration:
         for kind, names in (

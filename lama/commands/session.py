@@ -36,7 +36,7 @@ def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False
     configuration = load_configuration(platform.settings)  # what is wrong with it is said before anything starts
     as_client(platform.settings)
     mark = platform.home.run / "applied"
-    wanted = fingerprint(configuration.schedules, platform.settings.api_url)
+    wanted = fingerprint(configuration.timetable, platform.settings.api_url)
     known = mark.exists() and mark.read_text(encoding="ascii") == wanted
     started = platform.start(observe, meanwhile=None if known else _import_flows, keep=keep)
     try:
@@ -44,7 +44,7 @@ def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False
             with PrefectApi(platform.settings) as api:
                 known = in_place(api)
         if not known:
-            apply_deployments(configuration.schedules)
+            apply_deployments(configuration.timetable)
             mark.write_text(wanted, encoding="ascii")
     except BaseException:
         if started:  # or the next `up` would find it up, and nobody would know that something is missing

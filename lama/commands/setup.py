@@ -29,18 +29,19 @@ def setup(what: str) -> int:
         return OK
     configuration = load_configuration(config)
     as_client(config)
-    for name in apply_deployments(configuration.schedules):
+    for name in apply_deployments(configuration.timetable):
         click.echo(f"Applied {name}.")
     return OK
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["prefect", "worker", "gateway"]))
+@click.argument("name", type=click.Choice(["prefect", "worker", "gateway", "mail"]))
 def serve(name: str) -> None:
     """Run one process of the platform in the foreground, in the place of this command.
 
     For containers and systemd; on a machine of your own `lama up` supervises them all.
     """
+    from blocks.errors import ConfigurationError
     from blocks.home import Home
     from deployments.guard import refuse_unguarded
     from deployments.programs import programs
@@ -48,7 +49,11 @@ def serve(name: str) -> None:
     config = settings()
     refuse_unguarded(config, name)
     Home(config).prepare()
-    program = programs(config)[name]
+    program = programs(config).get(name)
+    if program is None:
+        raise ConfigurationError(
+            f"lama.toml asks for no {name}.", component=name, remedy=f"docs/{name}.md says how to."
+        )
     environment = os.environ | dict(program.environment) | {"LAMA_COMPONENT": name}
     del environment["LAMA_INSTANCE"]  # it marks what `lama up` and `lama down` of this home may end
     os.execve(program.command[0], program.command, environment)  # noqa: S606 - a list of our own, no shell

@@ -12,7 +12,7 @@ _WROTE = re.compile(
 )
 _ORIGINAL = re.compile(
     r"\s*(?:[-_]{2,}\s*)(?:original message|ursprüngliche nachricht|message d'origine|mensaje original|"
-    r"messaggio originale|oorspronkelijk bericht|forwarded message)\s*(?:[-_]{2,})?\s*",
+    r"messaggio originale|oorspronkelijk bericht)\s*(?:[-_]{2,})?\s*",
     re.IGNORECASE,
 )
 _SIGNATURE = re.compile(r"-- ?")

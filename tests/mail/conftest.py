@@ -10,17 +10,13 @@ import pytest
 from blocks.database import dsn
 from blocks.settings import Settings
 from tests.conftest import free_port
-from tests.handoffs.making import Bench
+from tests.handoffs.conftest import bench
 from tests.mail import imap_server
 from tests.mail.receiving import RunningReceiver
 
+__all__ = ["bench"]
+
 NewReceiver = Callable[..., RunningReceiver]
-
-
-@pytest.fixture
-def bench(postgres: Settings, database: str) -> Bench:
-    """A database of this test's own."""
-    return Bench(postgres, database)
 
 
 @pytest.fixture
