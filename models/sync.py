@@ -1,0 +1,182 @@
+"""What sync speaks of: contents, versions with their vectors, and `[sync]` of `lama.toml`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from models.report import Value
+
+NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+
+
+class Kind(StrEnum):
+    """What stands at a path."""
+
+    file = "file"
+    directory = "directory"
+    link = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What stands at a path."""
+
+    kind: Kind
+    digest: bytes = b""
+    """BLAKE3 of a file, 32 bytes."""
+    size: int = 0
+    """Bytes of a file."""
+    mode: int = 0o644
+    """Permissions of a file or directory."""
+    target: str = ""
+    """Where a link leads, as it is written there."""
+
+    @property
+    def essence(self) -> tuple[str, bytes, str]:
+        """What two contents differ in when one of them cannot stand for the other; permissions are no such thing."""
+        return (self.kind.value, self.digest, self.target)
+
+
+Vector = tuple[tuple[str, int], ...]
+"""A version vector: for each device that ever changed the path how often it counted, sorted by device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A state of a path, and which changes led to it (Parker et al. 1983, "Detection of Mutual Inconsistency")."""
+
+    content: Content | None
+    """None: it was deleted."""
+    vector: Vector
+    device: str
+    """Who made the content what it is."""
+    at: int
+    """When, in seconds since 1970 by the clock of that device. For names and the `newest` policy; it orders nothing."""
+
+
+Tree = Mapping[str, Version]
+"""Versions by path: relative to the category's folder, `/` between names, NFC."""
+
+
+class Policy(StrEnum):
+    """What becomes of two changes of one path that knew nothing of each other."""
+
+    keep_both = "keep-both"
+    newest = "newest"
+    ours = "ours"
+    theirs = "theirs"
+    merge = "merge"
+
+
+class Category(Value):
+    """`[[sync.categories]]`: a folder that is the same on every device."""
+
+    name: str = Field(pattern=NAME, description="What tells it apart; the same on every device.")
+    folder: Path = Field(description="Where it is on this device; `~` is your home.")
+    include: tuple[str, ...] = Field(
+        default=(), description="Patterns, as in `.gitignore`, of what is synced; none: everything."
+    )
+    exclude: tuple[str, ...] = Field(default=(), description="Patterns of what is not.")
+    gitignore: bool = Field(default=False, description="Whether `.gitignore` files in it are followed.")
+    policy: Policy = Field(
+        default=Policy.keep_both,
+        description="What becomes of two changes that knew nothing of each other: `keep-both` makes a conflict copy of "
+        "one, `newest` takes the later by the devices' clocks, `ours` that of this device, `theirs` that of the other, "
+        "`merge` joins texts line by line and JSON key by key, and keeps both where that cannot be. What does not "
+        "stay in its place is in the trash.",
+    )
+    content: Literal["files", "databases"] = Field(
+        default="files",
+        description="`databases`: SQLite files are copied by their online backup, and only when they are sound.",
+    )
+    largest_mib: float = Field(default=2048.0, gt=0, description="Larger files are skipped and reported, in MiB.")
+
+    @field_validator("folder", mode="after")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        expanded = folder.expanduser()
+        if not expanded.is_absolute() or expanded == Path(expanded.anchor):
+            raise ValueError("must be an absolute path, and not the root of the disk")
+        return expanded
+
+
+class SyncSettings(Value):
+    """`[sync]`."""
+
+    store: Path | None = Field(default=None, description="The shared folder: iCloud Drive, Dropbox, a disk, NFS.")
+    kind: Literal["vault", "mirror"] = Field(
+        default="vault",
+        description="`vault`: encrypted objects that only the registered devices can read; `mirror`: the plain files.",
+    )
+    device: str | None = Field(default=None, pattern=NAME, description="Name of this device; otherwise the host's.")
+    categories: tuple[Category, ...] = Field(
+        default_factory=lambda: default_categories(sys.platform, Path.home()), description="What is synced."
+    )
+    most_changed: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of a category's files beyond which deletions or changes wait for a person's word.",
+    )
+    few: int = Field(default=20, ge=0, description="Up to so many changes are never too many.")
+    trash_days: float = Field(default=30.0, gt=0, description="Days that what was replaced or deleted is kept.")
+    at_once: int = Field(default=8, ge=1, le=64, description="Files that are copied side by side.")
+
+    @field_validator("store", mode="after")
+    @classmethod
+    def _absolute(cls, store: Path | None) -> Path | None:
+        if store is None:
+            return None
+        expanded = store.expanduser()
+        if not expanded.is_absolute():
+            raise ValueError("must be an absolute path")
+        return expanded
+
+    @model_validator(mode="after")
+    def _apart(self) -> SyncSettings:
+        names = [one.name for one in self.categories]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two categories are called {twice[0]!r}; names identify them")
+        folders = [(one.name, one.folder) for one in self.categories]
+        if self.store is not None:
+            folders.append(("store", self.store))
+        for place, (name, folder) in enumerate(folders):
+            for other, another in folders[place + 1 :]:
+                if folder.is_relative_to(another) or another.is_relative_to(folder):
+                    raise ValueError(f"the folders of {name} and {other} are within each other")
+        return self
+
+
+def default_categories(platform: str, home: Path) -> tuple[Category, ...]:
+    """The categories of a fresh machine: those of Windsurf and its workspace."""
+    windsurf = home / ".codeium" / "windsurf"
+    workspace = home / "Windsurf Workspace"
+    if platform == "darwin":
+        workspace = home / "Library" / "Mobile Documents" / "com~apple~CloudDocs" / "Windsurf Workspace"
+    return (
+        Category(name="memories", folder=windsurf / "memories", policy=Policy.merge),
+        Category(name="code", folder=workspace, gitignore=True, exclude=BUILD_OUTPUT),
+        Category(name="settings", folder=windsurf / "settings", policy=Policy.merge),
+        Category(name="databases", folder=windsurf / "db", content="databases"),
+        Category(name="extensions", folder=windsurf / "extensions"),
+    )
+
+
+BUILD_OUTPUT = (
+    "node_modules/", ".venv/", "venv/", "__pycache__/", "*.pyc", "target/", "build/", "dist/", ".next/", ".gradle/",
+    ".mypy_cache/", ".ruff_cache/", ".pytest_cache/", ".hypothesis/", ".tox/", ".nox/",
+)  # fmt: skip
+"""What is made of code and can be made again."""
+
+
+def parents(path: str) -> list[str]:
+    """The directories that `path` lies in, the nearest first."""
+    return [str(one) for one in PurePosixPath(path).parents][:-1]

@@ -1,0 +1,97 @@
+"""Versions of one path, merged. Pure; the same whatever the order and however often, so that all devices agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from models.sync import Content, Kind, Policy, Vector, Version
+
+Rank = Callable[[Version], int]
+"""Of two changes that knew nothing of each other, the one with the higher rank stays in its place."""
+
+
+def counted(vector: Vector, device: str, count: int) -> Vector:
+    """`vector` after a change of `device`, whose counter is `count` then."""
+    return tuple(sorted((dict(vector) | {device: count}).items()))
+
+
+def joined(one: Vector, other: Vector) -> Vector:
+    """The changes of both."""
+    if one == other:
+        return one
+    merged = dict(one)
+    for device, count in other:
+        merged[device] = max(count, merged.get(device, 0))
+    return tuple(sorted(merged.items()))
+
+
+def compare(one: Vector, other: Vector) -> Literal["same", "newer", "older", "concurrent"]:
+    """How `one` stands to `other`."""
+    if one == other:
+        return "same"
+    mine, theirs = dict(one), dict(other)
+    ahead = any(count > theirs.get(device, 0) for device, count in one)
+    behind = any(count > mine.get(device, 0) for device, count in other)
+    if ahead and behind:
+        return "concurrent"
+    if ahead:
+        return "newer"
+    return "older" if behind else "same"
+
+
+def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | None]:
+    """What stands at the path when both are known, and what lost its place to it.
+
+    Two versions that knew nothing of each other: what lives beats what was deleted, a directory beats what is none, and
+    otherwise `rank` decides. Nothing is lost when both say the same, or differ only in permissions.
+    """
+    order = compare(one.vector, other.vector)
+    if order == "newer":
+        return one, None
+    if order == "older":
+        return other, None
+    vector = joined(one.vector, other.vector)
+    first, second = sorted((one, other), key=lambda version: _precedence(version, rank), reverse=True)
+    loser = None
+    winner = replace(first, vector=vector)
+    if first.content is not None and second.content is not None:
+        if first.content.essence != second.content.essence:
+            loser = second
+        elif first.content.mode != second.content.mode:
+            mode = max(first.content.mode, second.content.mode)
+            winner = replace(winner, content=replace(first.content, mode=mode))
+    return winner, loser
+
+
+def _precedence(version: Version, rank: Rank) -> tuple[bool, bool, int, str, int, tuple[str, bytes, str], int, Vector]:
+    content = version.content
+    return (
+        content is not None,
+        content is not None and content.kind is Kind.directory,
+        rank(version),
+        version.device,
+        version.at,
+        content.essence if content else ("", b"", ""),
+        content.mode if content else 0,
+        version.vector,
+    )
+
+
+def rank_of(policy: Policy, standing: Mapping[str, int]) -> Rank:
+    """How a policy ranks versions.
+
+    Args:
+        policy: the category's.
+        standing: devices that said `ours` (1) or `theirs` (-1) for the category; the same on every device, because each
+            says it for itself where all can read it.
+    """
+    if policy is Policy.newest:
+        return lambda version: version.at
+    return lambda version: standing.get(version.device, 0)
+
+
+def directory(mode: int = 0o755) -> Content:
+    """A directory."""
+    return Content(Kind.directory, mode=mode)
