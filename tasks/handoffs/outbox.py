@@ -132,7 +132,8 @@ def judge(route: Route, effect: Effect, outcome: Outcome, jitter: Callable[[], f
         return Verdict(effect, outcome, EffectState.dead, attempts, 0.0)
     wait = route.retry.wait_s(effect.attempt, jitter()) if outcome.after_s is None else outcome.after_s
     # An outage is not counted as a try, but the row must look tried: what follows in its conversation waits for it.
-    return Verdict(effect, outcome, EffectState.pending, max(attempts, 1), min(wait, 86_400.0))
+    # A target may say whole seconds; psycopg refuses a list of both kinds, and with it the whole batch.
+    return Verdict(effect, outcome, EffectState.pending, max(attempts, 1), float(min(wait, 86_400.0)))
 
 
 async def record(connection: psycopg.AsyncConnection[Any], route: str, verdicts: Sequence[Verdict]) -> None:
