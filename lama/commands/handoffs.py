@@ -73,30 +73,36 @@ def run(*, routes: tuple[str, ...], dry_run: bool, timeout_s: float, as_json: bo
 def status(*, as_json: bool) -> int:
     """Show how each route does: share of success, accuracy, completeness, timeliness, what waits.
 
+    Messages of routes that are in lama.toml no more are named too.
+
     Exit code 1: a route misses what it has to achieve, or has dead letters.
     """
-    from tasks.handoffs import figures
+    from tasks.handoffs import figures, orphans
 
     configured = configured_handoffs()
     window = timedelta(hours=configured.window_hours)
+    names = [route.name for route in configured.routes]
     found = with_database(lambda connection: figures.standings(connection, configured.routes, window=window))
+    left_over = with_database(lambda connection: orphans.orphans(connection, names))
     problems = [
         finding for route, one in zip(configured.routes, found, strict=True) for finding in figures.findings(route, one)
-    ]
+    ] + [orphans.finding(one) for one in left_over]
     if as_json:
         echo_json(
             {
                 "window_hours": configured.window_hours,
                 "routes": [dataclasses.asdict(one) | _shares(one) for one in found],
+                "orphaned": [dataclasses.asdict(one) for one in left_over],
                 "findings": [finding.model_dump(mode="json") for finding in problems],
             }
         )
-    elif not found:
-        click.echo("There is no route in lama.toml; docs/handoffs.md shows one.")
-    else:
+        return FINDINGS if problems else OK
+    if found:
         _table(found, configured.window_hours)
-        for finding in problems:
-            click.echo(f"{finding.component}: {finding.title} {finding.remedy}".rstrip())
+    else:
+        click.echo("There is no route in lama.toml; docs/handoffs.md shows one.")
+    for finding in problems:
+        click.echo(f"{finding.component}: {finding.title} {finding.remedy}".rstrip())
     return FINDINGS if problems else OK
 
 
