@@ -148,6 +148,7 @@ class EffectRecord(SQLModel, table=True):
             ["route", "message_id"],
             ["handoff_message.route", "handoff_message.message_id"],
             ondelete="CASCADE",
+            onupdate="CASCADE",
             name="handoff_effect_message",
         ),
         Index("handoff_effect_pending", "route", "seq", postgresql_where=text("state = 'pending'")),

@@ -107,22 +107,30 @@ def discard(*, route: str, message_ids: tuple[str, ...], everything: bool) -> in
 @click.option("--region", default="US", show_default=True, help="Country of a number that is written without one.")
 @_json
 def forget(*, key: str, dry_run: bool, region: str, as_json: bool) -> int:
-    """Take out what is filed under KEY: a phone number, an e-mail address or a conversation.
+    """Take out what is known of KEY: a phone number, an e-mail address or a conversation.
 
-    Messages from and to it, their payloads, the contact and its history are emptied; natural ids stay, so that nothing
-    is handed on twice. What only mentions the person is not found, and outside systems keep what they were given.
+    Messages from and to it and those that mention it, their payloads and files, the contact, its history and its tasks
+    are emptied; natural ids stay, or their digests, so that nothing is handed on twice. A contact's number and address
+    are one person. Outside systems keep what they were given.
     """
     from tasks.handoffs import forget as forgetting
 
     named = forgetting.key_of(key, region)
     done = with_database(lambda connection: forgetting.forget(connection, named, dry_run=dry_run))
     if as_json:
-        echo_json({"key": named, "dry_run": dry_run, "counts": done.counts})
+        echo_json(
+            {
+                "key": named, "keys": list(done.keys), "dry_run": dry_run, "counts": done.counts,
+                "mentioning": done.mentioning,
+            }
+        )  # fmt: skip
     elif done.nothing:
-        click.echo(f"Nothing is known of {named}.")
+        click.echo(f"Nothing is known of {', '.join(done.keys)}.")
     else:
         told = ", ".join(f"{count} {name}" for name, count in done.counts.items() if count)
-        click.echo(f"{'Would be' if dry_run else 'Was'} taken out: {told}.")
+        click.echo(f"{'Would be' if dry_run else 'Was'} taken out of {', '.join(done.keys)}: {told}.")
+        if done.mentioning:
+            click.echo(f"Of other people, and only mentioning them: {_messages(done.mentioning)}.")
     return OK
 
 
