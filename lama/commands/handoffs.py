@@ -14,7 +14,7 @@ from blocks.settings import settings
 from lama.cli import FINDINGS, OK
 from lama.commands.database import with_database
 from lama.commands.handoff_letters import discard, forget, replay
-from lama.commands.handoff_routes import RouteName, configured_handoffs, one_route
+from lama.commands.handoff_routes import RouteName, configured_handoffs, one_route, routes
 from lama.commands.terminal import console, echo_json, starting
 from models.health_check import ReportLevel
 from models.report import Severity
@@ -39,7 +39,7 @@ def handoffs() -> None:
     """Hand messages on from one protocol to another system: see how routes do, mend and resend what is stuck."""
 
 
-for _command in (replay, discard, forget):
+for _command in (routes, replay, discard, forget):
     handoffs.add_command(_command)
 
 
