@@ -22,6 +22,7 @@ from tasks.handoffs.inbox import storable, storable_document
 _LONGEST_ERROR = 1_000
 _LARGEST_ANSWER = 100_000
 
+# Each state by itself has a partial index; asked for both at once, PostgreSQL reads every message of the route.
 _BUSY = """
 WITH busy AS MATERIALIZED (
     SELECT conversation FROM handoff_effect
@@ -30,8 +31,11 @@ WITH busy AS MATERIALIZED (
     UNION ALL
     SELECT conversation FROM handoff_effect WHERE %(block)s AND route = %(route)s AND state = 'dead'
 ), letters AS MATERIALIZED (
-    SELECT conversation, min(seq) AS seq FROM handoff_message
-    WHERE %(block)s AND route = %(route)s AND state IN ('dead', 'waiting') GROUP BY conversation
+    SELECT conversation, min(seq) AS seq FROM (
+        SELECT conversation, seq FROM handoff_message WHERE %(block)s AND route = %(route)s AND state = 'dead'
+        UNION ALL
+        SELECT conversation, seq FROM handoff_message WHERE %(block)s AND route = %(route)s AND state = 'waiting'
+    ) AS of_either GROUP BY conversation
 )
 """
 
