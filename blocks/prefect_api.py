@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -89,6 +90,15 @@ class PrefectApi:
             known = ", ".join(sorted(deployment["name"] for deployment in self.deployments())) or "none"
             raise LamaError(f"there is no deployment {name!r}. There are: {known}.", component="prefect") from None
 
+    def has_deployment(self, name: str) -> bool:
+        """Whether there is a deployment called `flow/deployment`."""
+        flow, _, own = name.partition("/")
+        return self._is_there(f"/deployments/name/{quote(flow, safe='')}/{quote(own or flow, safe='')}")
+
+    def has_block(self, slug: str, name: str) -> bool:
+        """Whether there is a block called `name` of the type whose slug is `slug`."""
+        return self._is_there(f"/block_types/slug/{quote(slug, safe='')}/block_documents/name/{quote(name, safe='')}")
+
     def create_run(
         self, deployment: Mapping[str, Any], parameters: Mapping[str, Any], idempotency_key: str | None = None
     ) -> FlowRun:
@@ -143,6 +153,13 @@ class PrefectApi:
                     remedy="It goes on; look at it in the Prefect UI.",
                 )
             sleep(poll_s)
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._call("GET", path)
+        except _NotFoundError:
+            return False
+        return True
 
     def _logs(self, run_id: str, offset: int) -> list[dict[str, Any]]:
         body = {

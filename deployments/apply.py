@@ -1,4 +1,4 @@
-"""Brings Prefect to what this checkout says: the work pool, its queues, the deployments, the standing automations.
+"""Brings Prefect to what this checkout says: pool, queues, types of blocks, deployments, standing automations.
 
 Applying twice changes nothing. Schedules of `lama.toml` replace those of `prefect.yaml`; what people paused stays
 paused, and schedules that they added in the UI stay.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import json
+import pkgutil
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import blocks
 from blocks.errors import ConfigurationError
 from blocks.prefect_api import PrefectApi
 from blocks.prefect_server import ZOMBIE_WINDOW_S
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.automations import Automation
+    from prefect.blocks.core import Block
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.deployments.runner import RunnerDeployment
@@ -58,7 +62,7 @@ def fingerprint(schedules: Mapping[str, str], api_url: str) -> str:
     """Stands for everything that `apply` would bring to Prefect: equal ones need not be applied again."""
     digest = hashlib.blake2b(importlib.metadata.version("prefect").encode(), digest_size=16)
     digest.update(json.dumps([api_url, dict(schedules)], sort_keys=True).encode())
-    for folder in ("flows", "models", "deployments"):  # a form of the UI is made of the types of these
+    for folder in ("flows", "models", "blocks", "deployments"):  # a form of the UI is made of the types of these
         for path in sorted((CHECKOUT / folder).glob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     digest.update((CHECKOUT / "prefect.yaml").read_bytes())
@@ -99,6 +103,8 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
         await _apply_pool(client)
         for queue in content.get("definitions", {}).get("work_queues", ()):
             await _apply_queue(client, queue)
+        for block in block_types():
+            await block.aregister_type_and_schema(client=client)
         for entry, deployment, declared in zip(content["deployments"], wanted, timetable, strict=True):
             await _keep_pause(client, deployment)
             ours = {row["slug"] for row in entry.get("schedules", ())} | {OWN_SLUG}
@@ -106,6 +112,20 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
     for automation in automations():
         await _apply_automation(automation)
     return [deployment.full_name for deployment in wanted]
+
+
+def block_types() -> list[type[Block]]:
+    """Every block of this checkout: people make blocks of these types in the Prefect UI."""
+    from prefect.blocks.core import Block  # noqa: PLC0415
+
+    found: list[type[Block]] = []
+    for module in sorted(one.name for one in pkgutil.iter_modules(blocks.__path__, "blocks.")):
+        found += [
+            value
+            for value in vars(importlib.import_module(module)).values()
+            if isinstance(value, type) and issubclass(value, Block) and value.__module__ == module
+        ]
+    return found
 
 
 def automations() -> list[Automation]:

@@ -54,7 +54,14 @@ async def handoffs(
     if taken and not dry_run:
         await _empty_old(work, taken)
     report = await report_of(
-        work, taken, results, skipped, dry_run=dry_run, started_at=started_at, run_id=str(flow_run.id or uuid4())
+        work,
+        taken,
+        results,
+        skipped,
+        everything=routes is None,
+        dry_run=dry_run,
+        started_at=started_at,
+        run_id=str(flow_run.id or uuid4()),
     )
     report = await conclude(report, database=work.database, key="handoffs")
     get_run_logger(component=CAPABILITY).info("%s: %s", report.status.value, report.summary)

@@ -28,7 +28,7 @@ class MessageState(StrEnum):
     accepted = "accepted"
     """Understood: the outbox has what it was made into."""
     ignored = "ignored"
-    """The route's filter left it out."""
+    """The route's filter left it out, or a person has discarded it."""
     dead = "dead"
     """It could not be understood; a person has to look."""
 
@@ -148,6 +148,7 @@ class EffectRecord(SQLModel, table=True):
             ["route", "message_id"],
             ["handoff_message.route", "handoff_message.message_id"],
             ondelete="CASCADE",
+            onupdate="CASCADE",
             name="handoff_effect_message",
         ),
         Index("handoff_effect_pending", "route", "seq", postgresql_where=text("state = 'pending'")),
@@ -191,5 +192,5 @@ class EditRecord(SQLModel, table=True):
     route: str
     message_id: str
     at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-    what: str = Field(description="`edit` or `resend`.")
+    what: str = Field(description="`edit`, `resend`, `replay` or `discard`.")
     before: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB))

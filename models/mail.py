@@ -115,6 +115,7 @@ class AttachmentRecord(SQLModel, table=True):
             ["route", "message_id"],
             ["handoff_message.route", "handoff_message.message_id"],
             ondelete="CASCADE",
+            onupdate="CASCADE",
             name="mail_attachment_message",
         ),
         ForeignKeyConstraint(["digest"], ["mail_file.digest"], name="mail_attachment_file"),

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from blocks.settings import settings
 from lama.cli import FINDINGS, OK
 from lama.commands.database import with_database
+from lama.commands.handoff_letters import discard, forget, replay
+from lama.commands.handoff_routes import RouteName, configured_handoffs, one_route, routes
 from lama.commands.terminal import console, echo_json, starting
 from models.health_check import ReportLevel
 from models.report import Severity
 
 if TYPE_CHECKING:
     from models.handoff import Message
-    from models.handoff_route import HandoffsSettings, Route
+    from models.handoff_route import Route
     from tasks.handoffs.figures import Standing
 
 _LARGEST = 10_000_000
@@ -28,17 +29,7 @@ _LARGEST_MAIL = 200 * 1024 * 1024
 _HEADINGS = ("route", "delivered", "dead", "success", "accuracy", "complete", "in time", "p95", "waiting", "oldest")
 
 
-class _RouteName(click.ParamType[str]):
-    """The name of a route of `lama.toml`."""
-
-    name = "route"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The names that begin like this."""
-        return [CompletionItem(one.name) for one in _configured().routes if one.name.startswith(incomplete)]
-
-
-_route = click.argument("route", type=_RouteName(), metavar="ROUTE")
+_route = click.argument("route", type=RouteName(), metavar="ROUTE")
 _json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 _reveal = click.option("--reveal", is_flag=True, help="Show what people wrote; otherwise it is masked.")
 
@@ -48,8 +39,12 @@ def handoffs() -> None:
     """Hand messages on from one protocol to another system: see how routes do, mend and resend what is stuck."""
 
 
+for _command in (routes, replay, discard, forget):
+    handoffs.add_command(_command)
+
+
 @handoffs.command()
-@click.argument("routes", nargs=-1, type=_RouteName(), metavar="[ROUTE]...")
+@click.argument("routes", nargs=-1, type=RouteName(), metavar="[ROUTE]...")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of the messages that wait.")
 @click.option("--timeout", "timeout_s", default=3600.0, show_default=True, help="Seconds to wait for its end.")
 @_json
@@ -63,7 +58,7 @@ def run(*, routes: tuple[str, ...], dry_run: bool, timeout_s: float, as_json: bo
     from models.report import Report
     from tasks.handoffs.routes import chosen
 
-    chosen(_configured(), list(routes) or None)
+    chosen(configured_handoffs(), list(routes) or None)
     parameters: dict[str, Any] = {"dry_run": dry_run, "linger_s": 0.0}
     if routes:
         parameters["routes"] = list(routes)
@@ -78,42 +73,48 @@ def run(*, routes: tuple[str, ...], dry_run: bool, timeout_s: float, as_json: bo
 def status(*, as_json: bool) -> int:
     """Show how each route does: share of success, accuracy, completeness, timeliness, what waits.
 
+    Messages of routes that are in lama.toml no more are named too.
+
     Exit code 1: a route misses what it has to achieve, or has dead letters.
     """
-    from tasks.handoffs import figures
+    from tasks.handoffs import figures, orphans
 
-    configured = _configured()
+    configured = configured_handoffs()
     window = timedelta(hours=configured.window_hours)
+    names = [route.name for route in configured.routes]
     found = with_database(lambda connection: figures.standings(connection, configured.routes, window=window))
+    left_over = with_database(lambda connection: orphans.orphans(connection, names))
     problems = [
         finding for route, one in zip(configured.routes, found, strict=True) for finding in figures.findings(route, one)
-    ]
+    ] + [orphans.finding(one) for one in left_over]
     if as_json:
         echo_json(
             {
                 "window_hours": configured.window_hours,
                 "routes": [dataclasses.asdict(one) | _shares(one) for one in found],
+                "orphaned": [dataclasses.asdict(one) for one in left_over],
                 "findings": [finding.model_dump(mode="json") for finding in problems],
             }
         )
-    elif not found:
-        click.echo("There is no route in lama.toml; docs/handoffs.md shows one.")
-    else:
+        return FINDINGS if problems else OK
+    if found:
         _table(found, configured.window_hours)
-        for finding in problems:
-            click.echo(f"{finding.component}: {finding.title} {finding.remedy}".rstrip())
+    else:
+        click.echo("There is no route in lama.toml; docs/handoffs.md shows one.")
+    for finding in problems:
+        click.echo(f"{finding.component}: {finding.title} {finding.remedy}".rstrip())
     return FINDINGS if problems else OK
 
 
 @handoffs.command()
-@click.argument("route", required=False, type=_RouteName(), metavar="[ROUTE]")
+@click.argument("route", required=False, type=RouteName(), metavar="[ROUTE]")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
 @_json
 def dead(*, route: str | None, limit: int, as_json: bool) -> int:
     """List dead letters, oldest first: what no try could deliver, or nobody could understand."""
     from tasks.handoffs.letters import dead_letters
 
-    names = [_one(route).name] if route else [one.name for one in _configured().routes]
+    names = [one_route(route).name] if route else [one.name for one in configured_handoffs().routes]
     found = with_database(lambda connection: dead_letters(connection, names, limit=limit))
     if as_json:
         echo_json([dataclasses.asdict(one) for one in found])
@@ -134,7 +135,7 @@ def show(*, route: str, message_id: str, reveal: bool, as_json: bool) -> int:
     from tasks.handoffs.letters import look_up
     from tasks.handoffs.masking import masked_value
 
-    _one(route)
+    one_route(route)
     known = with_database(lambda connection: look_up(connection, route, message_id))
     if known is None:
         raise click.UsageError(f"the route {route!r} has no message {message_id!r}.")
@@ -161,7 +162,7 @@ def resend(*, route: str, message_ids: tuple[str, ...], everything: bool) -> int
     """Put dead letters back in their places, to be tried again. What was delivered is never sent twice."""
     from tasks.handoffs import letters
 
-    _one(route)
+    one_route(route)
     if everything == bool(message_ids):
         raise click.UsageError("name messages, or say --all.")
     put = with_database(lambda connection: letters.resend(connection, route, None if everything else list(message_ids)))
@@ -183,7 +184,7 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
     from tasks.handoffs import letters
     from tasks.handoffs.routes import transformation_of
 
-    configured = _one(route)
+    configured = one_route(route)
     if payload is not None:
         text = _read(payload)
     else:
@@ -204,31 +205,6 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
     return OK
 
 
-@handoffs.command()
-@click.argument("key")
-@click.option("--dry-run", is_flag=True, help="Only count what would be taken out.")
-@click.option("--region", default="US", show_default=True, help="Country of a number that is written without one.")
-@_json
-def forget(*, key: str, dry_run: bool, region: str, as_json: bool) -> int:
-    """Take out what is filed under KEY: a phone number, an e-mail address or a conversation.
-
-    Messages from and to it, their payloads, the contact and its history are emptied; natural ids stay, so that nothing
-    is handed on twice. What only mentions the person is not found, and outside systems keep what they were given.
-    """
-    from tasks.handoffs import forget as forgetting
-
-    named = forgetting.key_of(key, region)
-    done = with_database(lambda connection: forgetting.forget(connection, named, dry_run=dry_run))
-    if as_json:
-        echo_json({"key": named, "dry_run": dry_run, "counts": done.counts})
-    elif done.nothing:
-        click.echo(f"Nothing is known of {named}.")
-    else:
-        told = ", ".join(f"{count} {name}" for name, count in done.counts.items() if count)
-        click.echo(f"{'Would be' if dry_run else 'Was'} taken out: {told}.")
-    return OK
-
-
 @handoffs.command("test")
 @_route
 @click.option(
@@ -243,7 +219,7 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
     """
     from tasks.handoffs.routes import transformation_of
 
-    configured = _one(route)
+    configured = one_route(route)
     transformation = transformation_of(configured)
     found = _arriving(configured, message)
     steps = []
@@ -271,18 +247,6 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
                 click.echo(f"{name_}: {told}")
             click.echo()
     return FINDINGS if any(step["problems"] for step in steps) else OK
-
-
-def _configured() -> HandoffsSettings:
-    from blocks.configuration import load_configuration
-
-    return load_configuration(settings()).handoffs
-
-
-def _one(name: str) -> Route:
-    from tasks.handoffs.routes import chosen
-
-    return chosen(_configured(), [name])[0]
 
 
 def _arriving(route: Route, path: Path) -> list[Message]:

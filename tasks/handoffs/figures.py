@@ -47,10 +47,12 @@ SELECT route, count(*), extract(epoch FROM clock_timestamp() - min(received_at))
 """
 
 _DEAD = """
-SELECT route, count(*) FROM (
-    SELECT route FROM handoff_message WHERE state = 'dead' AND route = ANY(%(routes)s)
-    UNION ALL SELECT route FROM handoff_effect WHERE state = 'dead' AND route = ANY(%(routes)s)
-) AS dead GROUP BY route
+SELECT message.route, count(*), count(*) FILTER (WHERE message.received_at < now() - make_interval(secs => kept.for_s))
+FROM unnest(%(routes)s::text[], %(kept)s::float8[]) AS kept (route, for_s)
+JOIN (SELECT route, message_id FROM handoff_message WHERE state = 'dead'
+      UNION SELECT route, message_id FROM handoff_effect WHERE state = 'dead') AS dead ON dead.route = kept.route
+JOIN handoff_message AS message ON message.route = dead.route AND message.message_id = dead.message_id
+GROUP BY message.route
 """
 
 
@@ -78,6 +80,8 @@ class Standing:
     """Age of the oldest of them."""
     dead_letters: int = 0
     """Dead letters of any age that nobody has dealt with."""
+    overdue: int = 0
+    """Those of them that are older than their route keeps what is done."""
 
     @property
     def settled(self) -> int:
@@ -113,10 +117,11 @@ async def standings(
         "routes": [route.name for route in routes],
         "timely": [route.success.timely_s for route in routes],
         "window": window,
+        "kept": [route.retention_days * 86_400.0 for route in routes],
     }
     windowed = {row[0]: row[1:] for row in await _rows(connection, _WINDOW, asked)}
     waiting = {row[0]: row[1:] for row in await _rows(connection, _WAITING, asked)}
-    dead = dict(await _rows(connection, _DEAD, asked))
+    dead = {row[0]: row[1:] for row in await _rows(connection, _DEAD, asked)}
     found = []
     for route in routes:
         taken, delivered, dead_now, ignored, in_time, given, valid, required, filled, latency = windowed.get(
@@ -124,6 +129,7 @@ async def standings(
         )
         backlog, oldest = waiting.get(route.name, (0, 0.0))
         p50, p95 = latency or (None, None)
+        letters, overdue = dead.get(route.name, (0, 0))
         found.append(
             Standing(
                 route.name,
@@ -140,7 +146,8 @@ async def standings(
                 p95_s=p95,
                 backlog=backlog,
                 oldest_s=oldest,
-                dead_letters=dead.get(route.name, 0),
+                dead_letters=letters,
+                overdue=overdue,
             )
         )
     return found
@@ -160,6 +167,19 @@ def findings(route: Route, standing: Standing) -> list[Finding]:
                 else f"{standing.dead_letters} dead letters wait for a person.",
                 remedy=f"Look with `lama handoffs dead {route.name}`, mend with `edit`, and `resend`.",
                 evidence={"dead_letters": standing.dead_letters},
+            )
+        )
+    if standing.overdue:
+        found.append(
+            Finding(
+                key=f"handoffs.overdue:{route.name}",
+                severity=Severity.medium,
+                component=route.name,
+                title=f"Dead letters that are older than the {route.retention_days:g} days that messages are kept: "
+                f"{standing.overdue}.",
+                detail="They hold what people wrote until somebody has dealt with them.",
+                remedy=f"Send them, or give them up with `lama handoffs discard {route.name}`.",
+                evidence={"overdue": standing.overdue, "retention_days": route.retention_days},
             )
         )
     late = max(10 * route.success.timely_s, 600.0)
@@ -199,6 +219,7 @@ def metrics(standing: Standing) -> Mapping[str, float]:
         "backlog_total": standing.backlog,
         "oldest_seconds": standing.oldest_s,
         "dead_letters_total": standing.dead_letters,
+        "overdue_total": standing.overdue,
         "success_ratio": standing.share,
         "accuracy_ratio": standing.accuracy,
         "completeness_ratio": standing.completeness,

@@ -24,10 +24,17 @@ _ARRAYS = (
 )
 """What `_arrays` gives, as parameters of `unnest`."""
 
+FORGOTTEN = "('forgotten:' || encode(sha256(convert_to({id}, 'UTF8')), 'hex'))"
+"""SQL for the id under which a message is known whose own id told who somebody is that was forgotten."""
+
+# As NOT EXISTS it could become a join that reads the whole inbox; a value is looked up in the primary key, row by row.
 _STORE = f"""
 WITH fresh AS (
     INSERT INTO handoff_message ({_COLUMNS}, state)
-    SELECT {_COLUMNS}, 'waiting' FROM unnest({_ARRAYS}) WITH ORDINALITY AS row ({_COLUMNS}, place) ORDER BY place
+    SELECT {_COLUMNS}, 'waiting' FROM unnest({_ARRAYS}) WITH ORDINALITY AS row ({_COLUMNS}, place)
+    WHERE (SELECT known.seq FROM handoff_message AS known
+           WHERE known.route = row.route AND known.message_id = {FORGOTTEN.format(id="row.message_id")}) IS NULL
+    ORDER BY place
     ON CONFLICT (route, message_id) DO NOTHING
     RETURNING route
 ), told AS (SELECT pg_notify('{CHANNEL}', route) FROM (SELECT DISTINCT route FROM fresh) AS routes)

@@ -1,4 +1,4 @@
-"""What people do with messages: look at one, mend what it was made into, send it again, have a person forgotten."""
+"""What people do with messages: look at one, mend what it was made into, send it again, have it looked at anew."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from pydantic import JsonValue
 
 from blocks.errors import ConfigurationError
-from models.handoff import CHANNEL
+from models.handoff import CHANNEL, MessageState
 from models.handoff_route import Route
 from tasks.handoffs.inbox import storable_document
 from tasks.handoffs.transform import idempotency_key
@@ -50,6 +50,49 @@ INSERT INTO handoff_edit (route, message_id, at, what, before)
 SELECT %s, message_id, clock_timestamp(), %s, NULL FROM unnest(%s::text[]) AS message_id
 """
 
+# What was delivered, waits or is on its way has an effect that is not dead, or waits itself.
+_REPLAYABLE = """
+SELECT message.message_id, message.raw = '' AND message.attributes = '{}' AS emptied,
+       coalesce((SELECT what = 'discard' FROM handoff_edit AS edit WHERE edit.route = message.route
+                 AND edit.message_id = message.message_id ORDER BY id DESC LIMIT 1), false) AS discarded
+FROM handoff_message AS message LEFT JOIN handoff_effect AS effect USING (route, message_id)
+WHERE message.route = %(route)s AND (%(ids)s::text[] IS NULL OR message.message_id = ANY(%(ids)s))
+  AND (%(since)s::timestamptz IS NULL OR message.received_at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR message.received_at < %(until)s)
+  AND ((effect.state IS NULL AND message.state IN ('ignored', 'dead')) OR effect.state = 'dead')
+ORDER BY message.seq FOR UPDATE OF message
+"""
+# A message that is not read yet has no effect; one that is under way is left to whoever delivers it.
+_DISCARDABLE = """
+SELECT message.message_id FROM handoff_message AS message LEFT JOIN handoff_effect AS effect USING (route, message_id)
+WHERE message.route = %(route)s AND (%(ids)s::text[] IS NULL OR message.message_id = ANY(%(ids)s))
+  AND ((effect.state IS NULL AND message.state = ANY(%(messages)s)) OR effect.state = ANY(%(effects)s))
+  AND (effect.lease_until IS NULL OR effect.lease_until < clock_timestamp())
+ORDER BY message.seq FOR UPDATE OF message
+"""
+_TAKE_OUT = """
+DELETE FROM handoff_effect WHERE route = %(route)s AND message_id = ANY(%(ids)s) AND state = ANY(%(effects)s)
+AND (lease_until IS NULL OR lease_until < clock_timestamp())
+RETURNING message_id, payload, last_error
+"""
+
+# Whatever has an effect now was put back by somebody else in the meantime.
+_TURN = """
+WITH turned AS (
+    UPDATE handoff_message AS message SET state = %(state)s::text,
+        last_error = CASE WHEN %(state)s::text = 'ignored' THEN coalesce(row.error, message.last_error) END
+    FROM unnest(%(ids)s::text[], %(payloads)s::jsonb[], %(errors)s::text[]) AS row (message_id, payload, error)
+    WHERE message.route = %(route)s::text AND message.message_id = row.message_id
+      AND NOT EXISTS (SELECT FROM handoff_effect AS effect
+                      WHERE effect.route = message.route AND effect.message_id = message.message_id)
+    RETURNING message.seq, message.message_id, row.payload
+), noted AS (
+    INSERT INTO handoff_edit (route, message_id, at, what, before)
+    SELECT %(route)s::text, message_id, clock_timestamp(), %(what)s::text, payload FROM turned ORDER BY seq
+), told AS (SELECT pg_notify(%(channel)s::text, %(route)s::text))
+SELECT message_id FROM turned, told ORDER BY seq
+"""
+
 _PUT = """
 INSERT INTO handoff_effect (route, message_id, seq, conversation, idempotency_key, payload, state, attempts,
                             next_attempt_at)
@@ -72,6 +115,18 @@ class DeadLetter:
     state: str
     attempts: int
     last_error: str | None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What becomes of messages that somebody wants looked at anew."""
+
+    put: tuple[str, ...]
+    """Ids of those that wait again."""
+    emptied: tuple[str, ...]
+    """Ids of those of which nothing is left to look at."""
+    discarded: tuple[str, ...]
+    """Ids of those that a person had decided not to send; they are replayed only by their ids."""
 
 
 async def dead_letters(
@@ -103,6 +158,64 @@ async def resend(connection: psycopg.AsyncConnection[Any], route: str, message_i
         await connection.execute(_NOTE, (route, "resend", put))
         await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, route))
     return put
+
+
+async def replay(
+    connection: psycopg.AsyncConnection[Any],
+    route: str,
+    *,
+    message_ids: list[str] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    dry_run: bool = False,
+) -> Replayed:
+    """Have messages that were ignored or became dead letters looked at anew, by the route as it is now.
+
+    What such a message was made into is kept with its edits. What was delivered, or is on its way, is left alone: it
+    is never sent again.
+
+    Args:
+        connection: in autocommit mode.
+        route: its name.
+        message_ids: only these; None: all that came in the time.
+        since: only what came then or later.
+        until: only what came before that.
+        dry_run: only say which ones.
+    """
+    asked = {"route": route, "ids": message_ids, "since": since, "until": until}
+    async with connection.transaction():
+        found = await (await connection.execute(_REPLAYABLE, asked)).fetchall()
+        emptied = tuple(message_id for message_id, is_emptied, _ in found if is_emptied)
+        left = [(message_id, is_discarded) for message_id, is_emptied, is_discarded in found if not is_emptied]
+        discarded = tuple(message_id for message_id, is_discarded in left if is_discarded and message_ids is None)
+        put = [message_id for message_id, is_discarded in left if not is_discarded or message_ids is not None]
+        if not dry_run:
+            put = await _turn(connection, route, put, ["dead"], to=MessageState.waiting, what="replay")
+    return Replayed(put=tuple(put), emptied=emptied, discarded=discarded)
+
+
+async def discard(
+    connection: psycopg.AsyncConnection[Any], route: str, message_ids: list[str] | None, *, waiting: bool = False
+) -> list[str]:
+    """Decide not to send dead letters. What they hold back in their conversations goes on.
+
+    The message stays until its route's time is over, and what it was made into is kept with its edits.
+
+    Args:
+        connection: in autocommit mode.
+        route: its name; it need not be in `lama.toml` any more.
+        message_ids: only these; None: all.
+        waiting: also what waits and nobody has in hand: of a route that is there no more, nobody will ever take it up.
+
+    Returns:
+        The ids of those that were discarded.
+    """
+    effects = ["dead", "pending"] if waiting else ["dead"]
+    messages = ["dead", "waiting"] if waiting else ["dead"]
+    asked = {"route": route, "ids": message_ids, "messages": messages, "effects": effects}
+    async with connection.transaction():
+        ids = [row[0] for row in await (await connection.execute(_DISCARDABLE, asked)).fetchall()]
+        return await _turn(connection, route, ids, effects, to=MessageState.ignored, what="discard")
 
 
 async def edit(
@@ -144,3 +257,30 @@ async def edit(
             (route.name, message_id),
         )
         await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, route.name))
+
+
+async def _turn(
+    connection: psycopg.AsyncConnection[Any],
+    route: str,
+    message_ids: list[str],
+    effects: list[str],
+    *,
+    to: MessageState,
+    what: str,
+) -> list[str]:
+    """Take out what `message_ids` were made into, where its state is one of `effects`; the ids of those turned."""
+    if not message_ids:
+        return []
+    cursor = await connection.execute(_TAKE_OUT, {"route": route, "ids": message_ids, "effects": effects})
+    gone = {message_id: (payload, error) for message_id, payload, error in await cursor.fetchall()}
+    before = [gone.get(message_id, (None, None)) for message_id in message_ids]
+    values = {
+        "route": route,
+        "ids": message_ids,
+        "payloads": [None if payload is None else Jsonb(payload) for payload, _ in before],
+        "errors": [error for _, error in before],
+        "state": to.value,
+        "what": what,
+        "channel": CHANNEL,
+    }
+    return [row[0] for row in await (await connection.execute(_TURN, values)).fetchall()]

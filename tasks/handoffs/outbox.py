@@ -22,6 +22,7 @@ from tasks.handoffs.inbox import storable, storable_document
 _LONGEST_ERROR = 1_000
 _LARGEST_ANSWER = 100_000
 
+# Each state by itself has a partial index; asked for both at once, PostgreSQL reads every message of the route.
 _BUSY = """
 WITH busy AS MATERIALIZED (
     SELECT conversation FROM handoff_effect
@@ -30,8 +31,11 @@ WITH busy AS MATERIALIZED (
     UNION ALL
     SELECT conversation FROM handoff_effect WHERE %(block)s AND route = %(route)s AND state = 'dead'
 ), letters AS MATERIALIZED (
-    SELECT conversation, min(seq) AS seq FROM handoff_message
-    WHERE %(block)s AND route = %(route)s AND state IN ('dead', 'waiting') GROUP BY conversation
+    SELECT conversation, min(seq) AS seq FROM (
+        SELECT conversation, seq FROM handoff_message WHERE %(block)s AND route = %(route)s AND state = 'dead'
+        UNION ALL
+        SELECT conversation, seq FROM handoff_message WHERE %(block)s AND route = %(route)s AND state = 'waiting'
+    ) AS of_either GROUP BY conversation
 )
 """
 
@@ -132,7 +136,8 @@ def judge(route: Route, effect: Effect, outcome: Outcome, jitter: Callable[[], f
         return Verdict(effect, outcome, EffectState.dead, attempts, 0.0)
     wait = route.retry.wait_s(effect.attempt, jitter()) if outcome.after_s is None else outcome.after_s
     # An outage is not counted as a try, but the row must look tried: what follows in its conversation waits for it.
-    return Verdict(effect, outcome, EffectState.pending, max(attempts, 1), min(wait, 86_400.0))
+    # A target may say whole seconds; psycopg refuses a list of both kinds, and with it the whole batch.
+    return Verdict(effect, outcome, EffectState.pending, max(attempts, 1), float(min(wait, 86_400.0)))
 
 
 async def record(connection: psycopg.AsyncConnection[Any], route: str, verdicts: Sequence[Verdict]) -> None:

@@ -120,7 +120,7 @@ async def _block(route: Route, kind: type[B], name: str) -> B:
         raise ConfigurationError(
             f"the route {route.name!r} needs the block {name!r} of the type {title}, which is not there.",
             component=CAPABILITY,
-            remedy=f"Make its type known with `prefect block register -m {kind.__module__}`, and it in the Prefect UI.",
+            remedy="Make it in the Prefect UI, under Blocks.",
         ) from error
 
 

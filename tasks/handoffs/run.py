@@ -19,6 +19,7 @@ from models.report import Finding, Report, Skip, compose
 from tasks.handoffs import figures, forget
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
+from tasks.handoffs.orphans import finding, orphans
 from tasks.handoffs.routes import CAPABILITY, target_of, transformation_of
 from tasks.handoffs.target import InsideTarget
 from tasks.handoffs.understand import preview
@@ -110,11 +111,12 @@ async def report_of(
     results: dict[str, Figures],
     skipped: Sequence[Skip],
     *,
+    everything: bool,
     dry_run: bool,
     started_at: datetime,
     run_id: str,
 ) -> Report:
-    """How the routes stand, and what this run did."""
+    """How the routes stand, and what this run did; a run of `everything` also looks for routes that are gone."""
     left_out = list(skipped)
     found: list[Finding] = []
     metrics: dict[str, float] = {}
@@ -122,12 +124,15 @@ async def report_of(
     try:
         async with await work.connect() as connection:
             standings = await figures.standings(connection, routes, window=window)
+            names = [route.name for route in work.settings.routes]
+            left_over = await orphans(connection, names) if everything else []
     except (psycopg.Error, OSError, TimeoutError) as error:
-        standings = []
+        standings, left_over = [], []
         left_out.append(Skip(area=CAPABILITY, component="figures", reason=f"They cannot be read: {reason_of(error)}"))
     for route, standing in zip(routes, standings, strict=False):
         found += figures.findings(route, standing)
         metrics |= figures.metrics(standing)
+    found += [finding(orphan) for orphan in left_over]
     for route in routes:
         did = results.get(route.name)
         if did is None:

@@ -113,5 +113,5 @@ async def _account(mailbox: Mailbox) -> Account:
             f"the mailbox {mailbox.name!r} needs the block {mailbox.block!r} of the type Lama Mailbox, "
             "which is not there.",
             component=CAPABILITY,
-            remedy="Make it in the Prefect UI.",
+            remedy="Make it in the Prefect UI, under Blocks.",
         ) from error

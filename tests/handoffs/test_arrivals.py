@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -190,6 +191,26 @@ async def test_an_address_inside_is_refused_as_a_dead_letter(configured: Path, m
     assert report.metrics[f"{name}.dead_letters_total"] == 1
 
 
+async def test_messages_of_a_route_that_is_gone_are_a_finding_of_the_report_and_of_the_command(
+    configured: Path, migrated: Settings
+) -> None:
+    name = f"r-{hashlib.sha256(str(configured).encode()).hexdigest()[:12]}"
+    async with await psycopg.AsyncConnection.connect(dsn(migrated, LAMA_DATABASE), autocommit=True) as connection:
+        await store(connection, rows([make_route(name=name)], [make_message(1)]), datetime.now(UTC))
+    report = await handoffs(linger_s=0.0)
+    (mine,) = [finding for finding in report.findings if finding.key == f"handoffs.orphaned:{name}"]
+    assert "1 wait and 0 are dead letters" in mine.title
+
+    def lama(*arguments: str) -> str:
+        return CliRunner().invoke(cli, ["handoffs", *arguments]).output
+
+    assert {"route": name, "waiting": 1, "dead": 0} in json.loads(await asyncio.to_thread(lama, "status", "--json"))[
+        "orphaned"
+    ]
+    assert "1 message is discarded." in await asyncio.to_thread(lama, "discard", name, "--all")
+    assert name not in await asyncio.to_thread(lama, "status")
+
+
 async def test_a_route_that_is_not_there_is_refused(configured: Path, migrated: Settings) -> None:
     from blocks.errors import ConfigurationError
 
@@ -205,8 +226,6 @@ def test_the_commands_show_mend_and_forget(waiting: str, tmp_path: Path) -> None
         if result.exception is not None:
             raise result.exception
         return result.return_value, result.output
-
-    import asyncio
 
     asyncio.run(_drain(waiting))
     code, out = lama("status", "--json")
@@ -228,10 +247,16 @@ def test_the_commands_show_mend_and_forget(waiting: str, tmp_path: Path) -> None
     payload.write_text('{"phone": "+491717654321"}')
     assert "is tried again" in lama("edit", waiting, "m3", "--payload", str(payload))[1]
     assert lama("dead", waiting) == (0, "There are no dead letters.\n")
+    code, out = lama("replay", waiting, "m1", "--json")
+    assert (code, json.loads(out)["others"], json.loads(out)["put"]) == (1, ["m1"], [])
+    assert lama("replay", waiting, "--since", "2020-01-01", "--dry-run") == (0, "0 messages would be looked at anew.\n")
+    with pytest.raises(Exception, match="name messages, or a time"):
+        lama("replay", waiting)
+    assert "m1 is no dead letter" in CliRunner().invoke(cli, ["handoffs", "discard", waiting, "m1"]).output
     assert "m1 is no dead letter" in CliRunner().invoke(cli, ["handoffs", "resend", waiting, "m1"]).output
     asyncio.run(_drain(waiting))
     code, out = lama("forget", "0171 7654321", "--region", "DE", "--dry-run")
-    assert "Would be taken out: 1 messages, 1 effects, 1 edits, 1 contacts." in out
+    assert "Would be taken out of +491717654321: 1 messages, 1 effects, 1 contacts." in out
     assert "Was taken out" in lama("forget", "0171 7654321", "--region", "DE")[1]
     assert "Nothing is known" in lama("forget", "0171 7654321", "--region", "DE")[1]
 

@@ -81,8 +81,8 @@ async def test_a_person_is_forgotten_everywhere_and_a_resent_message_is_still_kn
         assert await bench.rows("SELECT count(*) FROM crm_contact") == [(2,)]
         done = await forget.forget(connection, key)
     assert done == planned
-    assert done.counts == {
-        "messages": 2, "effects": 1, "undelivered": 0, "edits": 0, "deliveries": 1, "contacts": 1,
+    assert {name: count for name, count in done.counts.items() if count} == {
+        "messages": 2, "effects": 1, "deliveries": 1, "contacts": 1,
     }  # fmt: skip
     everything = ""
     for table in ("handoff_message", "handoff_effect", "handoff_edit", "crm_contact", "crm_interaction", "delivery"):
