@@ -1,0 +1,398 @@
+"""One run of a category against a store of objects: look, tell, converge, change. Blocks: for threads.
+
+What is held is remembered after it is on the disk and before anybody is told. So a run that is killed anywhere leaves a
+state that is true, if old, and the next run comes to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.sync import Category, Content, Kind, Policy, Tree, Version
+from models.sync_store import Manifest, StoreProblem
+from tasks.sync.apply import OURS, Applier, apply
+from tasks.sync.calls import Calls
+from tasks.sync.joining import Joiner, Merge
+from tasks.sync.names import problem_of
+from tasks.sync.reconcile import Plan, Put, converge, observe, plan
+from tasks.sync.scan import Found, Scanner, Takes, clock_of, colliding, ignores_case
+from tasks.sync.state import State, States, Store
+from tasks.sync.versions import rank_of
+
+MARKER = "folder.json"
+_BATCH = 2_000
+_BATCH_BYTES = 512 * 1024 * 1024
+
+
+class GuardError(Exception):
+    """The run was stopped before any effect: it would do what nobody may have meant."""
+
+
+@dataclass
+class Guard:
+    """What stops a run."""
+
+    most_changed: float = 0.5
+    few: int = 20
+    confirmed: bool = False
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    plan: Plan
+    found: Found
+    changes: dict[str, Version] = field(default_factory=dict)
+    """What was new here."""
+    conflicts: list[tuple[str, Version]] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    uploaded_bytes: int = 0
+    downloaded_bytes: int = 0
+    recovered: int = 0
+    problems: list[StoreProblem] = field(default_factory=list)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Self:
+    """Who runs, for one run."""
+
+    device: str
+    at: int
+    """Now, in seconds since 1970."""
+    run: str
+    """What the run is called; unique."""
+
+
+Direction = Literal["both", "push", "pull"]
+
+
+class Engine:
+    """Syncs one category of one device.
+
+    Args:
+        category: which.
+        store: the shared store; has been checked.
+        states: what this device remembers.
+        takes: the filter.
+        standing: see `rank_of`.
+        merge: joins texts, for `merge` categories.
+        calls: the system calls that change something.
+        durable: whether what is done is on the disk before it is remembered.
+    """
+
+    def __init__(
+        self,
+        category: Category,
+        store: Store,
+        states: States,
+        takes: Takes,
+        *,
+        standing: Mapping[str, int] | None = None,
+        merge: Merge | None = None,
+        calls: Calls | None = None,
+        durable: bool = True,
+    ) -> None:
+        self._category = category
+        self._store = store
+        self._states = states
+        self._takes = takes
+        self._rank = rank_of(category.policy, standing or {})
+        self._merge = merge if category.policy is Policy.merge else None
+        self._calls = calls or Calls()
+        self._durable = durable
+        self._root = category.folder
+
+    def run(
+        self,
+        me: Self,
+        *,
+        guard: Guard | None = None,
+        direction: Direction = "both",
+        dry_run: bool = False,
+        progress: Callable[[str, int], None] = lambda _what, _count: None,
+    ) -> Outcome:
+        """Sync.
+
+        Raises:
+            GuardError: the folder is not what it was, or far more would change than usual; nothing was done.
+            OSError: the folder or the store cannot be used; what was done is remembered.
+        """
+        state = self._states.load(self._category.name)
+        self._check_folder(state, dry_run=dry_run)
+        now_ns = clock_of(self._root)
+        recovered = 0 if dry_run else self._recover(me, now_ns)
+        found = self._scan(state, now_ns)
+        progress("looked", len(found.contents))
+        told = self._store.others(self._category.name)
+        problems = self._store.problems
+        count = _next_count(state, told, me.device)
+        changes = {}
+        if direction != "pull":
+            changes = observe(state.tree, found.contents, self._judged(found), device=me.device, count=count, at=me.at)
+        outcome = Outcome(Plan(), found, changes, skipped=dict(found.skipped), recovered=recovered, problems=problems)
+        seen = {one.device: one.digest for one in told if one.device != me.device}
+        if not changes and not found.skipped and (seen, self._takes.fingerprint) == (state.seen, state.filter):
+            return outcome
+        mine = state.tree | changes
+        wanted: Tree = mine
+        if direction != "push":
+            wanted = self._converge(state, mine, [one.tree for one in told], me, count, outcome, keep=not dry_run)
+        self._guard(guard or Guard(), state, outcome)
+        if dry_run:
+            return outcome
+        state.counter = count
+        if self._merge is not None:
+            Joiner(self._root, self._store, self._merge, state).remember(changes)
+        self._tell(state, mine, wanted, outcome, progress)
+        self._change(state, wanted, outcome, me, progress)
+        self._conclude(state, wanted, outcome, seen if direction == "both" else {})
+        return outcome
+
+    def _converge(
+        self,
+        state: State,
+        mine: Tree,
+        trees: list[Tree],
+        me: Self,
+        count: int,
+        outcome: Outcome,
+        *,
+        keep: bool,
+    ) -> Tree:
+        found = outcome.found
+        if self._merge is not None:
+            joiner = Joiner(self._root, self._store, self._merge, state)
+            joined = joiner.join(mine, outcome.changes, trees, device=me.device, count=count, at=me.at, keep=keep)
+            outcome.merged = sorted(joined)
+            trees = [*trees, joined]
+        converged = converge(mine, trees, self._rank, keeps_both=self._keeps_both)
+        outcome.conflicts = [one for one in converged.conflicts if one[1].content is not None]
+        fits = self._fits(converged.tree, outcome)
+        outcome.plan = plan(converged.tree, found.contents, self._judged(found), fits)
+        return converged.tree
+
+    # Before anything.
+
+    def _check_folder(self, state: State, *, dry_run: bool) -> None:
+        marker = self._root / OURS / MARKER
+        if not self._root.is_dir():
+            if state.began:
+                raise GuardError(f"{self._root} is not there. Is its disk mounted?")
+            if dry_run:
+                raise GuardError(f"{self._root} is not there; a real run makes it.")
+            self._root.mkdir(parents=True, mode=0o700)
+        if state.began and not marker.exists():
+            raise GuardError(
+                f"{self._root} is not the folder that was synced: {OURS}/{MARKER} is not in it. "
+                "Is its disk mounted, was it restored from elsewhere?"
+            )
+        if not dry_run and not marker.exists():
+            marker.parent.mkdir(mode=0o700, exist_ok=True)
+            marker.write_text('{"what": "a folder that lama sync keeps the same on several devices"}\n', "utf-8")
+
+    def _recover(self, me: Self, now_ns: int) -> int:
+        stage = self._root / OURS / "stage"
+        if not stage.is_dir() or not any(stage.iterdir()):
+            return 0
+        with Applier(self._root, Found(), f"{me.run}-recovered", self._calls, durable=self._durable) as applier:
+            return applier.recover(now_ns)
+
+    def _scan(self, state: State, now_ns: int) -> Found:
+        known = {
+            path: (version.content, state.marks[path])
+            for path, version in state.tree.items()
+            if version.content is not None and path in state.marks
+        }
+        largest = int(self._category.largest_mib * 1024 * 1024)
+        found = Scanner(self._root, self._takes, known, largest, now_ns).scan()
+        for path in sorted(state.kept, key=lambda one: one.count("/"), reverse=True):
+            version = state.tree.get(path)
+            dead = version is None or version.content is None
+            if not dead or any(other.startswith(f"{path}/") for other in found.contents):
+                state.kept.discard(path)
+            else:
+                found.contents.pop(path, None)
+                found.left_out.add(path)
+        return found
+
+    def _judged(self, found: Found) -> Callable[[str], bool]:
+        def judged(path: str) -> bool:
+            return found.judged(path) and self._takes_all(path)
+
+        return judged
+
+    def _takes_all(self, path: str) -> bool:
+        """Whether the filter takes `path` and all that it lies in, wherever it may be."""
+        at = path.find("/")
+        while at >= 0:
+            if not self._takes.takes(path[:at], True):  # noqa: FBT003
+                return False
+            at = path.find("/", at + 1)
+        return self._takes.takes(path, False) or self._takes.takes(path, True)  # noqa: FBT003
+
+    @property
+    def _keeps_both(self) -> bool:
+        return self._category.policy in {Policy.keep_both, Policy.merge}
+
+    def _fits(self, wanted: Tree, outcome: Outcome) -> Callable[[str], bool]:
+        unfit: set[str] = set()
+        if ignores_case(self._root):
+            living = (path for path, one in wanted.items() if one.content is not None)
+            unfit = colliding(living, outcome.found.contents)
+
+        def fits(path: str) -> bool:
+            problem = problem_of(path)
+            if path in unfit:
+                problem = "its name is one with another one's here, where case does not count"
+            if problem is not None:
+                outcome.skipped[path] = problem
+            return problem is None
+
+        return fits
+
+    def _guard(self, guard: Guard, state: State, outcome: Outcome) -> None:
+        """Stop what nobody may have meant: very many deletions or changes, there or here."""
+        if guard.confirmed:
+            return
+        found = outcome.found
+        told = sum(1 for version in state.tree.values() if version.content is not None)
+        gone = sum(1 for version in outcome.changes.values() if version.content is None)
+        if told and not found.contents and gone:
+            raise GuardError(f"{self._root} is empty, and {told} paths were synced. Nothing is deleted elsewhere.")
+        for what, count, of in (
+            ("deleted elsewhere", gone, told),
+            ("changed elsewhere", sum(1 for path in outcome.changes if path in state.tree) - gone, told),
+            ("deleted here", outcome.plan.deletions, len(found.contents)),
+            ("changed here", sum(1 for one in outcome.plan.put if one.expected is not None), len(found.contents)),
+        ):
+            if count > guard.few and count > guard.most_changed * of:
+                raise GuardError(f"{count} of {of} paths would be {what}, more than {guard.most_changed:.0%}.")
+
+    # Telling and changing.
+
+    def _tell(
+        self,
+        state: State,
+        mine: dict[str, Version],
+        wanted: Tree,
+        outcome: Outcome,
+        progress: Callable[[str, int], None],
+    ) -> None:
+        """Store what is new here, and tell of it: all but what could not be read."""
+        for path, version in outcome.changes.items():
+            content = version.content
+            if content is None or content.kind is not Kind.file:
+                continue
+            try:
+                self._upload(path, content, outcome)
+            except OSError as error:
+                outcome.skipped[path] = f"it was not stored: {error.strerror or error}"
+                if path in state.tree:
+                    mine[path] = state.tree[path]
+                else:
+                    del mine[path]
+            else:
+                progress("stored", content.size)
+        if outcome.changes:
+            state.tree = mine
+            state.marks = {path: mark for path, mark in outcome.found.marks.items() if path in mine}
+            state.began = True
+            self._acknowledge(state, wanted, outcome)
+            self._states.save(self._category.name, state, dict.fromkeys(outcome.changes, "told"))
+            self._store.publish(self._category.name, state.counter, state.tree)
+
+    def _upload(self, path: str, content: Content, outcome: Outcome) -> None:
+        if self._store.has(content.digest):
+            return
+        with (self._root / outcome.found.spelled.get(path, path)).open("rb", buffering=0) as file:
+            self._store.put(content.digest, file)
+        outcome.uploaded_bytes += content.size
+
+    def _acknowledge(self, state: State, wanted: Tree, outcome: Outcome) -> bool:
+        """Take what all come to for what this device holds, where that stands here already; whether anything is new."""
+        found = outcome.found
+        judged = self._judged(found)
+        new = False
+        for path, version in wanted.items():
+            if version is state.tree.get(path) or path in outcome.done or path in outcome.skipped:
+                continue
+            if version.content == found.contents.get(path) and version != state.tree.get(path) and judged(path):
+                state.tree[path] = version
+                new = True
+        return new
+
+    def _change(
+        self,
+        state: State,
+        wanted: Tree,
+        outcome: Outcome,
+        me: Self,
+        progress: Callable[[str, int], None],
+    ) -> None:
+        whole = outcome.plan
+        if whole.nothing:
+            return
+        with Applier(self._root, outcome.found, me.run, self._calls, durable=self._durable) as applier:
+            for piece in _pieces(whole):
+                for _ in apply(piece, applier, self._store.fetch):
+                    progress("done", 1)
+                applier.settle()
+                applied = applier.applied
+                for path in applied.done & wanted.keys():
+                    state.tree[path] = wanted[path]
+                    state.marks.pop(path, None)
+                state.marks.update(applied.marks)
+                state.kept |= applied.kept
+                state.began = True
+                self._states.save(self._category.name, state, dict.fromkeys(applied.done, "done"))
+                outcome.done |= applied.done
+                outcome.skipped.update(applied.skipped)
+                outcome.downloaded_bytes = applied.bytes
+
+    def _conclude(self, state: State, wanted: Tree, outcome: Outcome, seen: dict[str, bytes]) -> None:
+        """Acknowledge what others did and that stands here already, and tell them."""
+        new = self._acknowledge(state, wanted, outcome)
+        for path in [path for path in state.bases if path in outcome.done]:
+            del state.bases[path]
+        complete = {} if outcome.skipped else seen
+        if new or outcome.done or not state.began or (state.seen, state.filter) != (complete, self._takes.fingerprint):
+            state.seen = complete
+            state.filter = self._takes.fingerprint
+            state.began = True
+            self._states.save(self._category.name, state, {})
+        if new or outcome.done:
+            self._store.publish(self._category.name, state.counter, state.tree)
+
+
+def _next_count(state: State, told: Sequence[Manifest], device: str) -> int:
+    """A count of this device that nobody has heard of: what it told may be newer than what it remembers."""
+    mine = next((one for one in told if one.device == device), None)
+    known = [state.counter, mine.counter if mine else 0]
+    if state.counter == 0 or mine is None:
+        known += [
+            count for one in told for version in one.tree.values() for name, count in version.vector if name == device
+        ]
+    return max(known) + 1
+
+
+def _pieces(whole: Plan) -> list[Plan]:
+    """`whole` in pieces that are each made ready, done and remembered before the next."""
+    first = Plan(whole.cleared, whole.directories, whole.moved, whole.removed, whole.emptied, [], whole.modes)
+    if not whole.put:
+        return [first]
+    pieces: list[list[Put]] = [[]]
+    size = 0
+    for one in sorted(whole.put, key=lambda put: put.source is None):  # copies first, while their sources stand
+        if pieces[-1] and (len(pieces[-1]) == _BATCH or size + one.content.size > _BATCH_BYTES):
+            pieces.append([])
+            size = 0
+        pieces[-1].append(one)
+        size += one.content.size
+    first.put = pieces[0]
+    return [first, *(Plan(put=piece) for piece in pieces[1:])]

@@ -1,0 +1,270 @@
+"""What every device comes to when it knows what the others know, and what has to be done here for it. Pure.
+
+A device's *tree* says for each path which version it holds, or that it knows of its deletion. A path that is not in it
+was never heard of there: absence is not a deletion, so a tree that is late, filtered or cut short deletes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.sync import Content, Kind, Tree, Version
+from tasks.sync.names import conflict_path
+from tasks.sync.versions import Rank, counted, directory, merge
+
+Judged = Callable[[str], bool]
+"""Whether a path is looked at: it is not when the filter leaves it out, or it could not be read."""
+
+
+def observe(
+    held: Tree, found: Mapping[str, Content], judged: Judged, *, device: str, count: int, at: int
+) -> dict[str, Version]:
+    """The versions that came about here since `held`: what was made, changed and deleted.
+
+    Args:
+        held: this device's tree, as it was after the last run.
+        found: what stands in the folder now.
+        judged: see `Judged`; of other paths nothing is concluded.
+        device: this device's id.
+        count: its counter from now on.
+        at: now, in seconds.
+    """
+    changes: dict[str, Version] = {}
+    for path, content in found.items():
+        known = held.get(path)
+        if known is None:
+            changes[path] = Version(content, ((device, count),), device, at)
+        elif known.content != content:
+            changes[path] = Version(content, counted(known.vector, device, count), device, at)
+    for path, known in held.items():
+        if known.content is not None and path not in found and judged(path):
+            changes[path] = Version(None, counted(known.vector, device, count), device, at)
+    return changes
+
+
+@dataclass
+class Converged:
+    """What all devices come to that know the same trees."""
+
+    tree: dict[str, Version]
+    conflicts: list[tuple[str, Version]] = field(default_factory=list)
+    """Where a version lost its place, and which; those that have a copy of their own as well."""
+
+
+def converge(mine: Tree, others: Iterable[Tree], rank: Rank, *, keeps_both: bool = True) -> Converged:
+    """Every path's version when all of these trees are known. Order and repetition do not matter.
+
+    Args:
+        mine: this device's tree, with what was changed here.
+        others: the trees of the other devices, and what this one last told.
+        rank: who stays in their place.
+        keeps_both: whether what loses its place gets a copy beside it.
+    """
+    result = Converged(dict(mine))
+    lost: list[tuple[str, Version]] = []
+    tree = result.tree
+    for other in others:
+        for path, version in other.items():
+            known = tree.get(path)
+            if known is None:
+                tree[path] = version
+            elif known is not version and known != version:
+                tree[path], loser = merge(known, version, rank)
+                if loser is not None:
+                    lost.append((path, loser))
+    _give_place(result, lost, rank, keeps_both=keeps_both)
+    while not _settled(tree):
+        # What lies in the way of a directory is no second version of it: it always gets another place.
+        _give_place(result, _structure(tree), rank, keeps_both=True)
+    return result
+
+
+def _give_place(result: Converged, lost: list[tuple[str, Version]], rank: Rank, *, keeps_both: bool) -> None:
+    """Give each version that lost its place one beside it, if it is kept; an existing one there is merged with it."""
+    waiting = sorted(lost, key=lambda one: (one[0], one[1].vector, one[1].device))
+    while waiting:
+        path, loser = waiting.pop()
+        result.conflicts.append((path, loser))
+        if not keeps_both or loser.content is None:
+            continue
+        place = conflict_path(path, loser)
+        known = result.tree.get(place)
+        if known is None:
+            result.tree[place] = loser
+        elif known != loser:
+            result.tree[place], again = merge(known, loser, rank)
+            if again is not None and conflict_path(place, again) != place:
+                waiting.append((place, again))
+
+
+def _settled(tree: Tree) -> bool:
+    """Whether everything that lives lies in directories that live."""
+    known: set[str] = {""}
+    for path, version in tree.items():
+        if version.content is None:
+            continue
+        parent = path.rpartition("/")[0]
+        if parent in known:
+            continue
+        above = tree.get(parent)
+        if above is None or above.content is None or above.content.kind is not Kind.directory:
+            return False
+        known.add(parent)
+    return True
+
+
+def _structure(tree: dict[str, Version]) -> list[tuple[str, Version]]:
+    """Make directories of all that something living lies in; what stood there and was none is returned."""
+    lost: list[tuple[str, Version]] = []
+    for path in [path for path, version in tree.items() if version.content is not None]:
+        parent = path.rpartition("/")[0]
+        while parent:
+            above = tree.get(parent)
+            if above is not None and above.content is not None and above.content.kind is Kind.directory:
+                break
+            # The vector stays: on a device that knows less, living beats deleted and a directory beats a file as well.
+            tree[parent] = Version(directory(), above.vector if above else (), "", 0)
+            if above is not None and above.content is not None:
+                lost.append((parent, above))
+            parent = parent.rpartition("/")[0]
+    return lost
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A file or link is to stand at `path`."""
+
+    path: str
+    content: Content
+    expected: Content | None
+    """What stands there now; anything else means that somebody was faster."""
+    source: str | None = None
+    """A path here that holds the same content now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A file goes from one path to another, where nothing stands."""
+
+    path: str
+    to: str
+    content: Content
+    expected: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Nothing is to stand at `path`."""
+
+    path: str
+    expected: Content
+
+
+@dataclass
+class Plan:
+    """What has to be done in a folder, in this order."""
+
+    cleared: list[Remove] = field(default_factory=list)
+    """What stands where a directory is to be, or a directory where something else is to be."""
+    directories: list[tuple[str, int]] = field(default_factory=list)
+    """Directories that are to be there, with their permissions, from the top down."""
+    moved: list[Move] = field(default_factory=list)
+    removed: list[Remove] = field(default_factory=list)
+    emptied: list[Remove] = field(default_factory=list)
+    """Directories that are to go, from the bottom up."""
+    put: list[Put] = field(default_factory=list)
+    """After all that: where a directory stood before, a file may be put."""
+    modes: list[tuple[str, Content, Content]] = field(default_factory=list)
+    """Permissions that change: path, what stands there, what is to."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.size
+
+    @property
+    def size(self) -> int:
+        """How many things there are to do."""
+        parts: list[list[Any]] = [
+            self.moved, self.cleared, self.directories, self.put, self.modes, self.removed, self.emptied,
+        ]  # fmt: skip
+        return sum(len(part) for part in parts)
+
+    @property
+    def deletions(self) -> int:
+        """How many files go and come nowhere else."""
+        return len(self.removed)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that have to come from elsewhere."""
+        return sum(one.content.size for one in self.put if one.source is None)
+
+
+def plan(wanted: Tree, found: Mapping[str, Content], judged: Judged, fits: Judged = lambda _path: True) -> Plan:
+    """What makes `wanted` of `found`.
+
+    Args:
+        wanted: versions by path; paths that are not in it are left alone.
+        found: what stands in the folder now.
+        judged: see `Judged`; what is not looked at is left alone.
+        fits: whether a path can be made here at all; it cannot when its name collides with another one's.
+    """
+    result = Plan()
+    for path, version in wanted.items():
+        content = version.content
+        now = found.get(path)
+        if content == now or not judged(path):
+            continue
+        if content is None:
+            if now is not None:
+                (result.emptied if now.kind is Kind.directory else result.removed).append(Remove(path, now))
+        elif not fits(path):
+            continue
+        elif now is not None and now.essence == content.essence:
+            if content.kind is not Kind.link:
+                result.modes.append((path, now, content))
+        elif content.kind is Kind.directory:
+            if now is not None:
+                result.cleared.append(Remove(path, now))
+            result.directories.append((path, content.mode))
+        else:
+            if now is not None and now.kind is Kind.directory:
+                result.emptied.append(Remove(path, now))
+                now = None
+            result.put.append(Put(path, content, now))
+    result.directories.sort()
+    result.emptied.sort(key=lambda one: one.path.count("/"), reverse=True)
+    _find_sources(result, found)
+    return result
+
+
+def _find_sources(result: Plan, found: Mapping[str, Content]) -> None:
+    """Recognise what is already here: renamed, or a copy of what stays."""
+    wanted = {one.content.digest for one in result.put if one.content.kind is Kind.file}
+    if not wanted:
+        return
+    leaving: dict[bytes, list[Remove]] = {}
+    for gone in (*result.removed, *result.cleared):
+        if gone.expected.kind is Kind.file and gone.expected.digest in wanted:
+            leaving.setdefault(gone.expected.digest, []).append(gone)
+    here: dict[bytes, str] = {}
+    for path, content in found.items():
+        if content.kind is Kind.file and content.digest in wanted:
+            here.setdefault(content.digest, path)
+    moved: set[str] = set()
+    put: list[Put] = []
+    for one in result.put:
+        candidates = leaving.get(one.content.digest)
+        if candidates and one.expected is None:
+            gone = candidates.pop()
+            moved.add(gone.path)
+            result.moved.append(Move(gone.path, one.path, one.content, gone.expected))
+        else:
+            source = here.get(one.content.digest)
+            put.append(one if source is None else Put(one.path, one.content, one.expected, source))
+    result.put = put
+    result.removed = [one for one in result.removed if one.path not in moved]
+    result.cleared = [one for one in result.cleared if one.path not in moved]

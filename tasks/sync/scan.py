@@ -1,0 +1,301 @@
+"""What stands in a folder: contents by path. What did not change since it was last hashed is not read again."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from blake3 import blake3
+
+from models.sync import Content, Kind
+from tasks.sync.names import OWN, folded, problem_of
+
+_CHUNK = 1 << 20
+RACY_NS = 2_000_000_000
+"""A file that changed so shortly before it was looked at may change again without its times telling: clocks of file
+systems are as coarse as two seconds (FAT). It is hashed again the next time."""
+
+
+class Mark(NamedTuple):
+    """What stat(2) says of a file whose content is known."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    sure: bool
+    """Whether the same values mean the same content."""
+
+    def stands_for(self, status: os.stat_result) -> bool:
+        """Whether the file of `status` is known to have the content that was hashed for this mark."""
+        return (
+            self.sure
+            and self.inode == status.st_ino
+            and self.size == status.st_size
+            and self.mtime_ns == status.st_mtime_ns
+            and self.ctime_ns == status.st_ctime_ns
+        )
+
+
+class Takes(Protocol):
+    """What decides whether a path is synced."""
+
+    def takes(self, path: str, is_directory: bool) -> bool:  # noqa: FBT001
+        """Whether `path` is synced."""
+        ...
+
+    def with_ignores(self, directory: str, text: str) -> Takes:
+        """The same, following also an ignore file of `directory`."""
+        ...
+
+    @property
+    def follows_ignores(self) -> bool:
+        """Whether ignore files count."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for all that decides."""
+        ...
+
+
+@dataclass
+class Found:
+    """What a scan found."""
+
+    contents: dict[str, Content] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    """Of files."""
+    spelled: dict[str, str] = field(default_factory=dict)
+    """Paths whose names are written in another form of Unicode on the disk, and how."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """What could not be looked at, and why: nothing is concluded of it, nor of what lies below it."""
+    left_out: set[str] = field(default_factory=set)
+    """What the filter leaves out; of a directory, all below."""
+    hashed_files: int = 0
+    hashed_bytes: int = 0
+
+    def judged(self, path: str) -> bool:
+        """Whether anything can be concluded from `path` not having been found."""
+        if not self.skipped and not self.left_out:
+            return True
+        while path:
+            if path in self.skipped or path in self.left_out:
+                return False
+            path = path.rpartition("/")[0]
+        return True
+
+
+@dataclass
+class Scanner:
+    """Looks through a folder.
+
+    Args:
+        root: the folder.
+        takes: the filter.
+        known: contents and marks by path of the last time.
+        largest: bytes; larger files are skipped.
+        now_ns: see there.
+    """
+
+    root: Path
+    takes: Takes
+    known: Mapping[str, tuple[Content, Mark]]
+    largest: int
+    now_ns: int
+    """What the file system's own clock says as the scan begins (see `clock_of`)."""
+    found: Found = field(default_factory=Found)
+    _moved: dict[tuple[int, int, int, int], bytes] = field(default_factory=dict)
+
+    def scan(self) -> Found:
+        """Look.
+
+        Raises:
+            OSError: the folder itself cannot be read.
+        """
+        # A directory that was renamed leaves inode and times of the files in it as they are.
+        self._moved = {
+            (mark.inode, mark.size, mark.mtime_ns, mark.ctime_ns): content.digest
+            for content, mark in self.known.values()
+            if mark.sure
+        }
+        self._directory("", self.root, self.takes, top=True)
+        return self.found
+
+    def _directory(self, path: str, place: Path | str, takes: Takes, *, top: bool = False) -> None:
+        try:
+            with os.scandir(place) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            if top:
+                raise
+            self.found.skipped[path] = f"it cannot be read: {error.strerror}"
+            self.found.contents.pop(path, None)
+            return
+        if takes.follows_ignores:
+            takes = self._with_ignores(path, entries, takes)
+        below: list[tuple[str, str]] = []
+        for entry in entries:
+            if entry.name.startswith(OWN):
+                continue
+            self._entry(path, entry, takes, below)
+        for child, child_place in below:
+            self._directory(child, child_place, takes)
+
+    def _with_ignores(self, path: str, entries: list[os.DirEntry[str]], takes: Takes) -> Takes:
+        for entry in entries:
+            if entry.name == ".gitignore" and entry.is_file(follow_symlinks=False):
+                try:
+                    with open(entry.path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a hot path
+                        return takes.with_ignores(path, file.read(_CHUNK))
+                except OSError:
+                    return takes
+        return takes
+
+    def _entry(self, above: str, entry: os.DirEntry[str], takes: Takes, below: list[tuple[str, str]]) -> None:
+        found = self.found
+        spelled = f"{above}/{entry.name}" if above else entry.name
+        path = spelled if spelled.isascii() else unicodedata.normalize("NFC", spelled)
+        if problem := problem_of(path):
+            found.skipped[path] = problem
+            return
+        is_directory = entry.is_dir(follow_symlinks=False)
+        if not takes.takes(path, is_directory):
+            found.left_out.add(path)
+            return
+        if path != spelled:
+            if path in found.contents:
+                found.skipped[path] = "two names differ only in their form of Unicode"
+                return
+            found.spelled[path] = spelled
+        try:
+            status = entry.stat(follow_symlinks=False)
+            kind = stat.S_IFMT(status.st_mode)
+            if kind == stat.S_IFREG:
+                self._file(path, entry.path, status)
+            elif kind == stat.S_IFDIR:
+                found.contents[path] = Content(Kind.directory, mode=status.st_mode & 0o777)
+                below.append((path, entry.path))
+            elif kind == stat.S_IFLNK:
+                target = os.readlink(entry.path)  # noqa: PTH115 - a hot path
+                target.encode()
+                found.contents[path] = Content(Kind.link, mode=0o777, target=target)
+            else:
+                found.skipped[path] = "it is no file, directory or link"
+        except FileNotFoundError:
+            found.skipped[path] = "it went away while it was looked at"
+        except (OSError, UnicodeEncodeError) as error:
+            found.skipped[path] = f"it cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"
+
+    def _file(self, path: str, place: str, status: os.stat_result) -> None:
+        found = self.found
+        if status.st_size > self.largest:
+            found.skipped[path] = f"it is larger than {self.largest / 1024 / 1024:g} MiB"
+            return
+        mode = status.st_mode & 0o777
+        known = self.known.get(path)
+        if known is not None and known[1].stands_for(status):
+            content = known[0]
+            if content.mode != mode:
+                content = Content(Kind.file, content.digest, content.size, mode)
+            found.contents[path] = content
+            found.marks[path] = known[1]
+            return
+        key = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        digest = self._moved.get(key)
+        if digest is not None:
+            found.contents[path] = Content(Kind.file, digest, status.st_size, mode)
+            found.marks[path] = Mark(*key, sure=True)
+            return
+        hashed = hash_file(place, self.now_ns)
+        if hashed is None:
+            found.skipped[path] = "it changed while it was read"
+            return
+        digest, mark = hashed
+        found.hashed_files += 1
+        found.hashed_bytes += mark.size
+        found.contents[path] = Content(Kind.file, digest, mark.size, mode)
+        found.marks[path] = mark
+
+
+def hash_file(place: str, now_ns: int, *, at: int | None = None) -> tuple[bytes, Mark] | None:
+    """Digest and mark of a file; None: it changed while it was read.
+
+    Args:
+        place: the file.
+        now_ns: a time by the file system's clock that is not later than now.
+        at: the open directory that `place` is relative to.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    try:
+        before = os.fstat(fd)
+        if before.st_size <= _CHUNK:
+            content = os.read(fd, _CHUNK + 1)
+            size = len(content)
+            digest = blake3(content).digest()
+        else:
+            hasher = blake3(max_threads=blake3.AUTO)
+            size = 0
+            while chunk := os.read(fd, 8 * _CHUNK):
+                hasher.update(chunk)
+                size += len(chunk)
+            digest = hasher.digest()
+        after = os.fstat(fd)
+    finally:
+        os.close(fd)
+    if (before.st_mtime_ns, before.st_ctime_ns, before.st_size) != (after.st_mtime_ns, after.st_ctime_ns, size):
+        return None
+    return digest, mark_of(after, now_ns)
+
+
+def mark_of(status: os.stat_result, now_ns: int) -> Mark:
+    """The mark of a file whose content was read at `now_ns` or later (by the file system's clock)."""
+    newest = max(status.st_mtime_ns, status.st_ctime_ns)
+    sure = newest + RACY_NS < now_ns
+    return Mark(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, sure)
+
+
+def clock_of(root: Path) -> int:
+    """What time it is by the clock that the times of files in `root` are taken from, which may be another machine's.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    probe = root / f"{OWN[1]}clock"
+    probe.unlink(missing_ok=True)
+    probe.touch(mode=0o600)
+    try:
+        return probe.stat().st_mtime_ns
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def ignores_case(root: Path) -> bool:
+    """Whether names that differ only in case are one in `root`."""
+    probe = root / f"{OWN[1]}case"
+    try:
+        probe.touch(mode=0o600)
+        try:
+            return probe.with_name(probe.name.upper()).exists()
+        finally:
+            probe.unlink()
+    except OSError:
+        return False
+
+
+def colliding(paths: Iterable[str], here: Mapping[str, Content]) -> set[str]:
+    """Of `paths`, those that would be one with another where case is ignored; what is here already goes first."""
+    taken: dict[str, str] = {}
+    losers: set[str] = set()
+    for path in sorted(paths, key=lambda one: (one not in here, one)):
+        if taken.setdefault(folded(path), path) != path:
+            losers.add(path)
+    return losers

@@ -1,0 +1,71 @@
+"""What the engine needs of a store, and what a device remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Protocol
+
+from models.sync import Tree, Version
+from models.sync_store import Manifest, StoreProblem
+from tasks.sync.scan import Mark
+
+
+class Store(Protocol):
+    """What the engine needs of a store."""
+
+    def others(self, category: str) -> Sequence[Manifest]:
+        """What every device told last, this one included."""
+        ...
+
+    def publish(self, category: str, counter: int, tree: Tree) -> None:
+        """Tell what this device holds."""
+        ...
+
+    def has(self, digest: bytes) -> bool:
+        """Whether a content is there."""
+        ...
+
+    def put(self, digest: bytes, source: IO[bytes]) -> None:
+        """Store a content; raises an OSError when what is read has another digest."""
+        ...
+
+    def fetch(self, digest: bytes, into: IO[bytes]) -> None:
+        """Write a content; raises an OSError when it is not there, or not what it should be."""
+        ...
+
+    @property
+    def problems(self) -> list[StoreProblem]:
+        """What could not be believed or read since the last call."""
+        ...
+
+
+@dataclass
+class State:
+    """What a device remembers of a category between two runs."""
+
+    tree: dict[str, Version] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    counter: int = 0
+    kept: set[str] = field(default_factory=set)
+    """Directories that were deleted elsewhere and stayed, for what is in them is not synced."""
+    bases: dict[str, bytes] = field(default_factory=dict)
+    """What files were made of that were changed here since another device's version was taken."""
+    seen: dict[str, bytes] = field(default_factory=dict)
+    """Of the other devices, the digests of what they told, as far as everything that follows from it was done."""
+    filter: str = ""
+    """Fingerprint of the filter that this was done with."""
+    began: bool = False
+    """Whether the folder was ever synced."""
+
+
+class States(Protocol):
+    """Where a device remembers."""
+
+    def load(self, category: str) -> State:
+        """What is remembered."""
+        ...
+
+    def save(self, category: str, state: State, done: Mapping[str, str]) -> None:
+        """Remember `state`, and what was done for it, together or not at all."""
+        ...
