@@ -6,6 +6,7 @@ A payload is `operation`, an operation's id, and `arguments`.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from models.handoff import Again, Delivered, Effect, Outcome, Refused
 from tasks.handoffs.expressions import Compiled, ExpressionError
 from tasks.handoffs.functions import Context, FieldError
 from tasks.handoffs.http_target import exchange, judged, parsed
-from tasks.handoffs.openapi_request import ArgumentsError, Operation, json_text
+from tasks.handoffs.openapi_request import ArgumentsError, Operation
 
 LARGEST_KEPT = 90_000
 """Characters of JSON that an answer may have after it was mapped; the outbox keeps little more."""
@@ -36,7 +37,7 @@ class Api:
     timeout_s: float
     largest_answer: int
     keeps_refusals: bool
-    """Whether an answer that will not change (404, 422 ...) is an answer like another, for somebody who waits for it."""
+    """Whether an answer that will not change (404, 422 ...) is one like another: somebody waits for it."""
 
 
 class ApiTarget:
@@ -51,7 +52,7 @@ class ApiTarget:
 
     def __init__(self, client: httpx.AsyncClient, api: Api) -> None:
         self._client = client
-        self._api = api
+        self.api = api
 
     async def deliver(self, effects: Sequence[Effect]) -> Sequence[Outcome]:
         """Make the call of each of `effects`."""
@@ -62,7 +63,7 @@ class ApiTarget:
         await self._client.aclose()
 
     async def _deliver(self, effect: Effect) -> Outcome:
-        operation = self._api.operations.get(str(effect.payload.get("operation")))
+        operation = self.api.operations.get(str(effect.payload.get("operation")))
         arguments = effect.payload.get("arguments")
         if operation is None or not isinstance(arguments, dict):
             return Refused("names no operation that may be called, or has no arguments")
@@ -71,15 +72,15 @@ class ApiTarget:
         except ArgumentsError as error:
             return Refused(str(error))
         try:
-            async with asyncio.timeout(self._api.timeout_s * _WITHIN):
+            async with asyncio.timeout(self.api.timeout_s * _WITHIN):
                 outcome = await exchange(
                     self._client,
                     request,
-                    largest=self._api.largest_answer,
+                    largest=self.api.largest_answer,
                     judge=lambda response, body: self._judged(operation, response, body),
                 )
         except TimeoutError:
-            outcome = Again(f"no answer within {self._api.timeout_s:g} s", unclear=True)
+            outcome = Again(f"no answer within {self.api.timeout_s:g} s", unclear=True)
         if isinstance(outcome, Again) and outcome.unclear and not operation.idempotent:
             # It may be done each time, should the far side not know the key: never more often than the tries allow.
             return replace(outcome, unclear=False)
@@ -98,27 +99,27 @@ class ApiTarget:
 
     def _judged(self, operation: Operation, response: httpx.Response, body: bytes | None) -> Outcome:
         outcome = judged(response, body)
-        final = isinstance(outcome, Refused) and not response.is_redirect and self._api.keeps_refusals
+        final = isinstance(outcome, Refused) and not response.is_redirect and self.api.keeps_refusals
         if not isinstance(outcome, Delivered) and not final:
             return outcome
         reference = outcome.reference if isinstance(outcome, Delivered) else ""
         status = response.status_code
         if body is None:
-            return Delivered(reference, _unkept(status, f"more than {self._api.largest_answer} bytes"))
+            return Delivered(reference, _unkept(status, f"more than {self.api.largest_answer} bytes"))
         answer = parsed(body)
         if final:
             return Delivered(reference, _kept(status, answer, f"answered {status}"))
-        expression = self._api.answers.get(operation.operation_id)
+        expression = self.api.answers.get(operation.operation_id)
         if expression is not None:
             try:
-                answer = expression.search(answer, self._api.context)
+                answer = expression.search(answer, self.api.context)
             except (ExpressionError, FieldError) as error:
                 return Delivered(reference, {"status": status, "error": f"was done, but of its answer: {error}"})
         return Delivered(reference, _kept(status, answer, None))
 
 
 def _kept(status: int, answer: JsonValue, error: str | None) -> dict[str, JsonValue]:
-    size = len(json_text(answer))
+    size = len(json.dumps(answer))  # as the outbox counts
     if size > LARGEST_KEPT:
         return _unkept(status, f"{size} characters, more than {LARGEST_KEPT}")
     kept: dict[str, JsonValue] = {"status": status, "answer": answer}
