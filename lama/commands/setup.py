@@ -6,6 +6,7 @@ import os
 
 import click
 
+from blocks.errors import ConfigurationError
 from blocks.settings import settings
 from lama.cli import OK
 
@@ -35,7 +36,7 @@ def setup(what: str) -> int:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["prefect", "worker", "gateway"]))
+@click.argument("name", type=click.Choice(["prefect", "worker", "gateway", "mcp"]))
 def serve(name: str) -> None:
     """Run one process of the platform in the foreground, in the place of this command.
 
@@ -48,7 +49,12 @@ def serve(name: str) -> None:
     config = settings()
     refuse_unguarded(config, name)
     Home(config).prepare()
-    program = programs(config)[name]
+    chosen = programs(config)
+    if name not in chosen:
+        raise ConfigurationError(
+            f"{name} has nothing to do.", component=name, remedy="Only a handoff route with a source mcp:NAME needs it."
+        )
+    program = chosen[name]
     environment = os.environ | dict(program.environment) | {"LAMA_COMPONENT": name}
     del environment["LAMA_INSTANCE"]  # it marks what `lama up` and `lama down` of this home may end
     os.execve(program.command[0], program.command, environment)  # noqa: S606 - a list of our own, no shell
