@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 
 from blocks.configuration import load_configuration
@@ -19,6 +20,7 @@ def main() -> int:
     """Serve. Returns 2 when it cannot."""
     config = settings()
     log_to_stderr(config.log_level)
+    logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of every session, with its id
     try:
         asyncio.run(serve(config))
     except LamaError as error:

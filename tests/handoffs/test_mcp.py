@@ -15,6 +15,10 @@ import httpx
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from blocks.configuration import load_configuration
+from blocks.settings import Settings
+from deployments.programs import programs
+from tasks.handoffs.routes import target_of
 from tests.conftest import free_port
 from tests.handoffs.making import Bench
 from tests.handoffs.mcp_service import Service, told
@@ -197,6 +201,38 @@ async def test_a_caller_who_has_waited_long_enough_is_told_how_to_ask_again(
                 break
     assert told(answer) == '{"id":1,"number":4}'
     assert len(shop.requests) == 1
+
+
+async def test_what_a_killed_service_left_is_done_by_an_ordinary_drain(
+    new_service: NewService, shop: Shop, bench: Bench
+) -> None:
+    service = new_service(timeout_s=0.4)
+    meta: Any = {"idempotencyKey": "k"}
+    with contextlib.suppress(Exception):  # the service is killed under its client
+        async with asyncio.timeout(5), service.client() as client:
+            calling = asyncio.create_task(client.call_tool("createOrder", order(5, how="slow"), meta=meta))
+            while not shop.requests:  # noqa: ASYNC110 - another thread adds them
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(service.end, signal.SIGKILL)
+            await calling
+    route = load_configuration(service.settings).handoffs.routes[0]
+    target: Any = await target_of(route, service.settings)
+    await bench.drain(route, target, linger_s=6.5)  # the lease of whoever was killed has to run out
+    await target.close()
+    assert shop.numbers() == [5]
+    assert [state for state, _, _ in (await bench.effects()).values()] == ["delivered"]
+    service.start()
+    made = len(shop.requests)
+    async with service.client() as client:
+        answer = await client.call_tool("createOrder", order(5, how="slow"), meta=meta)
+    assert told(answer) == '{"id":1,"number":5}'
+    assert len(shop.requests) == made, "the answer was kept"
+
+
+def test_the_platform_runs_the_server_where_a_route_needs_it(new_service: NewService, tmp_path: Path) -> None:
+    service = new_service()
+    assert programs(service.settings)["mcp"].port == service.settings.mcp_port
+    assert "mcp" not in programs(Settings(home=tmp_path / "other"))
 
 
 async def test_a_service_that_is_killed_again_and_again_places_each_order_once(
