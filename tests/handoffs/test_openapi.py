@@ -12,12 +12,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.errors import ConfigurationError
 from models.handoff import Effect
 from tasks.handoffs.api_target import Api, ApiTarget
+from tasks.handoffs.apis import refuse_header
 from tasks.handoffs.functions import Context
 from tasks.handoffs.openapi import read_operations
 from tasks.handoffs.openapi_request import ArgumentsError, Operation
 from tasks.handoffs.openapi_schema import OpenApiError
+from tests.handoffs.making import make_route
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
@@ -247,3 +250,12 @@ async def test_a_payload_that_somebody_edited_is_held_to_the_schema_before_it_is
         (outcome,) = await target.deliver([Effect("r", "m", "m", 1, "k", payload, 1)])
         assert type(outcome).__name__ == "Refused"
     await target.close()
+
+
+def test_no_parameter_may_replace_the_header_of_our_credentials() -> None:
+    route = make_route(source="mcp:shop", target={"kind": "api", "document": "x", "operations": ["call"]})
+    operation = read(document(parameter("X-API-Key", "header")))
+    api = Api({"call": operation}, {}, Context("US", "USD"), 1.0, 1000, keeps_refusals=True)
+    refuse_header(route, api, "Authorization")
+    with pytest.raises(ConfigurationError, match="which the block sets"):
+        refuse_header(route, api, "x-api-key")
