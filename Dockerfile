@@ -1,4 +1,4 @@
-# One image for every process of the platform: `lama serve prefect|worker|gateway`, `lama setup ...`, or `lama up`.
+# One image for every process of the platform: `lama serve prefect|worker|gateway|mcp`, `lama setup ...`, or `lama up`.
 FROM python:3.11-slim-bookworm
 
 # Extras of pyproject.toml to install: "cluster" for several API servers, "cluster,models" for nodes that host models.
@@ -21,6 +21,6 @@ RUN pip install --no-cache-dir -c constraints.txt setuptools \
 USER lama
 ENV LAMA_HOME=/home/lama/.lama PYTHONUNBUFFERED=1
 VOLUME /home/lama/.lama
-EXPOSE 4200 8765
+EXPOSE 4200 8765 8766
 ENTRYPOINT ["lama"]
 CMD ["up"]

@@ -100,6 +100,18 @@ def programs(settings: Settings) -> dict[str, Program]:
                 stop_wait_s=15,
             )
         )
+    if _offers_tools(settings):
+        chosen.append(
+            Program(
+                name="mcp",
+                command=(python, "-m", "services.mcp"),
+                priority=35,
+                ready=lambda _since: _answers(f"{settings.mcp_url}/health"),
+                environment=common | client_environment(settings),
+                port=settings.mcp_port,
+                stop_wait_s=20,
+            )
+        )
     chosen.append(
         Program(
             name="worker",
@@ -130,6 +142,14 @@ def _receivers(settings: Settings) -> tuple[Receiver, ...]:
         return load_configuration(settings).mail.receivers
     except ConfigurationError:
         return ()
+
+
+def _offers_tools(settings: Settings) -> bool:
+    """Whether a route takes calls by MCP; not where `lama.toml` cannot be read."""
+    try:
+        return any(route.source.startswith("mcp:") for route in load_configuration(settings).handoffs.routes)
+    except ConfigurationError:
+        return False
 
 
 def _listens(host: str, port: int) -> bool:

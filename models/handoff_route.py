@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from models.report import Value
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
-_SOURCE = re.compile(r"^(whatsapp|webhook|email):[a-z0-9][a-z0-9-]{0,62}$")
+_SOURCE = re.compile(r"^(whatsapp|webhook|email|mcp):[a-z0-9][a-z0-9-]{0,62}$")
 _LONGEST_EXPRESSION = 2_000
 _MOST_FIELDS = 200
 
@@ -49,7 +49,38 @@ class BoardTarget(Value):
     kind: Literal["board"] = Field(description="What sort of target.")
 
 
-Target = Annotated[CrmTarget | FlowTarget | HttpTarget | BoardTarget, Field(discriminator="kind")]
+class ApiTarget(Value):
+    """Operations of an HTTP API that an OpenAPI document describes."""
+
+    kind: Literal["api"] = Field(description="What sort of target.")
+    document: str = Field(
+        min_length=1, description="OpenAPI 3.0 or 3.1 document, JSON or YAML; relative to the folder of `lama.toml`."
+    )
+    operations: tuple[str, ...] = Field(
+        min_length=1, max_length=200, description="`operationId` of each operation that may be called; no other is."
+    )
+    url: str | None = Field(
+        default=None, pattern=r"^https?://", description="Where the API is, instead of the document's `servers`."
+    )
+    block: str | None = Field(default=None, description="Name of the `Lama HTTP API` block with the credentials.")
+    allow_private: tuple[str, ...] = Field(
+        default=(), description="Hosts that may have private addresses; otherwise only public ones are spoken to."
+    )
+    answers: dict[str, Expression] = Field(
+        default_factory=dict, description="By operation: expression about an answer's body for what is given back."
+    )
+    largest_request: int = Field(
+        default=100_000, ge=100, le=4_000_000, description="Characters of JSON that arguments may have."
+    )
+    largest_answer: int = Field(
+        default=1_000_000, ge=100, le=50_000_000, description="Bytes of an answer that are read."
+    )
+    answer_s: float = Field(
+        default=30.0, gt=0, le=600, description="Seconds that a caller waits before it is told to ask again."
+    )
+
+
+Target = Annotated[CrmTarget | FlowTarget | HttpTarget | BoardTarget | ApiTarget, Field(discriminator="kind")]
 
 
 class Rule(Value):
@@ -89,7 +120,7 @@ class Route(Value):
     name: str = Field(pattern=NAME, description="What tells it apart, also in commands and metrics.")
     source: str = Field(
         description="Where messages come from: `whatsapp:` or `webhook:` and the name of a source of `[webhooks]`, or "
-        "`email:` and the name of a receiver or mailbox of `[mail]`."
+        "`email:` and the name of a receiver or mailbox of `[mail]`, or `mcp:` and a name of your own."
     )
     when: Expression | None = Field(default=None, description="Expression that lets a message through when it is true.")
     conversation: Expression | None = Field(
@@ -129,7 +160,7 @@ class Route(Value):
         if not _SOURCE.fullmatch(source):
             raise ValueError(
                 "write whatsapp:NAME or webhook:NAME, with the name of a source of [webhooks], "
-                "or email:NAME, with the name of a receiver or mailbox of [mail]"
+                "or email:NAME, with the name of a receiver or mailbox of [mail], or mcp:NAME"
             )
         return source
 
@@ -145,6 +176,8 @@ class Route(Value):
         unknown = [name for name in self.required if self.fields and not self.extract and name not in self.fields]
         if unknown:
             raise ValueError(f"required names {unknown[0]!r}, which is not among the fields")
+        if self.source.startswith("mcp:") and not isinstance(self.target, ApiTarget):
+            raise ValueError("what comes by MCP are calls of an API: the target of a source mcp: is of the kind api")
         return self
 
     @property

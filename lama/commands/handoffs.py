@@ -209,7 +209,8 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
 @_route
 @click.option(
     "--message", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with what arrives: the body of a delivery, as JSON; of email: a mail, as it is.",
+    help="File with what arrives: the body of a delivery, as JSON; of email: a mail, as it is; of mcp: "
+    "operation and arguments, as JSON.",
 )  # fmt: skip
 @_json
 def try_route(*, route: str, message: Path, as_json: bool) -> int:
@@ -260,9 +261,11 @@ def _arriving(route: Route, path: Path) -> list[Message]:
             raise click.UsageError(f"{path} is larger than {_LARGEST_MAIL} bytes.")
         now = datetime.now(UTC)
         return [take_mail(route.source, raw, sender=None, recipients=(), received_at=now).message]
-    from tasks.handoffs.arrivals import messages_of
+    from tasks.handoffs.arrivals import call_of, messages_of
 
     text = _read(path)
+    if kind == "mcp":
+        return [call_of(name, text.encode(), _json_of(text))]
     return messages_of(
         kind, name, delivery_id="test", event="", content_type="application/json", body=text.encode(),
         payload=_json_of(text),

@@ -182,11 +182,14 @@ def _check() -> None:
 
 def _print_addresses(config: Settings) -> None:
     from blocks.home import Home
+    from deployments.programs import programs
 
     click.echo(f"Prefect UI   {config.ui_url}")
     click.echo(
         f"Gateway      {config.gateway_url}  (API at /docs; its key is in {Home(config).secrets / 'gateway.key'})"
     )
+    if "mcp" in programs(config):
+        click.echo(f"MCP          {config.mcp_url}/mcp/  (its key is in {Home(config).secrets / 'mcp.key'})")
     click.echo(f"Home         {config.home}")
 
 

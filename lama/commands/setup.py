@@ -6,6 +6,7 @@ import os
 
 import click
 
+from blocks.errors import ConfigurationError
 from blocks.settings import settings
 from lama.cli import OK
 
@@ -35,13 +36,12 @@ def setup(what: str) -> int:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["prefect", "worker", "gateway", "mail"]))
+@click.argument("name", type=click.Choice(["prefect", "worker", "gateway", "mail", "mcp"]))
 def serve(name: str) -> None:
     """Run one process of the platform in the foreground, in the place of this command.
 
     For containers and systemd; on a machine of your own `lama up` supervises them all.
     """
-    from blocks.errors import ConfigurationError
     from blocks.home import Home
     from deployments.guard import refuse_unguarded
     from deployments.programs import programs
@@ -51,9 +51,8 @@ def serve(name: str) -> None:
     Home(config).prepare()
     program = programs(config).get(name)
     if program is None:
-        raise ConfigurationError(
-            f"lama.toml asks for no {name}.", component=name, remedy=f"docs/{name}.md says how to."
-        )
+        guide = {"mcp": "docs/handoffs.md"}.get(name, f"docs/{name}.md")
+        raise ConfigurationError(f"lama.toml asks for no {name}.", component=name, remedy=f"{guide} says how to.")
     environment = os.environ | dict(program.environment) | {"LAMA_COMPONENT": name}
     del environment["LAMA_INSTANCE"]  # it marks what `lama up` and `lama down` of this home may end
     os.execve(program.command[0], program.command, environment)  # noqa: S606 - a list of our own, no shell

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -30,15 +30,29 @@ _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _HEAD
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # nosec B104 - compared with, not bound to
 
 
+class Names:
+    """The names that this machine is asked by: those of loopback, its own where it listens beyond, and `hosts`."""
+
+    def __init__(self, settings: Settings, hosts: Iterable[str]) -> None:
+        self._any_address = settings.host in _WILDCARDS
+        own = set() if settings.on_loopback else {settings.host, socket.gethostname(), socket.getfqdn()}
+        self._names = {name.lower().rstrip(".") for name in (*LOOPBACK, *own, *hosts)}
+
+    def know(self, hosts: Sequence[str]) -> bool:
+        """Whether `hosts`, the values of a header, are one host of ours, with or without a port."""
+        if len(hosts) != 1:
+            return False
+        name = _without_port(hosts[0]).lower().rstrip(".")
+        return name in self._names or (self._any_address and _is_address(name))
+
+
 class Guard:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, settings: Settings, hosts: Iterable[str], measures: Measures) -> None:
         self._app = app
         self._measures = measures
-        self._any_address = settings.host in _WILDCARDS
-        own = set() if settings.on_loopback else {settings.host, socket.gethostname(), socket.getfqdn()}
-        self._names = {name.lower().rstrip(".") for name in (*LOOPBACK, *own, *hosts)}
+        self._names = Names(settings, hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -56,7 +70,7 @@ class Guard:
             await send(message)
 
         try:
-            if self._knows(Headers(scope=scope).getlist("host")):
+            if self._names.know(Headers(scope=scope).getlist("host")):
                 await self._app(scope, receive, guarded)
             else:
                 refusal = JSONResponse(
@@ -66,12 +80,6 @@ class Guard:
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._measures.request(scope["method"], route, status, time.perf_counter() - started)
-
-    def _knows(self, hosts: list[str]) -> bool:
-        if len(hosts) != 1:
-            return False
-        name = _without_port(hosts[0]).lower().rstrip(".")
-        return name in self._names or (self._any_address and _is_address(name))
 
 
 def _without_port(host: str) -> str:

@@ -1,4 +1,4 @@
-"""A webhook's delivery as the messages that it holds."""
+"""What arrives as the messages that it holds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from pydantic import JsonValue
 
 from models.handoff import Message
 from tasks.handoffs import whatsapp
+
+
+def call_of(name: str, raw: bytes, call: JsonValue) -> Message:
+    """A call by MCP of the source `name`, for a person who tries a route: `call` is `operation` and `arguments`."""
+    return Message(
+        source=f"mcp:{name}",
+        message_id="test",
+        conversation="test",
+        content_type="application/json",
+        raw=raw,
+        attributes=call if isinstance(call, dict) else {},
+    )
 
 
 def messages_of(

@@ -196,7 +196,7 @@ class Outside:
     async def _in_order(self, chain: Sequence[Effect]) -> None:
         for place, effect in enumerate(chain):
             began = time.monotonic()
-            (outcome,) = await self._call([effect])
+            (outcome,) = await call(self._route, self._target, [effect])
             stops = isinstance(outcome, Again) or (isinstance(outcome, Refused) and self._route.on_dead == "block")
             if stops:
                 self._untried.extend(chain[place + 1 :])
@@ -206,30 +206,14 @@ class Outside:
 
     async def _together(self, group: Sequence[Effect]) -> None:
         began = time.monotonic()
-        self._note(group, await self._call(group), began)
-
-    async def _call(self, effects: Sequence[Effect]) -> Sequence[Outcome]:
-        try:
-            async with asyncio.timeout(self._route.retry.timeout_s):
-                outcomes = await self._target.deliver(effects)
-        except TimeoutError:
-            return [Again(f"no answer within {self._route.retry.timeout_s:g} s", unclear=True)] * len(effects)
-        except Exception as error:  # noqa: BLE001 - it is logged whole, counted as a try, and shown with the effect
-            _log.exception("route %s: the target failed", self._route.name)
-            return [Again(f"the target failed: {type(error).__name__}")] * len(effects)
-        if len(outcomes) != len(effects):
-            return [Again("the target did not say what became of it")] * len(effects)
-        return outcomes
+        self._note(group, await call(self._route, self._target, group), began)
 
     def _note(self, effects: Sequence[Effect], outcomes: Sequence[Outcome], began: float) -> None:
         now = time.monotonic()
         taken = any(isinstance(one, Delivered | Refused) for one in outcomes)
         if taken:
             self._there_at = now
-        if self._there_at < began - _LATELY_S:
-            outcomes = [
-                replace(one, outage=True) if isinstance(one, Again) and one.unclear else one for one in outcomes
-            ]
+        outcomes = with_outages(outcomes, began=began, there_at=self._there_at)
         self._finished += [
             judge(self._route, effect, outcome, self._jitter) for effect, outcome in zip(effects, outcomes, strict=True)
         ]
@@ -241,6 +225,31 @@ class Outside:
         elif taken:
             self._figures.outage, self._outages, self._resume_at = "", 0, 0.0
         self._bell.set()
+
+
+async def call(route: Route, target: Target, effects: Sequence[Effect]) -> Sequence[Outcome]:
+    """What becomes of `effects` at `target`, within the time of one try; whatever goes wrong is an outcome."""
+    try:
+        async with asyncio.timeout(route.retry.timeout_s):
+            outcomes = await target.deliver(effects)
+    except TimeoutError:
+        return [Again(f"no answer within {route.retry.timeout_s:g} s", unclear=True)] * len(effects)
+    except Exception as error:  # noqa: BLE001 - it is logged whole, counted as a try, and shown with the effect
+        _log.exception("route %s: the target failed", route.name)
+        return [Again(f"the target failed: {type(error).__name__}")] * len(effects)
+    if len(outcomes) != len(effects):
+        return [Again("the target did not say what became of it")] * len(effects)
+    return outcomes
+
+
+def with_outages(outcomes: Sequence[Outcome], *, began: float, there_at: float) -> Sequence[Outcome]:
+    """`outcomes` of a call at `began`, where what is unclear is an outage if nothing got through lately before it.
+
+    `there_at` is when something was last taken by the target; both are seconds of the monotonic clock.
+    """
+    if there_at >= began - _LATELY_S:
+        return outcomes
+    return [replace(one, outage=True) if isinstance(one, Again) and one.unclear else one for one in outcomes]
 
 
 def grouped(effects: Sequence[Effect], *, most: int, batch: int) -> list[list[Effect]]:

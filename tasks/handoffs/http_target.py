@@ -7,7 +7,7 @@ the first time. What an answer means is decided here for every target that speak
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -24,6 +24,9 @@ _OUTAGES = frozenset({401, 407, 429})
 """What is wrong is our credentials, or how much we send: no message is at fault."""
 _UNCLEAR = frozenset({502, 503, 504})
 """Mostly the target as a whole is away; but one message may be what brings it down."""
+
+Judge = Callable[[httpx.Response, bytes | None], Outcome]
+"""Says what an answer means; the body is None where it was too large to be read."""
 
 
 class HttpTarget:
@@ -59,8 +62,13 @@ class HttpTarget:
         return await exchange(self._client, request)
 
 
-async def exchange(client: httpx.AsyncClient, request: httpx.Request, *, largest: int = LARGEST_ANSWER) -> Outcome:
-    """Send `request`, and say what became of it. At most `largest` bytes of an answer are read."""
+async def exchange(
+    client: httpx.AsyncClient, request: httpx.Request, *, largest: int = LARGEST_ANSWER, judge: Judge | None = None
+) -> Outcome:
+    """Send `request`, and say what became of it: `judge`, or `judged`, does of an answer.
+
+    At most `largest` bytes of an answer are read.
+    """
     try:
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
@@ -73,7 +81,7 @@ async def exchange(client: httpx.AsyncClient, request: httpx.Request, *, largest
         return Again(f"cannot be reached: {type(error).__name__}", outage=True)
     except httpx.HTTPError as error:
         return Again(f"no answer: {type(error).__name__}", unclear=True)  # it may have happened: the key finds out
-    return judged(response, body)
+    return (judge or judged)(response, body)
 
 
 def judged(response: httpx.Response, body: bytes | None) -> Outcome:

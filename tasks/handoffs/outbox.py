@@ -52,6 +52,18 @@ SELECT message_id, conversation, seq, idempotency_key, payload, attempts + 1 FRO
 WHERE {_FREE} ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - no value in it
 
+# Out of its turn, unless others of its conversation are before it: those a drain would have taken with it. What has a
+# conversation of its own is called like it.
+_CLAIM_ONE = f"""{_BUSY}
+SELECT message_id, conversation, seq, idempotency_key, payload, attempts + 1 FROM handoff_effect
+WHERE {_FREE} AND message_id = %(message_id)s AND (conversation = message_id OR NOT (
+    EXISTS (SELECT FROM handoff_effect AS earlier WHERE earlier.route = %(route)s AND earlier.state = 'pending'
+            AND earlier.conversation = handoff_effect.conversation AND earlier.seq < handoff_effect.seq)
+    OR EXISTS (SELECT FROM handoff_message AS earlier WHERE earlier.route = %(route)s AND earlier.state = 'waiting'
+               AND earlier.seq < handoff_effect.seq)))
+FOR UPDATE SKIP LOCKED
+"""  # noqa: S608 - no value in it
+
 _LEASE = """
 UPDATE handoff_effect SET lease_until = clock_timestamp() + make_interval(secs => %s)
 WHERE route = %s AND message_id = ANY(%s)
@@ -95,6 +107,16 @@ class Verdict:
 async def claim(connection: psycopg.AsyncConnection[Any], route: Route, *, limit: int) -> list[Effect]:
     """Up to `limit` effects that may be delivered now, in order of arrival, locked by the caller's transaction."""
     cursor = await connection.execute(_CLAIM.encode(), _asked(route) | {"limit": limit})
+    return _effects(route, await cursor.fetchall())
+
+
+async def claim_one(connection: psycopg.AsyncConnection[Any], route: Route, message_id: str) -> Effect | None:
+    """The effect of one message, locked by the caller's transaction, if it may be delivered now before its turn."""
+    cursor = await connection.execute(_CLAIM_ONE.encode(), _asked(route) | {"message_id": message_id})
+    return next(iter(_effects(route, await cursor.fetchall())), None)
+
+
+def _effects(route: Route, rows: Sequence[tuple[Any, ...]]) -> list[Effect]:
     return [
         Effect(
             route=route.name,
@@ -105,7 +127,7 @@ async def claim(connection: psycopg.AsyncConnection[Any], route: Route, *, limit
             payload=payload,
             attempt=attempt,
         )
-        for message_id, conversation, seq, key, payload, attempt in await cursor.fetchall()
+        for message_id, conversation, seq, key, payload, attempt in rows
     ]
 
 

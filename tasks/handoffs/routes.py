@@ -11,6 +11,7 @@ from blocks.prefect_starter import PrefectStarter
 from blocks.settings import Settings
 from models.board import NewTask
 from models.crm import Lead
+from models.handoff_route import ApiTarget as ToApi
 from models.handoff_route import BoardTarget as ToBoard
 from models.handoff_route import CrmTarget as ToCrm
 from models.handoff_route import FlowTarget as ToFlow
@@ -22,11 +23,18 @@ from tasks.handoffs.target import InsideTarget, Target
 from tasks.handoffs.transform import Extract, Transformation
 
 if TYPE_CHECKING:
+    import httpx
     from prefect.blocks.core import Block
 
 B = TypeVar("B", bound="Block")
 
 CAPABILITY = "handoffs"
+
+_CALL: Mapping[str, Any] = {
+    "properties": {"operation": {"type": "string"}, "arguments": {"type": "object"}},
+    "required": ["operation", "arguments"],
+}
+"""What an API is called with; its arguments are held to the operation's own schema when it is called."""
 
 
 def chosen(settings: HandoffsSettings, asked: list[str] | None) -> tuple[Route, ...]:
@@ -84,25 +92,39 @@ async def target_of(route: Route, config: Settings) -> Target | InsideTarget:
         from tasks.handoffs.flow_target import FlowTarget  # noqa: PLC0415
 
         return FlowTarget(PrefectStarter(config), target.deployment)
-    return await _http(route, target)
+    if isinstance(target, ToApi):
+        return await _api(route, target, config)
+    from tasks.handoffs.http_target import HttpTarget  # noqa: PLC0415
+
+    client, _ = await _http_client(route, target)
+    return HttpTarget(client, target.url)
 
 
-async def _http(route: Route, target: ToHttp) -> Target:
+async def _api(route: Route, target: ToApi, config: Settings) -> Target:
+    from tasks.handoffs.api_target import ApiTarget  # noqa: PLC0415
+    from tasks.handoffs.apis import api_of, refuse_header  # noqa: PLC0415
+
+    api = api_of(route, target, config)
+    client, header = await _http_client(route, target)
+    refuse_header(route, api, header)
+    return ApiTarget(client, api)
+
+
+async def _http_client(route: Route, target: ToHttp | ToApi) -> tuple[httpx.AsyncClient, str]:
+    """A client that speaks to allowed addresses only, and the header of its credentials; empty: it has none."""
     import httpx  # noqa: PLC0415
 
     from tasks.handoffs.addresses import GuardedTransport  # noqa: PLC0415
-    from tasks.handoffs.http_target import HttpTarget  # noqa: PLC0415
 
     transport = GuardedTransport(target.allow_private)
     if target.block is None:
         timeout = httpx.Timeout(route.retry.timeout_s)
-        return HttpTarget(
-            httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, headers={"User-Agent": "lama"}),
-            target.url,
-        )
+        headers = {"User-Agent": "lama"}
+        return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, headers=headers), ""
     from blocks.http_api import HttpApi  # noqa: PLC0415
 
-    return HttpTarget((await _block(route, HttpApi, target.block)).get_client(transport), target.url)
+    block = await _block(route, HttpApi, target.block)
+    return block.get_client(transport), block.header
 
 
 async def _tryton(route: Route, name: str) -> Target:
@@ -127,6 +149,8 @@ async def _block(route: Route, kind: type[B], name: str) -> B:
 def _schema(route: Route) -> Mapping[str, Any]:
     if isinstance(route.target, ToBoard):
         return NewTask.model_json_schema()
+    if isinstance(route.target, ToApi):
+        return _CALL
     return Lead.model_json_schema() if isinstance(route.target, ToCrm) else {}
 
 

@@ -28,6 +28,11 @@ WHERE route = %s AND state = 'waiting' ORDER BY seq LIMIT %s
 """
 _CLAIM = f"{_LOOK} FOR UPDATE SKIP LOCKED"
 
+_CLAIM_ONE = """
+SELECT message_id, seq, conversation, attributes FROM handoff_message
+WHERE route = %s AND message_id = %s AND state = 'waiting' FOR UPDATE SKIP LOCKED
+"""
+
 # A row that somebody else holds was passed over; what came after it in its conversation has to wait for it.
 _PASSED_OVER = """
 SELECT conversation, min(seq) FROM handoff_message
@@ -74,15 +79,23 @@ class _Settled:
 
 
 async def understand(
-    connection: psycopg.AsyncConnection[Any], route: Route, transformation: Transformation, *, batch: int
+    connection: psycopg.AsyncConnection[Any],
+    route: Route,
+    transformation: Transformation,
+    *,
+    batch: int = 1,
+    only: str | None = None,
 ) -> Understood:
-    """Take up to `batch` waiting messages of `route`, oldest first, and make effects of them.
+    """Take up to `batch` waiting messages of `route`, oldest first, and make effects of them; or `only` that message.
 
     Raises:
         psycopg.Error: nothing has changed.
     """
     async with connection.transaction():
-        cursor = await connection.execute(_CLAIM.encode(), (route.name, batch))
+        if only is None:
+            cursor = await connection.execute(_CLAIM.encode(), (route.name, batch))
+        else:
+            cursor = await connection.execute(_CLAIM_ONE.encode(), (route.name, only))
         claimed = await cursor.fetchall()
         if not claimed:
             return Understood()

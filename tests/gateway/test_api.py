@@ -18,8 +18,7 @@ from blocks.settings import CHECKOUT, Settings
 from models.report import Finding, Report, Severity, Skip, compose
 from services.gateway.__main__ import refuse_unguarded
 from services.gateway.docs_page import docs_page
-from services.gateway.guard import Guard
-from services.gateway.measures import Measures
+from services.gateway.guard import Names
 from tasks.reports import store
 from tests.gateway.conftest import NewGateway
 from tests.gateway.running import SECRET, RunningGateway, push
@@ -232,13 +231,10 @@ def test_without_authentication_on_loopback_pages_of_other_sites_still_need_the_
 
 
 def test_every_wildcard_and_loopback_name_is_known(tmp_path: Path) -> None:
-    async def nothing(*_: object) -> None:
-        return
-
-    guard = Guard(nothing, Settings(home=tmp_path), (), Measures())
+    names = Names(Settings(home=tmp_path), ())
     known = [
-        name for name in ("localhost:1", "127.0.0.1", "[::1]:8765", "LOCALHOST", "localhost.") if guard._knows([name])
+        name for name in ("localhost:1", "127.0.0.1", "[::1]:8765", "LOCALHOST", "localhost.") if names.know([name])
     ]
     assert len(known) == 5
-    assert not guard._knows([])
-    assert not guard._knows(["localhost", "localhost"])
+    assert not names.know([])
+    assert not names.know(["localhost", "localhost"])

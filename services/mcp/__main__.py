@@ -1,0 +1,65 @@
+"""`python -m services.mcp`: offer tools until a signal ends us."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from blocks.configuration import load_configuration
+from blocks.errors import LamaError
+from blocks.home import Home
+from blocks.logs import log_to_stderr, logger
+from blocks.settings import Settings, settings
+
+_CONNECTIONS = 500
+_STOP_S = 5
+
+
+def main() -> int:
+    """Serve. Returns 2 when it cannot."""
+    config = settings()
+    log_to_stderr(config.log_level)
+    logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of every session, with its id
+    try:
+        asyncio.run(serve(config))
+    except LamaError as error:
+        logger("mcp").error("%s", error)
+        return 2
+    return 0
+
+
+async def serve(config: Settings) -> None:
+    """Serve until a signal ends us.
+
+    Raises:
+        ConfigurationError: there is nothing to offer, or `lama.toml` or an OpenAPI document cannot be used.
+    """
+    configuration = load_configuration(config)
+    Home(config).prepare()
+
+    import uvicorn  # noqa: PLC0415
+
+    from services.mcp.app import create_app  # noqa: PLC0415
+
+    app = await create_app(config, configuration)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=config.host,
+            port=config.mcp_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_STOP_S,
+            ws="none",
+        )
+    )
+    await server.serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
