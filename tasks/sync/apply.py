@@ -400,8 +400,18 @@ def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> It
     `applier.settle()` has returned after it.
     """
     applied = applier.applied
-    ready = [one for one in plan.put if _try(applied, one.path, partial(applier.stage, one, fetch))]
+    staged = {
+        one.path for one in (*plan.copies, *plan.put) if _try(applied, one.path, partial(applier.stage, one, fetch))
+    }
+    applied.done -= staged
     applier.settle()
+    for one in plan.copies:
+        if one.path in staged:
+            _try(applied, one.path, partial(applier.put, one))
+            yield
+    for path, places in plan.needs.items():
+        if not places.isdisjoint(applied.skipped):
+            applied.skipped[path] = "its conflict copy could not be made"
     steps: list[tuple[str, Callable[[], Any]]] = [(one.path, partial(applier.clear, one)) for one in plan.cleared]
     steps += [(path, partial(applier.make_directory, path, mode)) for path, mode in plan.directories]
     steps += [(one.to, partial(applier.move, one)) for one in plan.moved]
@@ -415,7 +425,7 @@ def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> It
         else:
             applied.skipped[move.path] = applied.skipped.get(move.to, "it was not moved")
     steps = [(one.path, partial(_emptied, applier, one)) for one in plan.emptied]
-    steps += [(one.path, partial(applier.put, one)) for one in ready]
+    steps += [(one.path, partial(applier.put, one)) for one in plan.put if one.path in staged]
     steps += [(path, partial(applier.set_mode, path, now, content)) for path, now, content in plan.modes]
     for path, step in steps:
         _try(applied, path, step)

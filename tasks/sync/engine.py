@@ -6,6 +6,7 @@ state that is true, if old, and the next run comes to the same.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,7 +17,7 @@ from tasks.sync.apply import OURS, Applier, apply
 from tasks.sync.calls import Calls
 from tasks.sync.joining import Joiner, Merge
 from tasks.sync.names import problem_of
-from tasks.sync.reconcile import Plan, Put, converge, observe, plan
+from tasks.sync.reconcile import Conflict, Plan, Put, converge, observe, plan
 from tasks.sync.scan import Found, Scanner, Takes, clock_of, colliding, ignores_case
 from tasks.sync.state import State, States, Store
 from tasks.sync.versions import rank_of
@@ -47,7 +48,7 @@ class Outcome:
     found: Found
     changes: dict[str, Version] = field(default_factory=dict)
     """What was new here."""
-    conflicts: list[tuple[str, Version]] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
@@ -137,7 +138,10 @@ class Engine:
             changes = observe(state.tree, found.contents, self._judged(found), device=me.device, count=count, at=me.at)
         outcome = Outcome(Plan(), found, changes, skipped=dict(found.skipped), recovered=recovered, problems=problems)
         seen = {one.device: one.digest for one in told if one.device != me.device}
-        if not changes and not found.skipped and (seen, self._takes.fingerprint) == (state.seen, state.filter):
+        # A run that was killed has remembered what it did not tell.
+        behind = not any(one.device == me.device and one.counter >= state.counter for one in told)
+        known = (seen, self._takes.fingerprint) == (state.seen, state.filter)
+        if known and not changes and not behind and not found.skipped:
             return outcome
         mine = state.tree | changes
         wanted: Tree = mine
@@ -146,12 +150,11 @@ class Engine:
         self._guard(guard or Guard(), state, outcome)
         if dry_run:
             return outcome
-        state.counter = count
         if self._merge is not None:
             Joiner(self._root, self._store, self._merge, state).remember(changes)
-        self._tell(state, mine, wanted, outcome, progress)
+        self._tell(state, mine, wanted, outcome, count, progress)
         self._change(state, wanted, outcome, me, progress)
-        self._conclude(state, wanted, outcome, seen if direction == "both" else {})
+        self._conclude(state, wanted, outcome, seen if direction == "both" else {}, behind=behind)
         return outcome
 
     def _converge(
@@ -172,9 +175,9 @@ class Engine:
             outcome.merged = sorted(joined)
             trees = [*trees, joined]
         converged = converge(mine, trees, self._rank, keeps_both=self._keeps_both)
-        outcome.conflicts = [one for one in converged.conflicts if one[1].content is not None]
+        outcome.conflicts = converged.conflicts
         fits = self._fits(converged.tree, outcome)
-        outcome.plan = plan(converged.tree, found.contents, self._judged(found), fits)
+        outcome.plan = plan(converged.tree, found.contents, self._judged(found), fits, converged.needs)
         return converged.tree
 
     # Before anything.
@@ -282,6 +285,7 @@ class Engine:
         mine: dict[str, Version],
         wanted: Tree,
         outcome: Outcome,
+        count: int,
         progress: Callable[[str, int], None],
     ) -> None:
         """Store what is new here, and tell of it: all but what could not be read."""
@@ -301,6 +305,7 @@ class Engine:
                 progress("stored", content.size)
         if outcome.changes:
             state.tree = mine
+            state.counter = count
             state.marks = {path: mark for path, mark in outcome.found.marks.items() if path in mine}
             state.began = True
             self._acknowledge(state, wanted, outcome)
@@ -318,11 +323,15 @@ class Engine:
         """Take what all come to for what this device holds, where that stands here already; whether anything is new."""
         found = outcome.found
         judged = self._judged(found)
+        needs = outcome.plan.needs
         new = False
-        for path, version in wanted.items():
-            if version is state.tree.get(path) or path in outcome.done or path in outcome.skipped:
+        order = [*(path for path in wanted if path not in needs), *sorted(needs, reverse=True)] if needs else wanted
+        for path in order:
+            version = wanted[path]
+            known = state.tree.get(path)
+            if version is known or path in outcome.done or path in outcome.skipped or version == known:
                 continue
-            if version.content == found.contents.get(path) and version != state.tree.get(path) and judged(path):
+            if version.content == found.contents.get(path) and judged(path) and _kept(path, needs, state, wanted):
                 state.tree[path] = version
                 new = True
         return new
@@ -344,8 +353,9 @@ class Engine:
                     progress("done", 1)
                 applier.settle()
                 applied = applier.applied
-                for path in applied.done & wanted.keys():
-                    state.tree[path] = wanted[path]
+                for path in sorted(applied.done & wanted.keys(), key=lambda one: one in whole.needs):
+                    if _kept(path, whole.needs, state, wanted):
+                        state.tree[path] = wanted[path]
                     state.marks.pop(path, None)
                 state.marks.update(applied.marks)
                 state.kept |= applied.kept
@@ -355,19 +365,27 @@ class Engine:
                 outcome.skipped.update(applied.skipped)
                 outcome.downloaded_bytes = applied.bytes
 
-    def _conclude(self, state: State, wanted: Tree, outcome: Outcome, seen: dict[str, bytes]) -> None:
+    def _conclude(self, state: State, wanted: Tree, outcome: Outcome, seen: dict[str, bytes], *, behind: bool) -> None:
         """Acknowledge what others did and that stands here already, and tell them."""
         new = self._acknowledge(state, wanted, outcome)
         for path in [path for path in state.bases if path in outcome.done]:
             del state.bases[path]
         complete = {} if outcome.skipped else seen
-        if new or outcome.done or not state.began or (state.seen, state.filter) != (complete, self._takes.fingerprint):
+        publishes = new or bool(outcome.done) or (behind and not outcome.changes)
+        if publishes:
+            state.counter += 1
+        if publishes or not state.began or (state.seen, state.filter) != (complete, self._takes.fingerprint):
             state.seen = complete
             state.filter = self._takes.fingerprint
             state.began = True
             self._states.save(self._category.name, state, {})
-        if new or outcome.done:
+        if publishes:
             self._store.publish(self._category.name, state.counter, state.tree)
+
+
+def _kept(path: str, needs: Mapping[str, set[str]], state: State, wanted: Tree) -> bool:
+    """Whether what lost its place at `path` is kept where it is to be."""
+    return all(state.tree.get(place) == wanted.get(place) for place in needs.get(path, ()))
 
 
 def _next_count(state: State, told: Sequence[Manifest], device: str) -> int:
@@ -383,7 +401,7 @@ def _next_count(state: State, told: Sequence[Manifest], device: str) -> int:
 
 def _pieces(whole: Plan) -> list[Plan]:
     """`whole` in pieces that are each made ready, done and remembered before the next."""
-    first = Plan(whole.cleared, whole.directories, whole.moved, whole.removed, whole.emptied, [], whole.modes)
+    first = dataclasses.replace(whole, put=[])
     if not whole.put:
         return [first]
     pieces: list[list[Put]] = [[]]
@@ -395,4 +413,4 @@ def _pieces(whole: Plan) -> list[Plan]:
         pieces[-1].append(one)
         size += one.content.size
     first.put = pieces[0]
-    return [first, *(Plan(put=piece) for piece in pieces[1:])]
+    return [first, *(Plan(put=piece, needs=whole.needs) for piece in pieces[1:])]

@@ -44,13 +44,34 @@ def observe(
     return changes
 
 
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A version lost its place to one that knew nothing of it."""
+
+    path: str
+    loser: Version
+    place: str | None
+    """Where it is kept; None: only in the trash."""
+
+
 @dataclass
 class Converged:
     """What all devices come to that know the same trees."""
 
     tree: dict[str, Version]
-    conflicts: list[tuple[str, Version]] = field(default_factory=list)
-    """Where a version lost its place, and which; those that have a copy of their own as well."""
+    conflicts: list[Conflict] = field(default_factory=list)
+
+    @property
+    def needs(self) -> dict[str, set[str]]:
+        """For each path where a version lost its place, the paths where it is to be kept.
+
+        Who takes the path's version without these says that the conflict is settled, and the loser is never seen again.
+        """
+        found: dict[str, set[str]] = {}
+        for one in self.conflicts:
+            if one.place is not None:
+                found.setdefault(one.path, set()).add(one.place)
+        return found
 
 
 def converge(mine: Tree, others: Iterable[Tree], rank: Rank, *, keeps_both: bool = True) -> Converged:
@@ -86,10 +107,12 @@ def _give_place(result: Converged, lost: list[tuple[str, Version]], rank: Rank, 
     waiting = sorted(lost, key=lambda one: (one[0], one[1].vector, one[1].device))
     while waiting:
         path, loser = waiting.pop()
-        result.conflicts.append((path, loser))
-        if not keeps_both or loser.content is None:
+        if loser.content is None:
             continue
-        place = conflict_path(path, loser)
+        place = conflict_path(path, loser) if keeps_both else None
+        result.conflicts.append(Conflict(path, loser, place))
+        if place is None:
+            continue
         known = result.tree.get(place)
         if known is None:
             result.tree[place] = loser
@@ -166,6 +189,8 @@ class Remove:
 class Plan:
     """What has to be done in a folder, in this order."""
 
+    copies: list[Put] = field(default_factory=list)
+    """Copies of what is going to lose its place here."""
     cleared: list[Remove] = field(default_factory=list)
     """What stands where a directory is to be, or a directory where something else is to be."""
     directories: list[tuple[str, int]] = field(default_factory=list)
@@ -178,6 +203,8 @@ class Plan:
     """After all that: where a directory stood before, a file may be put."""
     modes: list[tuple[str, Content, Content]] = field(default_factory=list)
     """Permissions that change: path, what stands there, what is to."""
+    needs: Mapping[str, set[str]] = field(default_factory=dict)
+    """See `Converged.needs`: a path is left alone when one of its copies could not be made."""
 
     @property
     def nothing(self) -> bool:
@@ -188,7 +215,7 @@ class Plan:
     def size(self) -> int:
         """How many things there are to do."""
         parts: list[list[Any]] = [
-            self.moved, self.cleared, self.directories, self.put, self.modes, self.removed, self.emptied,
+            self.copies, self.cleared, self.directories, self.moved, self.removed, self.emptied, self.put, self.modes,
         ]  # fmt: skip
         return sum(len(part) for part in parts)
 
@@ -200,10 +227,16 @@ class Plan:
     @property
     def bytes(self) -> int:
         """Bytes that have to come from elsewhere."""
-        return sum(one.content.size for one in self.put if one.source is None)
+        return sum(one.content.size for one in (*self.copies, *self.put) if one.source is None)
 
 
-def plan(wanted: Tree, found: Mapping[str, Content], judged: Judged, fits: Judged = lambda _path: True) -> Plan:
+def plan(
+    wanted: Tree,
+    found: Mapping[str, Content],
+    judged: Judged,
+    fits: Judged = lambda _path: True,
+    needs: Mapping[str, set[str]] | None = None,
+) -> Plan:
     """What makes `wanted` of `found`.
 
     Args:
@@ -211,8 +244,9 @@ def plan(wanted: Tree, found: Mapping[str, Content], judged: Judged, fits: Judge
         found: what stands in the folder now.
         judged: see `Judged`; what is not looked at is left alone.
         fits: whether a path can be made here at all; it cannot when its name collides with another one's.
+        needs: see `Converged.needs`.
     """
-    result = Plan()
+    result = Plan(needs=needs or {})
     for path, version in wanted.items():
         content = version.content
         now = found.get(path)
@@ -238,7 +272,16 @@ def plan(wanted: Tree, found: Mapping[str, Content], judged: Judged, fits: Judge
     result.directories.sort()
     result.emptied.sort(key=lambda one: one.path.count("/"), reverse=True)
     _find_sources(result, found)
+    places = set[str]().union(*result.needs.values())
+    result.copies = [one for one in result.put if one.path in places and _can_go_first(one, found)]
+    first = {one.path for one in result.copies}
+    result.put = [one for one in result.put if one.path not in first]
     return result
+
+
+def _can_go_first(one: Put, found: Mapping[str, Content]) -> bool:
+    parent = found.get(one.path.rpartition("/")[0])
+    return one.expected is None and ("/" not in one.path or (parent is not None and parent.kind is Kind.directory))
 
 
 def _find_sources(result: Plan, found: Mapping[str, Content]) -> None:
@@ -247,7 +290,7 @@ def _find_sources(result: Plan, found: Mapping[str, Content]) -> None:
     if not wanted:
         return
     leaving: dict[bytes, list[Remove]] = {}
-    for gone in (*result.removed, *result.cleared):
+    for gone in result.removed:
         if gone.expected.kind is Kind.file and gone.expected.digest in wanted:
             leaving.setdefault(gone.expected.digest, []).append(gone)
     here: dict[bytes, str] = {}
@@ -256,9 +299,10 @@ def _find_sources(result: Plan, found: Mapping[str, Content]) -> None:
             here.setdefault(content.digest, path)
     moved: set[str] = set()
     put: list[Put] = []
+    places = set[str]().union(*result.needs.values())
     for one in result.put:
         candidates = leaving.get(one.content.digest)
-        if candidates and one.expected is None:
+        if candidates and one.expected is None and one.path not in places:
             gone = candidates.pop()
             moved.add(gone.path)
             result.moved.append(Move(gone.path, one.path, one.content, gone.expected))
@@ -267,4 +311,3 @@ def _find_sources(result: Plan, found: Mapping[str, Content]) -> None:
             put.append(one if source is None else Put(one.path, one.content, one.expected, source))
     result.put = put
     result.removed = [one for one in result.removed if one.path not in moved]
-    result.cleared = [one for one in result.cleared if one.path not in moved]
