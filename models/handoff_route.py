@@ -18,11 +18,13 @@ Expression = Annotated[str, Field(min_length=1, max_length=_LONGEST_EXPRESSION)]
 
 
 class CrmTarget(Value):
-    """Contacts, what they look for, and what was said: in our own database, or as opportunities of a Tryton."""
+    """Contacts and what they look for: in our own database, opportunities of a Tryton, or contacts of a HubSpot."""
 
     kind: Literal["crm"] = Field(description="What sort of target.")
-    system: Literal["embedded", "tryton"] = Field(default="embedded", description="`embedded` or `tryton`.")
-    block: str = Field(default="crm", description="Of a Tryton: name of the `Lama Tryton` block that leads to it.")
+    system: Literal["embedded", "tryton", "hubspot"] = Field(
+        default="embedded", description="`embedded`, `tryton` or `hubspot`."
+    )
+    block: str = Field(default="crm", description="Of the others: name of the `Lama Tryton` or `Lama HubSpot` block.")
 
 
 class FlowTarget(Value):

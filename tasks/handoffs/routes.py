@@ -72,6 +72,8 @@ async def target_of(route: Route, config: Settings) -> Target | InsideTarget:
     target = route.target
     if isinstance(target, ToCrm) and target.system == "tryton":
         return await _tryton(route, target.block)
+    if isinstance(target, ToCrm) and target.system == "hubspot":
+        return await _hubspot(route, target.block)
     if isinstance(target, ToCrm):
         from tasks.handoffs.crm_target import CrmTarget  # noqa: PLC0415
 
@@ -112,11 +114,18 @@ async def _tryton(route: Route, name: str) -> Target:
     return TrytonTarget(await _block(route, Tryton, name))
 
 
+async def _hubspot(route: Route, name: str) -> Target:
+    from blocks.hubspot import HubSpot  # noqa: PLC0415
+    from tasks.handoffs.hubspot_target import HubSpotTarget  # noqa: PLC0415
+
+    return HubSpotTarget(await _block(route, HubSpot, name), patience_s=route.retry.timeout_s * 0.8)
+
+
 async def _block(route: Route, kind: type[B], name: str) -> B:
     try:
         return await cast("Awaitable[B]", kind.aload(name))
     except ValueError as error:
-        title = kind.get_block_type_slug().replace("lama-", "Lama ")
+        title = kind.get_block_type_name()
         raise ConfigurationError(
             f"the route {route.name!r} needs the block {name!r} of the type {title}, which is not there.",
             component=CAPABILITY,
