@@ -45,13 +45,26 @@ class HttpTarget(Value):
     )
 
 
+class WhatsAppTarget(Value):
+    """A message of WhatsApp: the payload has `to`, `text` or `template`, and perhaps `reply_to`."""
+
+    kind: Literal["whatsapp"] = Field(description="What sort of target.")
+    block: str = Field(default="whatsapp", description="Name of the `Lama WhatsApp` block that sends.")
+    heard_within_s: float = Field(
+        default=600.0,
+        gt=0,
+        le=86_400,
+        description="Seconds in which a status may still tell of a message whose sending nobody confirmed.",
+    )
+
+
 class BoardTarget(Value):
     """A task of the board; what follows in its conversation is said about that task."""
 
     kind: Literal["board"] = Field(description="What sort of target.")
 
 
-Target = Annotated[CrmTarget | FlowTarget | HttpTarget | BoardTarget, Field(discriminator="kind")]
+Target = Annotated[CrmTarget | FlowTarget | HttpTarget | BoardTarget | WhatsAppTarget, Field(discriminator="kind")]
 
 
 class Rule(Value):

@@ -16,6 +16,8 @@ from models.handoff_route import CrmTarget as ToCrm
 from models.handoff_route import FlowTarget as ToFlow
 from models.handoff_route import HandoffsSettings, Route
 from models.handoff_route import HttpTarget as ToHttp
+from models.handoff_route import WhatsAppTarget as ToWhatsApp
+from models.whatsapp import Outgoing
 from tasks.handoffs.expressions import ExpressionError
 from tasks.handoffs.functions import Context
 from tasks.handoffs.target import InsideTarget, Target
@@ -70,14 +72,8 @@ async def target_of(route: Route, config: Settings) -> Target | InsideTarget:
         ConfigurationError: the block that it names is not there.
     """
     target = route.target
-    if isinstance(target, ToCrm) and target.system == "tryton":
-        return await _tryton(route, target.block)
-    if isinstance(target, ToCrm) and target.system == "hubspot":
-        return await _hubspot(route, target.block)
     if isinstance(target, ToCrm):
-        from tasks.handoffs.crm_target import CrmTarget  # noqa: PLC0415
-
-        return CrmTarget()
+        return await _crm(route, target)
     if isinstance(target, ToBoard):
         from tasks.handoffs.board_target import BoardTarget  # noqa: PLC0415
 
@@ -86,7 +82,19 @@ async def target_of(route: Route, config: Settings) -> Target | InsideTarget:
         from tasks.handoffs.flow_target import FlowTarget  # noqa: PLC0415
 
         return FlowTarget(PrefectStarter(config), target.deployment)
+    if isinstance(target, ToWhatsApp):
+        return await _whatsapp(route, target)
     return await _http(route, target)
+
+
+async def _crm(route: Route, target: ToCrm) -> Target | InsideTarget:
+    if target.system == "tryton":
+        return await _tryton(route, target.block)
+    if target.system == "hubspot":
+        return await _hubspot(route, target.block)
+    from tasks.handoffs.crm_target import CrmTarget  # noqa: PLC0415
+
+    return CrmTarget()
 
 
 async def _http(route: Route, target: ToHttp) -> Target:
@@ -121,6 +129,13 @@ async def _hubspot(route: Route, name: str) -> Target:
     return HubSpotTarget(await _block(route, HubSpot, name), patience_s=route.retry.timeout_s * 0.8)
 
 
+async def _whatsapp(route: Route, target: ToWhatsApp) -> Target:
+    from blocks.whatsapp import WhatsApp  # noqa: PLC0415
+    from tasks.handoffs.whatsapp_target import WhatsAppTarget  # noqa: PLC0415
+
+    return WhatsAppTarget(await _block(route, WhatsApp, target.block), heard_within_s=target.heard_within_s)
+
+
 async def _block(route: Route, kind: type[B], name: str) -> B:
     try:
         return await cast("Awaitable[B]", kind.aload(name))
@@ -136,6 +151,8 @@ async def _block(route: Route, kind: type[B], name: str) -> B:
 def _schema(route: Route) -> Mapping[str, Any]:
     if isinstance(route.target, ToBoard):
         return NewTask.model_json_schema()
+    if isinstance(route.target, ToWhatsApp):
+        return Outgoing.model_json_schema()
     return Lead.model_json_schema() if isinstance(route.target, ToCrm) else {}
 
 
