@@ -1,6 +1,6 @@
 """WhatsApp's Cloud API on loopback, as far as its documentation says how it answers.
 
-- https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages: `POST /{version}/{number_id}/messages` with
+- https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages: `POST /{version}/{number}/messages` with
   `messaging_product`, `to`, `type`, `context` and `biz_opaque_callback_data`; the answer has `messages[0].id`. A
   request that is sent twice is sent twice.
 - https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes: `error.code`.
