@@ -32,6 +32,10 @@ class WhatsApp(Block):
     version: str = Field(default="v23.0", pattern=r"^v\d{1,3}\.\d$", description="Version of the Graph API.")
     connect_timeout_s: float = Field(default=5.0, gt=0, description="Seconds to wait for a connection.")
     timeout_s: float = Field(default=20.0, gt=0, description="Seconds to wait for a part of an answer.")
+    media_hosts: tuple[str, ...] = Field(
+        default=("lookaside.fbsbx.com",), description="Hosts that files which people sent may be fetched from."
+    )
+    largest_media_mib: float = Field(default=100.0, gt=0, description="Largest file that is fetched, in MiB.")
     connections: int = Field(default=8, ge=1, le=64, description="Requests at once.")
 
     @field_validator("base_url", mode="after")
@@ -53,13 +57,22 @@ class WhatsApp(Block):
         key, token = self.app_secret.get_secret_value().encode(), self.access_token.get_secret_value().encode()
         return {"appsecret_proof": hmac.new(key, token, hashlib.sha256).hexdigest()}
 
-    def get_client(self) -> httpx.AsyncClient:
-        """A client whose base is this version of the API; use it as a context manager."""
+    @property
+    def largest_media_bytes(self) -> int:
+        """`largest_media_mib` in bytes."""
+        return int(self.largest_media_mib * 2**20)
+
+    def get_client(self, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+        """A client whose base is this version of the API; use it as a context manager.
+
+        With a `transport` it is one for files, elsewhere, and does not send the proof.
+        """
         import httpx  # noqa: PLC0415
 
         return httpx.AsyncClient(
             base_url=f"{self.base_url}/{self.version}/",
-            params=self.proof,
+            params=self.proof if transport is None else {},
+            transport=transport,
             headers={"Authorization": f"Bearer {self.access_token.get_secret_value()}", "User-Agent": "lama"},
             timeout=httpx.Timeout(self.timeout_s, connect=self.connect_timeout_s),
             trust_env=False,

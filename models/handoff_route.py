@@ -119,6 +119,9 @@ class Route(Value):
         description="`lead`: name, phone, interest, budget and timeline are looked for in the text; "
         "`task`: title, description, priority, tags and due date.",
     )
+    media: str | None = Field(
+        default=None, description="Of WhatsApp: name of the `Lama WhatsApp` block by which files are fetched."
+    )
     required: tuple[str, ...] = Field(default=(), description="Fields that must be there.")
     payload_schema: dict[str, JsonValue] = Field(
         default_factory=dict, alias="schema", description="JSON Schema (2020-12) that the payload must satisfy."
@@ -160,6 +163,8 @@ class Route(Value):
         unknown = [name for name in self.required if self.fields and not self.extract and name not in self.fields]
         if unknown:
             raise ValueError(f"required names {unknown[0]!r}, which is not among the fields")
+        if self.media is not None and not self.source.startswith("whatsapp:"):
+            raise ValueError("media is for routes whose source is whatsapp:NAME")
         return self
 
     @property

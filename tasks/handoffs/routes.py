@@ -26,6 +26,8 @@ from tasks.handoffs.transform import Extract, Transformation
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
 
+    from blocks.whatsapp import WhatsApp
+
 B = TypeVar("B", bound="Block")
 
 CAPABILITY = "handoffs"
@@ -129,11 +131,21 @@ async def _hubspot(route: Route, name: str) -> Target:
     return HubSpotTarget(await _block(route, HubSpot, name), patience_s=route.retry.timeout_s * 0.8)
 
 
-async def _whatsapp(route: Route, target: ToWhatsApp) -> Target:
+async def number_of(route: Route, name: str) -> WhatsApp:
+    """The `Lama WhatsApp` block called `name`.
+
+    Raises:
+        ConfigurationError: it is not there.
+    """
     from blocks.whatsapp import WhatsApp  # noqa: PLC0415
+
+    return await _block(route, WhatsApp, name)
+
+
+async def _whatsapp(route: Route, target: ToWhatsApp) -> Target:
     from tasks.handoffs.whatsapp_target import WhatsAppTarget  # noqa: PLC0415
 
-    return WhatsAppTarget(await _block(route, WhatsApp, target.block), heard_within_s=target.heard_within_s)
+    return WhatsAppTarget(await number_of(route, target.block), heard_within_s=target.heard_within_s)
 
 
 async def _block(route: Route, kind: type[B], name: str) -> B:
