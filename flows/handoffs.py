@@ -13,11 +13,11 @@ from blocks.configuration import load_configuration
 from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.handoff_route import Route
-from models.report import Report
+from models.report import Report, Skip
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell
 from tasks.handoffs.routes import CAPABILITY, chosen
-from tasks.handoffs.run import Work, drain, drain_all, empty_old, look_ahead, report_of
+from tasks.handoffs.run import Work, drain, drain_all, empty_old, fetch_files, look_ahead, report_of
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress
 from tasks.step import step
@@ -52,6 +52,8 @@ async def handoffs(
     how = _look_ahead if dry_run else _drain
     results, skipped = await drain_all(work, taken, how=how, linger_s=linger_s, done=progress.advance)
     if taken and not dry_run:
+        if any(route.media for route in taken):
+            skipped += await _fetch_files(work, taken)
         await _empty_old(work, taken)
     report = await report_of(
         work,
@@ -71,6 +73,11 @@ async def handoffs(
 @step("drain a route", retries=5)
 async def _drain(work: Work, route: Route, bell: Bell, linger_s: float | None) -> Figures:
     return await drain(work, route, bell, linger_s)
+
+
+@step("fetch files of messages")
+async def _fetch_files(work: Work, routes: tuple[Route, ...]) -> list[Skip]:
+    return await fetch_files(work, routes)
 
 
 @step("empty what is old")

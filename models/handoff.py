@@ -75,6 +75,8 @@ class Effect:
     payload: dict[str, JsonValue]
     attempt: int
     """1 at the first try."""
+    unsure: bool = False
+    """Whether somebody took it before, and did not say what became of it."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,14 @@ class Refused:
     reason: str
 
 
-Outcome = Delivered | Again | Refused
+@dataclass(frozen=True)
+class Uncertain:
+    """It may have happened, and the far side knows no repetition: it is not tried again, but waits to be heard of."""
+
+    reason: str
+
+
+Outcome = Delivered | Again | Refused | Uncertain
 
 
 class MessageRecord(SQLModel, table=True):

@@ -18,11 +18,13 @@ Expression = Annotated[str, Field(min_length=1, max_length=_LONGEST_EXPRESSION)]
 
 
 class CrmTarget(Value):
-    """Contacts, what they look for, and what was said: in our own database, or as opportunities of a Tryton."""
+    """Contacts and what they look for: in our own database, opportunities of a Tryton, or contacts of a HubSpot."""
 
     kind: Literal["crm"] = Field(description="What sort of target.")
-    system: Literal["embedded", "tryton"] = Field(default="embedded", description="`embedded` or `tryton`.")
-    block: str = Field(default="crm", description="Of a Tryton: name of the `Lama Tryton` block that leads to it.")
+    system: Literal["embedded", "tryton", "hubspot"] = Field(
+        default="embedded", description="`embedded`, `tryton` or `hubspot`."
+    )
+    block: str = Field(default="crm", description="Of the others: name of the `Lama Tryton` or `Lama HubSpot` block.")
 
 
 class FlowTarget(Value):
@@ -40,6 +42,19 @@ class HttpTarget(Value):
     block: str | None = Field(default=None, description="Name of the `Lama HTTP API` block with the credentials.")
     allow_private: tuple[str, ...] = Field(
         default=(), description="Hosts that may have private addresses; otherwise only public ones are spoken to."
+    )
+
+
+class WhatsAppTarget(Value):
+    """A message of WhatsApp: the payload has `to`, `text` or `template`, and perhaps `reply_to`."""
+
+    kind: Literal["whatsapp"] = Field(description="What sort of target.")
+    block: str = Field(default="whatsapp", description="Name of the `Lama WhatsApp` block that sends.")
+    heard_within_s: float = Field(
+        default=600.0,
+        gt=0,
+        le=86_400,
+        description="Seconds in which a status may still tell of a message whose sending nobody confirmed.",
     )
 
 
@@ -80,7 +95,9 @@ class ApiTarget(Value):
     )
 
 
-Target = Annotated[CrmTarget | FlowTarget | HttpTarget | BoardTarget | ApiTarget, Field(discriminator="kind")]
+Target = Annotated[
+    CrmTarget | FlowTarget | HttpTarget | BoardTarget | ApiTarget | WhatsAppTarget, Field(discriminator="kind")
+]
 
 
 class Rule(Value):
@@ -135,6 +152,9 @@ class Route(Value):
         description="`lead`: name, phone, interest, budget and timeline are looked for in the text; "
         "`task`: title, description, priority, tags and due date.",
     )
+    media: str | None = Field(
+        default=None, description="Of WhatsApp: name of the `Lama WhatsApp` block by which files are fetched."
+    )
     required: tuple[str, ...] = Field(default=(), description="Fields that must be there.")
     payload_schema: dict[str, JsonValue] = Field(
         default_factory=dict, alias="schema", description="JSON Schema (2020-12) that the payload must satisfy."
@@ -178,6 +198,8 @@ class Route(Value):
             raise ValueError(f"required names {unknown[0]!r}, which is not among the fields")
         if self.source.startswith("mcp:") and not isinstance(self.target, ApiTarget):
             raise ValueError("what comes by MCP are calls of an API: the target of a source mcp: is of the kind api")
+        if self.media is not None and not self.source.startswith("whatsapp:"):
+            raise ValueError("media is for routes whose source is whatsapp:NAME")
         return self
 
     @property

@@ -58,54 +58,54 @@ def routes(*, as_json: bool) -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from tasks.handoffs.readiness import faults, need_of
+    from tasks.handoffs.readiness import faults, needs_of
 
     configured = configured_handoffs().routes
-    needs = [need_of(route) for route in configured]
-    states = _states(needs)
+    needs = [needs_of(route) for route in configured]
+    known = _states([need for of_route in needs for need in of_route])
+    states = [[known[need] for need in of_route] for of_route in needs]
     wrong = [faults(route) for route in configured]
-    usable = not any(wrong) and "missing" not in states
+    usable = not any(wrong) and "missing" not in known.values()
     if as_json:
         echo_json(
             [
                 {
                     "route": route.name, "source": route.source, "target": _target(route), "faults": found,
-                    "needs": None if need is None else {"kind": need.kind, "name": need.name, "state": state},
+                    "needs": [
+                        {"kind": need.kind, "name": need.name, "state": state}
+                        for need, state in zip(of_route, of_state, strict=True)
+                    ],
                 }
-                for route, found, need, state in zip(configured, wrong, needs, states, strict=True)
+                for route, found, of_route, of_state in zip(configured, wrong, needs, states, strict=True)
             ]
         )  # fmt: skip
     elif not configured:
         click.echo("There is no route in lama.toml; docs/handoffs.md shows one.")
     else:
         table = Table("route", "source", "target", "expressions", "needs")
-        for route, found, need, state in zip(configured, wrong, needs, states, strict=True):
-            told = "" if need is None else f"{need.kind} {need.name}: {state}"
+        for route, found, of_route, of_state in zip(configured, wrong, needs, states, strict=True):
+            told = "\n".join(
+                f"{need.kind} {need.name}: {state}" for need, state in zip(of_route, of_state, strict=True)
+            )
             cells = (route.name, route.source, _target(route), "\n".join(found) or "ok", told)
             table.add_row(*(escape(cell) for cell in cells))
         console().print(table)
     return OK if usable else FINDINGS
 
 
-def _states(needs: Sequence[Need | None]) -> list[str]:
-    """For each of `needs`: there, missing, or that it is not known; empty where nothing is needed."""
+def _states(needs: Sequence[Need]) -> dict[Need, str]:
+    """For each of `needs`: there, missing, or that it is not known."""
     from blocks.errors import LamaError
     from blocks.prefect_api import PrefectApi
 
-    found = []
+    found = dict.fromkeys(needs, _AWAY)
     with PrefectApi(settings(), timeout_s=5.0) as api:
-        away = False
-        for need in needs:
-            if need is None or away:
-                found.append("" if need is None else _AWAY)
-                continue
+        for need in found:
             try:
                 there = api.has_block(need.slug, need.name) if need.slug else api.has_deployment(need.name)
             except LamaError:
-                away = True
-                found.append(_AWAY)
-            else:
-                found.append("there" if there else "missing")
+                break
+            found[need] = "there" if there else "missing"
     return found
 
 

@@ -20,6 +20,7 @@ from blocks.logs import logger
 from models.webhook import DeliveryStatus
 from services.gateway.connection import UNAVAILABLE, Connection
 from services.gateway.measures import Measures
+from tasks.handoffs.hearing import Heard, hear
 from tasks.handoffs.inbox import Row, store
 
 _log = logger("gateway")
@@ -54,6 +55,8 @@ class Arrival:
     status: DeliveryStatus
     messages: tuple[Row, ...] = ()
     """What of it goes into the inbox of the handoffs, in the same transaction."""
+    heard: tuple[Heard, ...] = ()
+    """What it tells of messages that we sent."""
 
 
 class NotStoredError(Exception):
@@ -133,6 +136,8 @@ class Intake:
     async def _insert(self, arrivals: list[Arrival]) -> set[tuple[str, str]]:
         messages = [arrival for arrival in arrivals if arrival.messages]
         async with self._connection.use() as connection:
+            # First, and whether it is new or not: whoever is not answered sends it again, and it may be heard twice.
+            await hear(connection, [one for arrival in arrivals for one in arrival.heard])
             if not messages:
                 stored = await _insert(connection, arrivals)
             else:

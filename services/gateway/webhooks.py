@@ -30,6 +30,7 @@ from services.gateway.registry import Registry
 from services.gateway.routing import matching
 from services.gateway.signatures import BadSignatureError, Claim, event_name, read_claim, verify
 from tasks.handoffs.arrivals import messages_of
+from tasks.handoffs.hearing import Heard, heard_of
 from tasks.handoffs.inbox import Row, rows
 
 _log = logger("gateway")
@@ -115,7 +116,7 @@ class Reception:
                 proven = _prove(source, claim, content, keys)
             routes = matching(self._settings.routes, source.name, proven.event, proven.payload)
             content_type = _printable(request.headers.get("content-type", ""))
-            handed_on = self._messages(source, proven, content_type, content)
+            handed_on, heard = self._messages(source, proven, content_type, content)
             arrival = Arrival(
                 source=source.name,
                 delivery_id=proven.delivery_id,
@@ -126,6 +127,7 @@ class Reception:
                 received_at=datetime.now(UTC),
                 status=_status(routes, handed_on),
                 messages=tuple(handed_on),
+                heard=tuple(heard),
             )
             fresh = await self._intake.store(arrival)
         except NotStoredError as error:
@@ -136,12 +138,15 @@ class Reception:
             self._wake.set()
         return fresh, proven.delivery_id
 
-    def _messages(self, source: Source, proven: _Proven, content_type: str, body: bytes) -> list[Row]:
-        """What of a delivery goes into the inbox of the handoffs, for each route that takes it."""
+    def _messages(
+        self, source: Source, proven: _Proven, content_type: str, body: bytes
+    ) -> tuple[list[Row], list[Heard]]:
+        """What of a delivery goes into the inbox, for each route that takes it; what it tells of messages we sent."""
         kind = "whatsapp" if source.kind == "whatsapp" else "webhook"
         takers = self._handoffs.of_source(f"{kind}:{source.name}")
-        if not takers:
-            return []
+        sends = kind == "whatsapp" and any(route.target.kind == "whatsapp" for route in self._handoffs.routes)
+        if not takers and not sends:
+            return [], []
         found = messages_of(
             source.kind,
             source.name,
@@ -151,7 +156,7 @@ class Reception:
             body=body,
             payload=proven.payload,
         )
-        return rows(takers, found)
+        return rows(takers, found), heard_of(found) if sends else []
 
     def challenge(self, name: str, query: Mapping[str, str]) -> Response:
         """Answer the question with which Meta finds out whether an address is ours.

@@ -14,17 +14,21 @@ from typing import Any, Self
 import psycopg
 
 from blocks.logs import logger
-from models.handoff import Again, Delivered, Effect, EffectState, Outcome, Refused
+from models.handoff import Again, Delivered, Effect, EffectState, Outcome, Refused, Uncertain
 from models.handoff_route import Route
 from tasks.handoffs import outbox
 from tasks.handoffs.outbox import Verdict, judge
-from tasks.handoffs.target import InsideTarget, Target
+from tasks.handoffs.target import CarefulTarget, InsideTarget, Target
 
 _log = logger("handoffs")
 
 _DEEP = 8
 """Effects of one conversation that are taken together; each waits for the one before it."""
 _LONGEST_PAUSE_S = 30.0
+_NEVER_HEARD = (
+    "it is not known whether it was sent: there was no answer, and nothing was heard of it since; "
+    "look there before you send it again"
+)
 _LATELY_S = 5.0
 """Seconds after which a target that took nothing any more may be away."""
 
@@ -123,6 +127,8 @@ class Outside:
         self._figures = figures
         self._bell = bell
         self._at_once = min(at_once, target.at_once)
+        self._careful = isinstance(target, CarefulTarget)
+        self._longer_s = target.heard_within_s if isinstance(target, CarefulTarget) else 0.0
         self._jitter = jitter
         self._jobs: set[asyncio.Task[None]] = set()
         self._finished: list[Verdict] = []
@@ -179,10 +185,10 @@ class Outside:
         async with connection.transaction():
             limit = room * (self._target.batch if self._target.batch > 1 else _DEEP)
             effects = await outbox.claim(connection, self._route, limit=limit)
-            groups = grouped(effects, most=room, batch=self._target.batch)
+            groups = grouped(effects, most=room, batch=self._target.batch, deep=1 if self._careful else _DEEP)
             chosen = [effect for group in groups for effect in group]
             if chosen:
-                await outbox.lease(connection, self._route, chosen)
+                await outbox.lease(connection, self._route, chosen, longer_s=self._longer_s)
         for group in groups:
             job = asyncio.create_task(self._together(group) if self._target.batch > 1 else self._in_order(group))
             self._jobs.add(job)
@@ -195,9 +201,14 @@ class Outside:
 
     async def _in_order(self, chain: Sequence[Effect]) -> None:
         for place, effect in enumerate(chain):
+            if effect.unsure and self._careful:
+                self._finished.append(judge(self._route, effect, Refused(_NEVER_HEARD)))
+                return
             began = time.monotonic()
             (outcome,) = await call(self._route, self._target, [effect])
-            stops = isinstance(outcome, Again) or (isinstance(outcome, Refused) and self._route.on_dead == "block")
+            stops = isinstance(outcome, Again | Uncertain) or (
+                isinstance(outcome, Refused) and self._route.on_dead == "block"
+            )
             if stops:
                 self._untried.extend(chain[place + 1 :])
             self._note([effect], [outcome], began)
@@ -229,16 +240,22 @@ class Outside:
 
 async def call(route: Route, target: Target, effects: Sequence[Effect]) -> Sequence[Outcome]:
     """What becomes of `effects` at `target`, within the time of one try; whatever goes wrong is an outcome."""
+    careful = isinstance(target, CarefulTarget)
+
+    def lost(reason: str, *, unclear: bool = False) -> Sequence[Outcome]:
+        """Nobody knows whether it happened."""
+        return [Uncertain(reason) if careful else Again(reason, unclear=unclear)] * len(effects)
+
     try:
         async with asyncio.timeout(route.retry.timeout_s):
             outcomes = await target.deliver(effects)
     except TimeoutError:
-        return [Again(f"no answer within {route.retry.timeout_s:g} s", unclear=True)] * len(effects)
+        return lost(f"no answer within {route.retry.timeout_s:g} s", unclear=True)
     except Exception as error:  # noqa: BLE001 - it is logged whole, counted as a try, and shown with the effect
         _log.exception("route %s: the target failed", route.name)
-        return [Again(f"the target failed: {type(error).__name__}")] * len(effects)
+        return lost(f"the target failed: {type(error).__name__}")
     if len(outcomes) != len(effects):
-        return [Again("the target did not say what became of it")] * len(effects)
+        return lost("the target did not say what became of it")
     return outcomes
 
 
@@ -252,16 +269,16 @@ def with_outages(outcomes: Sequence[Outcome], *, began: float, there_at: float) 
     return [replace(one, outage=True) if isinstance(one, Again) and one.unclear else one for one in outcomes]
 
 
-def grouped(effects: Sequence[Effect], *, most: int, batch: int) -> list[list[Effect]]:
+def grouped(effects: Sequence[Effect], *, most: int, batch: int, deep: int = _DEEP) -> list[list[Effect]]:
     """`effects`, in order of arrival, as calls that may be made side by side, `most` of them.
 
-    With a `batch` of 1 a group is what one conversation has, to be delivered one after the other. Otherwise it is up to
-    `batch` effects of as many conversations, the first of each.
+    With a `batch` of 1 a group is what one conversation has, up to `deep`, to be delivered one after the other.
+    Otherwise it is up to `batch` effects of as many conversations, the first of each.
     """
     chains: dict[str, list[Effect]] = {}
     for effect in effects:
         chains.setdefault(effect.conversation, []).append(effect)
     if batch == 1:
-        return [chain[:_DEEP] for chain in list(chains.values())[:most]]
+        return [chain[:deep] for chain in list(chains.values())[:most]]
     heads = [chain[0] for chain in chains.values()][: most * batch]
     return [heads[start : start + batch] for start in range(0, len(heads), batch)]

@@ -69,10 +69,21 @@ async def exchange(
 
     At most `largest` bytes of an answer are read.
     """
+    answered = await answer_to(client, request, largest=largest)
+    return (judge or judged)(*answered) if isinstance(answered, tuple) else answered
+
+
+async def answer_to(
+    client: httpx.AsyncClient, request: httpx.Request, *, largest: int = LARGEST_ANSWER
+) -> tuple[httpx.Response, bytes | None] | Again | Refused:
+    """The answer to `request` with its body, None where that is larger than `largest` bytes; or why there is none.
+
+    An `Again` that is `unclear` may have happened: the request was sent, and what became of it was not told.
+    """
     try:
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
-            body = await _read(response, largest)
+            return response, await _read(response, largest)
         finally:
             await response.aclose()
     except ForbiddenAddressError as error:
@@ -81,7 +92,6 @@ async def exchange(
         return Again(f"cannot be reached: {type(error).__name__}", outage=True)
     except httpx.HTTPError as error:
         return Again(f"no answer: {type(error).__name__}", unclear=True)  # it may have happened: the key finds out
-    return (judge or judged)(response, body)
 
 
 def judged(response: httpx.Response, body: bytes | None) -> Outcome:
@@ -93,7 +103,7 @@ def judged(response: httpx.Response, body: bytes | None) -> Outcome:
     if status in _TRY_AGAIN | _OUTAGES or status >= 500:
         return Again(
             f"answered {status}",
-            after_s=_retry_after(response),
+            after_s=retry_after(response),
             outage=status in _OUTAGES,
             unclear=status in _UNCLEAR,
         )
@@ -132,7 +142,8 @@ def _reference(response: httpx.Response, answer: JsonValue) -> str:
     return str(response.headers.get("location", ""))
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that an answer asks to wait, at most an hour; None: it does not say."""
     text = response.headers.get("retry-after", "").strip()
     if text.isdecimal():
         return min(float(text[:9]), _LONGEST_WAIT_S)

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from models.handoff import Delivered, Effect, EffectState, Outcome, Refused
+from models.handoff import Delivered, Effect, EffectState, Outcome, Refused, Uncertain
 from models.handoff_route import Route
 from tasks.handoffs.inbox import storable, storable_document
 
@@ -48,14 +48,16 @@ AND (conversation NOT IN (SELECT conversation FROM letters)
 """
 
 _CLAIM = f"""{_BUSY}
-SELECT message_id, conversation, seq, idempotency_key, payload, attempts + 1 FROM handoff_effect
+SELECT message_id, conversation, seq, idempotency_key, payload, attempts + 1, lease_until IS NOT NULL
+FROM handoff_effect
 WHERE {_FREE} ORDER BY seq LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - no value in it
 
 # Out of its turn, unless others of its conversation are before it: those a drain would have taken with it. What has a
 # conversation of its own is called like it.
 _CLAIM_ONE = f"""{_BUSY}
-SELECT message_id, conversation, seq, idempotency_key, payload, attempts + 1 FROM handoff_effect
+SELECT message_id, conversation, seq, idempotency_key, payload, attempts + 1, lease_until IS NOT NULL
+FROM handoff_effect
 WHERE {_FREE} AND message_id = %(message_id)s AND (conversation = message_id OR NOT (
     EXISTS (SELECT FROM handoff_effect AS earlier WHERE earlier.route = %(route)s AND earlier.state = 'pending'
             AND earlier.conversation = handoff_effect.conversation AND earlier.seq < handoff_effect.seq)
@@ -71,12 +73,14 @@ WHERE route = %s AND message_id = ANY(%s)
 
 _RECORD = """
 UPDATE handoff_effect AS effect
-SET state = row.state, attempts = row.attempts, lease_until = NULL, last_error = row.error,
+SET state = row.state, attempts = row.attempts, lease_until = CASE WHEN row.held THEN effect.lease_until END,
+    last_error = row.error,
     reference = coalesce(row.reference, effect.reference), answer = coalesce(row.answer, effect.answer),
     delivered_at = CASE WHEN row.state = 'delivered' THEN clock_timestamp() END,
     next_attempt_at = clock_timestamp() + make_interval(secs => row.wait)
-FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[], %s::text[], %s::jsonb[], %s::float8[])
-     AS row (message_id, state, attempts, error, reference, answer, wait)
+FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[], %s::text[], %s::jsonb[], %s::float8[],
+            %s::bool[])
+     AS row (message_id, state, attempts, error, reference, answer, wait, held)
 WHERE effect.route = %s AND effect.message_id = row.message_id AND effect.state = 'pending'
 """
 
@@ -126,19 +130,26 @@ def _effects(route: Route, rows: Sequence[tuple[Any, ...]]) -> list[Effect]:
             idempotency_key=key,
             payload=payload,
             attempt=attempt,
+            unsure=unsure,
         )
-        for message_id, conversation, seq, key, payload, attempt in rows
+        for message_id, conversation, seq, key, payload, attempt, unsure in rows
     ]
 
 
-async def lease(connection: psycopg.AsyncConnection[Any], route: Route, effects: Sequence[Effect]) -> None:
-    """Hold `effects` for as long as a delivery of one may take, times what is before it in its conversation."""
+async def lease(
+    connection: psycopg.AsyncConnection[Any], route: Route, effects: Sequence[Effect], *, longer_s: float = 0.0
+) -> None:
+    """Hold `effects` for as long as a delivery of one may take, times what is before it in its conversation.
+
+    `longer_s` are seconds on top of that, in which what nobody told us may still be heard of.
+    """
     depth: dict[str, int] = {}
     for effect in effects:
         depth[effect.conversation] = depth.get(effect.conversation, 0) + 1
     longest = max(depth.values(), default=1)
     await connection.execute(
-        _LEASE, (route.retry.timeout_s * longest + route.lease_s, route.name, [one.message_id for one in effects])
+        _LEASE,
+        (route.retry.timeout_s * longest + route.lease_s + longer_s, route.name, [one.message_id for one in effects]),
     )
 
 
@@ -153,6 +164,8 @@ def judge(route: Route, effect: Effect, outcome: Outcome, jitter: Callable[[], f
         return Verdict(effect, outcome, EffectState.delivered, effect.attempt, 0.0)
     if isinstance(outcome, Refused):
         return Verdict(effect, outcome, EffectState.dead, effect.attempt, 0.0)
+    if isinstance(outcome, Uncertain):  # its lease stays: whoever takes it when that has run out sees that it was tried
+        return Verdict(effect, outcome, EffectState.pending, effect.attempt, 0.0)
     attempts = effect.attempt - 1 if outcome.outage else effect.attempt
     if attempts >= route.retry.tries and not outcome.outage:
         return Verdict(effect, outcome, EffectState.dead, attempts, 0.0)
@@ -174,6 +187,7 @@ async def record(connection: psycopg.AsyncConnection[Any], route: str, verdicts:
             [storable(one.outcome.reference)[:500] if isinstance(one.outcome, Delivered) else None for one in verdicts],
             [_answer(one.outcome) for one in verdicts],
             [one.wait_s for one in verdicts],
+            [isinstance(one.outcome, Uncertain) for one in verdicts],
             route,
         ),
     )

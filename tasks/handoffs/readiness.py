@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from blocks.errors import ConfigurationError
-from models.handoff_route import CrmTarget, FlowTarget, HttpTarget, Route
+from models.handoff_route import ApiTarget, CrmTarget, FlowTarget, HttpTarget, Route, WhatsAppTarget
 from tasks.handoffs.expressions import ExpressionError, compiled
 from tasks.handoffs.routes import transformation_of
 
@@ -23,16 +23,21 @@ class Need:
     """Of a block: its type's."""
 
 
-def need_of(route: Route) -> Need | None:
-    """What `route` needs; None: nothing of Prefect."""
+def needs_of(route: Route) -> tuple[Need, ...]:
+    """What `route` needs of Prefect."""
     target = route.target
-    if isinstance(target, CrmTarget) and target.system == "tryton":
-        return Need("block", target.block, "lama-tryton")
-    if isinstance(target, HttpTarget) and target.block is not None:
-        return Need("block", target.block, "lama-http-api")
-    if isinstance(target, FlowTarget):
-        return Need("deployment", target.deployment)
-    return None
+    needs = []
+    if isinstance(target, CrmTarget) and target.system != "embedded":
+        needs.append(Need("block", target.block, f"lama-{target.system}"))
+    elif isinstance(target, HttpTarget | ApiTarget) and target.block is not None:
+        needs.append(Need("block", target.block, "lama-http-api"))
+    elif isinstance(target, WhatsAppTarget):
+        needs.append(Need("block", target.block, "lama-whatsapp"))
+    elif isinstance(target, FlowTarget):
+        needs.append(Need("deployment", target.deployment))
+    if route.media is not None:
+        needs.append(Need("block", route.media, "lama-whatsapp"))
+    return tuple(dict.fromkeys(needs))
 
 
 def faults(route: Route) -> list[str]:
@@ -60,3 +65,6 @@ def _expressions(route: Route) -> Iterator[tuple[str, str]]:
         yield f"fields.{name}", text
     for place, rule in enumerate(route.rules):
         yield f"rules[{place}]", rule.holds
+    if isinstance(route.target, ApiTarget):
+        for name, text in route.target.answers.items():
+            yield f"target.answers.{name}", text

@@ -17,6 +17,8 @@ from models.handoff_route import CrmTarget as ToCrm
 from models.handoff_route import FlowTarget as ToFlow
 from models.handoff_route import HandoffsSettings, Route
 from models.handoff_route import HttpTarget as ToHttp
+from models.handoff_route import WhatsAppTarget as ToWhatsApp
+from models.whatsapp import Outgoing
 from tasks.handoffs.expressions import ExpressionError
 from tasks.handoffs.functions import Context
 from tasks.handoffs.target import InsideTarget, Target
@@ -25,6 +27,8 @@ from tasks.handoffs.transform import Extract, Transformation
 if TYPE_CHECKING:
     import httpx
     from prefect.blocks.core import Block
+
+    from blocks.whatsapp import WhatsApp
 
 B = TypeVar("B", bound="Block")
 
@@ -78,12 +82,8 @@ async def target_of(route: Route, config: Settings) -> Target | InsideTarget:
         ConfigurationError: the block that it names is not there.
     """
     target = route.target
-    if isinstance(target, ToCrm) and target.system == "tryton":
-        return await _tryton(route, target.block)
     if isinstance(target, ToCrm):
-        from tasks.handoffs.crm_target import CrmTarget  # noqa: PLC0415
-
-        return CrmTarget()
+        return await _crm(route, target)
     if isinstance(target, ToBoard):
         from tasks.handoffs.board_target import BoardTarget  # noqa: PLC0415
 
@@ -92,12 +92,24 @@ async def target_of(route: Route, config: Settings) -> Target | InsideTarget:
         from tasks.handoffs.flow_target import FlowTarget  # noqa: PLC0415
 
         return FlowTarget(PrefectStarter(config), target.deployment)
+    if isinstance(target, ToWhatsApp):
+        return await _whatsapp(route, target)
     if isinstance(target, ToApi):
         return await _api(route, target, config)
     from tasks.handoffs.http_target import HttpTarget  # noqa: PLC0415
 
     client, _ = await _http_client(route, target)
     return HttpTarget(client, target.url)
+
+
+async def _crm(route: Route, target: ToCrm) -> Target | InsideTarget:
+    if target.system == "tryton":
+        return await _tryton(route, target.block)
+    if target.system == "hubspot":
+        return await _hubspot(route, target.block)
+    from tasks.handoffs.crm_target import CrmTarget  # noqa: PLC0415
+
+    return CrmTarget()
 
 
 async def _api(route: Route, target: ToApi, config: Settings) -> Target:
@@ -134,11 +146,35 @@ async def _tryton(route: Route, name: str) -> Target:
     return TrytonTarget(await _block(route, Tryton, name))
 
 
+async def _hubspot(route: Route, name: str) -> Target:
+    from blocks.hubspot import HubSpot  # noqa: PLC0415
+    from tasks.handoffs.hubspot_target import HubSpotTarget  # noqa: PLC0415
+
+    return HubSpotTarget(await _block(route, HubSpot, name), patience_s=route.retry.timeout_s * 0.8)
+
+
+async def number_of(route: Route, name: str) -> WhatsApp:
+    """The `Lama WhatsApp` block called `name`.
+
+    Raises:
+        ConfigurationError: it is not there.
+    """
+    from blocks.whatsapp import WhatsApp  # noqa: PLC0415
+
+    return await _block(route, WhatsApp, name)
+
+
+async def _whatsapp(route: Route, target: ToWhatsApp) -> Target:
+    from tasks.handoffs.whatsapp_target import WhatsAppTarget  # noqa: PLC0415
+
+    return WhatsAppTarget(await number_of(route, target.block), heard_within_s=target.heard_within_s)
+
+
 async def _block(route: Route, kind: type[B], name: str) -> B:
     try:
         return await cast("Awaitable[B]", kind.aload(name))
     except ValueError as error:
-        title = kind.get_block_type_slug().replace("lama-", "Lama ")
+        title = kind.get_block_type_name()
         raise ConfigurationError(
             f"the route {route.name!r} needs the block {name!r} of the type {title}, which is not there.",
             component=CAPABILITY,
@@ -151,6 +187,8 @@ def _schema(route: Route) -> Mapping[str, Any]:
         return NewTask.model_json_schema()
     if isinstance(route.target, ToApi):
         return _CALL
+    if isinstance(route.target, ToWhatsApp):
+        return Outgoing.model_json_schema()
     return Lead.model_json_schema() if isinstance(route.target, ToCrm) else {}
 
 

@@ -20,7 +20,7 @@ from tasks.handoffs import figures, forget
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
 from tasks.handoffs.orphans import finding, orphans
-from tasks.handoffs.routes import CAPABILITY, target_of, transformation_of
+from tasks.handoffs.routes import CAPABILITY, number_of, target_of, transformation_of
 from tasks.handoffs.target import InsideTarget
 from tasks.handoffs.understand import preview
 from tasks.reports.publish import reason_of
@@ -66,6 +66,24 @@ async def empty_old(work: Work, routes: Sequence[Route]) -> int:
     """Empty what is older than its route keeps it; how many messages that were."""
     async with await work.connect() as connection:
         return await forget.empty_old(connection, routes)
+
+
+async def fetch_files(work: Work, routes: Sequence[Route]) -> list[Skip]:
+    """Fetch the files of messages that are not here yet, of `routes` that say so; what could not be fetched."""
+    from tasks.handoffs.media import fetch_media  # noqa: PLC0415
+
+    skipped = []
+    for route in routes:
+        if route.media is None:
+            continue
+        try:
+            block = await number_of(route, route.media)
+            async with await work.connect() as connection:
+                await fetch_media(connection, route.name, block)
+        except (LamaError, psycopg.Error, OSError, TimeoutError) as error:
+            reason = f"Files are fetched by the next run: {reason_of(error)}"
+            skipped.append(Skip(area=CAPABILITY, component=route.name, reason=reason))
+    return skipped
 
 
 async def look_ahead(work: Work, route: Route) -> Figures:

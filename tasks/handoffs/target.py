@@ -31,6 +31,17 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class CarefulTarget(Protocol):
+    """A `Target` that knows no repetition: what may have happened there is `Uncertain`, and never sent again.
+
+    Of a conversation it is given one effect at a time.
+    """
+
+    heard_within_s: float
+    """Seconds within which it tells by itself, by another way, what became of an effect."""
+
+
+@runtime_checkable
 class InsideTarget(Protocol):
     """A target in our own database: its effects are committed together with the record that they were brought about."""
 

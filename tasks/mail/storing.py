@@ -10,7 +10,7 @@ import psycopg
 
 from models.handoff_route import Route
 from tasks.handoffs.inbox import natural_id, rows, storable, store
-from tasks.mail.reading import Mail
+from tasks.mail.reading import Attachment, Mail
 
 # DO UPDATE rather than DO NOTHING: it locks the row, so that nobody takes a file away that is being attached.
 _FILES = """
@@ -50,28 +50,38 @@ async def store_mails(
     takers = [route.name for route in routes if route.source == source]
     async with connection.transaction():
         new = await store(connection, rows(routes, [mail.message for mail in mails]), received_at)
-        files = {one.digest: one.content for mail in mails for one in mail.attachments}
-        if files and takers:
-            digests = sorted(files)  # in one order for everybody: two that share files wait for each other, never both
-            values = [bytes.fromhex(digest) for digest in digests]
-            await connection.execute(
-                _FILES.encode(), (values, [len(files[one]) for one in digests], [files[one] for one in digests])
-            )
-            for mail in mails:
-                kept = mail.attachments
-                if kept:
-                    await connection.execute(
-                        _ATTACH.encode(),
-                        (
-                            list(range(len(kept))),
-                            [bytes.fromhex(one.digest) for one in kept],
-                            [storable(one.name) for one in kept],
-                            [storable(one.content_type) for one in kept],
-                            natural_id(mail.message.message_id),
-                            takers,
-                        ),
-                    )
+        kept = [(natural_id(mail.message.message_id), mail.attachments) for mail in mails if mail.attachments]
+        if kept and takers:
+            await attach(connection, takers, kept)
     return new
+
+
+async def attach(
+    connection: psycopg.AsyncConnection[Any], routes: Sequence[str], kept: Sequence[tuple[str, Sequence[Attachment]]]
+) -> None:
+    """Keep files with messages of `routes`: pairs of a message's id and its files. The caller commits.
+
+    Raises:
+        psycopg.Error: nothing is stored.
+    """
+    files = {one.digest: one.content for _, attachments in kept for one in attachments}
+    digests = sorted(files)  # in one order for everybody: two that share files wait for each other, never both
+    values = [bytes.fromhex(digest) for digest in digests]
+    await connection.execute(
+        _FILES.encode(), (values, [len(files[one]) for one in digests], [files[one] for one in digests])
+    )
+    for message_id, attachments in kept:
+        await connection.execute(
+            _ATTACH.encode(),
+            (
+                list(range(len(attachments))),
+                [bytes.fromhex(one.digest) for one in attachments],
+                [storable(one.name) for one in attachments],
+                [storable(one.content_type) for one in attachments],
+                message_id,
+                list(routes),
+            ),
+        )
 
 
 async def drop_unused(connection: psycopg.AsyncConnection[Any], *, batch: int = 500) -> int:

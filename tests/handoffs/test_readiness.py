@@ -55,9 +55,9 @@ async def test_the_command_says_what_is_there_and_what_is_missing(configured: Pa
     first, second = (one for one in json.loads(result.output) if one["route"].startswith(name))
     assert first == {
         "route": name, "source": "webhook:github", "target": "http https://api.example/items", "faults": [],
-        "needs": {"kind": "block", "name": name, "state": "there"},
+        "needs": [{"kind": "block", "name": name, "state": "there"}],
     }  # fmt: skip
-    assert second["needs"] == {"kind": "deployment", "name": "no/such", "state": "missing"}
+    assert second["needs"] == [{"kind": "deployment", "name": "no/such", "state": "missing"}]
 
 
 def test_without_prefect_it_is_not_known_and_expressions_are_checked_all_the_same(
