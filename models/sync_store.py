@@ -52,6 +52,8 @@ class Device:
     last_seen: int | None
     """When it last published, by its own clock; None: its record cannot be read."""
     state: DeviceState
+    fingerprint: str
+    """Of its keys; what `lama sync devices` shows on both devices before one lets the other in."""
 
 
 @dataclass(frozen=True, slots=True)

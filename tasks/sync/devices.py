@@ -1,8 +1,8 @@
 """Who takes part in a vault: what devices sign of each other, and what follows from it. Pure.
 
-The id of a vault commits to the keys of the device that made it, its root. A device takes part when a chain of approvals
-leads from the root to it; an approval signs the keys, so that a record with other keys under the same id is worth
-nothing. A revocation names what of the revoked device is still believed: whom it had let in, whom it had revoked, and
+The id of a vault commits to the keys of the device that made it, its root. A device takes part when a chain of
+approvals leads from the root to it; an approval signs the keys, so that a record with other keys under the same id is
+worth nothing. A revocation names what of the revoked device is still believed: whom it had let in, whom it had revoked, and
 up to which counters its manifests go. Whatever the device signs later, with whatever date, is worth nothing. Of two
 devices that revoke each other, the one nearer to the root stays.
 """
@@ -68,8 +68,8 @@ class Standing:
 
     active: Mapping[str, Approval]
     revoked: Mapping[str, Revocation]
-    keys: Mapping[str, Keys]
-    """Of everybody who was ever let in."""
+    ever: Mapping[str, Approval]
+    """Everybody who was ever let in, by whomever."""
 
 
 def seal(kind: str, value: Mapping[str, Any], identity: Identity) -> bytes:
@@ -169,7 +169,7 @@ def standing(root: str, root_keys: bytes, approvals: Iterable[Approval], revocat
     return Standing(
         {device: one for device, one in now.items() if device not in revoked},
         revoked,
-        {device: one.keys for device, one in ever.items()},
+        ever,
     )
 
 
@@ -179,7 +179,7 @@ def _reached(
     """Whom a chain of approvals leads to, the nearest to the root first, and those as near by their ids."""
     found: dict[str, Approval] = {}
     own = [one for one in approvals.get(root, ()) if one.device == root and one.keys.sign == root_key]
-    edge = {root: one for one in own if one.envelope.signed_with(one.keys)}
+    edge = {one.device: one for one in own if one.envelope.signed_with(one.keys)}
     while edge:
         found |= dict(sorted(edge.items()))
         further: dict[str, Approval] = {}

@@ -22,7 +22,7 @@ from tasks.sync.identity import Identity
 LARGEST = 1 << 20
 """Bytes of a file with a key."""
 EPOCH = re.compile(r"[0-9]{6}-[0-9a-f]{8}")
-"""What epochs are called: a number that grows, and eight digits of their key, since two devices may begin one at once."""
+"""What epochs are called: a number that grows, and eight random digits, since two devices may begin one at once."""
 _FORM = re.compile(
     r"# (?P<statement>\{[^\n]*\})\n# naming (?P<naming>[0-9a-f]{64})\n(?P<key>AGE-SECRET-KEY-1[0-9A-Z]{58})\n"
 )
@@ -88,8 +88,8 @@ def unwrap(data: bytes, vault: str, commitment: bytes, standing: Standing, ident
     if naming_commitment(naming) != commitment:
         raise ValueError("its key for names is not that of the vault")
     envelope = unseal(found["statement"], "epoch", vault)
-    maker = standing.keys.get(envelope.by)
-    if maker is None or not envelope.signed_with(maker):
+    maker = standing.ever.get(envelope.by)
+    if maker is None or not envelope.signed_with(maker.keys):
         raise ValueError(f"{envelope.by} has not made it")
     try:
         key = pyrage.x25519.Identity.from_str(found["key"])

@@ -45,6 +45,12 @@ class Keys:
         digest = blake3(self.sign + self.age.encode(), derive_key_context="lama-sync 1 device id").hexdigest()
         return f"{name}-{digest[:8]}"
 
+    @property
+    def fingerprint(self) -> str:
+        """For people to compare before they let a device in: its id alone could be imitated with some effort."""
+        digest = blake3(self.sign + self.age.encode(), derive_key_context="lama-sync 1 device id").hexdigest()
+        return " ".join(digest[start : start + 4] for start in range(0, 32, 4))
+
     def signed(self, message: bytes, signature: bytes) -> bool:
         """Whether the device signed `message`."""
         try:
@@ -59,8 +65,8 @@ class Known:
     """What this device remembers of its vault, so that the store cannot talk it out of it."""
 
     vault: str
-    revocations: tuple[str, ...] = ()
-    """Signed, as they were found."""
+    statements: tuple[str, ...] = ()
+    """Approvals and revocations that were believed, signed as they were found."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,9 @@ class Identity:
             raise ConfigurationError(
                 f"this home is that of the device {found['name']!r}, on other hardware.",
                 component="sync",
-                remedy="If it was copied and the other device goes on, `lama sync devices reset` makes this one a device"
-                " of its own; if the home moved here for good, `lama sync devices reset --keep-keys` lets it stay the"
-                " same.",
+                remedy="If it was copied and the other device goes on, `lama sync devices reset` makes this one a"
+                " device of its own; if the home moved here for good, `lama sync devices reset --keep-keys` lets it"
+                " stay the same.",
             )
         return cls._of(home, found)
 
@@ -143,7 +149,7 @@ class Identity:
         path = self.home.secrets / _VAULT
         try:
             found = orjson.loads(path.read_bytes())
-            return Known(str(found["vault"]), tuple(str(one) for one in found["revocations"]))
+            return Known(str(found["vault"]), tuple(str(one) for one in found["statements"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -153,7 +159,7 @@ class Identity:
 
     def remember(self, known: Known) -> None:
         """Keep it in the home."""
-        value = {"vault": known.vault, "revocations": list(known.revocations)}
+        value = {"vault": known.vault, "statements": list(known.statements)}
         self.home.write_secret(_VAULT, orjson.dumps(value).decode())
 
     @classmethod

@@ -4,8 +4,10 @@ What a manifest says is signed together with the vault, the device, the category
 nothing else. JSON holds the versions by kind, each a list; devices and vectors are numbered where they occur:
 
     {"devices": [...], "vectors": [[device, count, ...], ...],
-     "files": [[path, BLAKE3, size, mode, vector, device, at], ...], "directories": [[path, mode, vector, device, at], ...],
-     "links": [[path, target, vector, device, at], ...], "deleted": [[path, vector, device, at], ...]}
+     "files": [[path, BLAKE3, size, mode, vector, device, at], ...],
+     "directories": [[path, mode, vector, device, at], ...],
+     "links": [[path, target, vector, device, at], ...],
+     "deleted": [[path, vector, device, at], ...]}
 """
 
 from __future__ import annotations
@@ -142,7 +144,7 @@ def _unpacked(body: bytes) -> bytes:
     return unpacked
 
 
-def _tree(columns: Any) -> tuple[dict[str, Version], list[str]]:  # noqa: ANN401 - whatever JSON holds
+def _tree(columns: Any) -> tuple[dict[str, Version], list[str]]:
     devices = [_device(one) for one in columns["devices"]]
     vectors = _vectors(columns["vectors"], devices)
     tree: dict[str, Version] = {}
@@ -194,19 +196,19 @@ def _problem(path: str, version: Version) -> str | None:
     return problem_of(path)
 
 
-def _mode(value: Any) -> int:  # noqa: ANN401
+def _mode(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= 0o7777:
         raise ValueError("it holds permissions that cannot be")
     return value
 
 
-def _device(value: Any) -> str:  # noqa: ANN401
+def _device(value: Any) -> str:
     if not isinstance(value, str) or not value or len(value) > 100:
         raise ValueError("it names no device")
     return value
 
 
-def _vectors(values: Any, devices: list[str]) -> list[Vector]:  # noqa: ANN401
+def _vectors(values: Any, devices: list[str]) -> list[Vector]:
     vectors: list[Vector] = []
     for value in values:
         length = len(value)

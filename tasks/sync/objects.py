@@ -125,13 +125,11 @@ class Objects:
             )
         draft = self._written(digest, source, place, sealing.recipient)
         with self._lock:
-            batched = self._batches > 0
-            if batched and place not in self._waiting:
-                draft.file.flush()
+            batched = self._batches > 0 and place not in self._waiting
+            if batched:
                 self._waiting[place] = draft
-                draft = None
             full = len(self._waiting) >= _WAITING
-        if draft is not None:
+        if not batched:
             self._commit(draft)
         if full:
             self.flush()
@@ -215,34 +213,32 @@ class Objects:
         first = source.read(_SMALL + 1)
         if len(first) <= _SMALL and blake3(first).digest() != digest:
             raise _changed()
+        reader = _Reader(first, source)
         draft = self._shelf.draft(place)
         try:
             if len(first) <= _SMALL:
                 draft.file.write(pyrage.encrypt(first, [recipient]))
             else:
-                reader = _Reader(first, source)
-                try:
-                    pyrage.encrypt_io(reader, draft.file, [recipient])
-                except (pyrage.EncryptError, OSError) as error:
-                    if reader.failed is not None:  # of the source, which pyrage tells only as text
-                        raise reader.failed from error
-                    raise
-                if reader.digest() != digest:
-                    raise _changed()
-            draft.file.flush()
-        except (pyrage.EncryptError, OSError) as error:
-            self._shelf.discard(draft)
-            if isinstance(error, OSError) and error.errno is None:
-                raise
-            raise UnavailableError(
-                f"{'/'.join(place)} cannot be written: {getattr(error, 'strerror', None) or error}.",
-                component=str(self._shelf.root),
-                remedy="Make room in the store.",
-            ) from error
+                self._stream(reader, draft, recipient)
+            self._shelf.close(draft)
+            if reader.digest() != digest:
+                raise _changed()  # noqa: TRY301 - the draft goes for whatever reason
         except BaseException:
             self._shelf.discard(draft)
             raise
         return draft
+
+    def _stream(self, reader: _Reader, draft: Draft, recipient: pyrage.x25519.Recipient) -> None:
+        try:
+            pyrage.encrypt_io(reader, draft.file, [recipient])
+        except (pyrage.EncryptError, OSError) as error:
+            if reader.failed is not None:  # pyrage hands on no more than its text
+                raise reader.failed from error
+            raise UnavailableError(
+                f"{'/'.join(draft.place)} cannot be written: {error}.",
+                component=str(self._shelf.root),
+                remedy="Make room in the store.",
+            ) from error
 
     def _commit(self, draft: Draft) -> None:
         try:

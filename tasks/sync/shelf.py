@@ -62,6 +62,22 @@ class Shelf:
         self.root = root
         self.durable = durable
 
+    def found(self, marker: bytes) -> None:
+        """Write the marker that makes the root a store.
+
+        Raises:
+            UnavailableError: there is one already, or it cannot be written.
+        """
+        path = self.root / MARKER
+        try:
+            descriptor = os.open(path, _NEW, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(marker)
+                file.flush()
+                os.fsync(descriptor)
+        except OSError as error:
+            raise UnavailableError(f"{MARKER} cannot be made: {error.strerror}.", component=str(self.root)) from error
+
     def read(self, place: Place, limit: int) -> tuple[bytes, Stamp]:
         """A whole file of at most `limit` bytes."""
         with self.open(place) as (file, stamp):
@@ -129,16 +145,20 @@ class Shelf:
             return Draft(place, temporary, os.fdopen(descriptor, "wb"))
 
     def close(self, draft: Draft) -> None:
-        """Write out what is in the buffer of a draft, and onto the disk."""
-        with self._translated(draft.place), draft.file as file:
-            file.flush()
-            if self.durable:
-                os.fsync(file.fileno())
+        """Hand a draft to the operating system; it is not on the disk yet."""
+        with self._translated(draft.place):
+            draft.file.close()
 
     def commit(self, draft: Draft) -> None:
-        """Give a draft its name."""
+        """Get a draft onto the disk, and give it its name."""
         self.close(draft)
         with self._translated(draft.place), self._folder(draft.place[:-1]) as folder:
+            if self.durable:
+                descriptor = os.open(draft.temporary, _READ, dir_fd=folder)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
             os.rename(draft.temporary, draft.place[-1], src_dir_fd=folder, dst_dir_fd=folder)
             if self.durable:
                 os.fsync(folder)
