@@ -2,8 +2,8 @@
 
 The id of a vault commits to the keys of the device that made it, its root. A device takes part when a chain of
 approvals leads from the root to it; an approval signs the keys, so that a record with other keys under the same id is
-worth nothing. A revocation names what of the revoked device is still believed: whom it had let in, whom it had revoked, and
-up to which counters its manifests go. Whatever the device signs later, with whatever date, is worth nothing. Of two
+worth nothing. A revocation names what of the revoked device is still believed: whom it had let in, whom it had revoked,
+and up to which counters its manifests go. Whatever the device signs later, with whatever date, is worth nothing. Of two
 devices that revoke each other, the one nearer to the root stays.
 """
 

@@ -126,8 +126,8 @@ class Registry:
         self._remind(known, approvals, revocations)
         standing = signed.standing(marker.root, marker.sign, approvals, revocations)
         self._tell_forged([*approvals, *revocations], standing)
-        believed = [one.envelope for one in (*standing.ever.values(), *standing.revoked.values())]
-        statements = tuple(sorted(_text(envelope) for envelope in believed))
+        believed: list[Approval | Revocation] = [*standing.ever.values(), *standing.revoked.values()]
+        statements = tuple(sorted(_text(one.envelope) for one in believed))
         if statements != known.statements:
             self._identity.remember(Known(marker.vault, statements))
         found, complete = self._epochs(marker, standing)

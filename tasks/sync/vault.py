@@ -11,8 +11,8 @@
 
 Every file has one writer; objects may have several, who write the same content. Without Lama, with `age` and a shell:
 
-    age -d -i ~/.lama/secrets/sync-identity keys/DEVICE/WRITER/EPOCH.age > epoch       # every epoch; `cat` them together
-    age -d -i epoch manifests/DEVICE/CATEGORY.age | tail -n +2 | gunzip > manifest.json  # paths with their BLAKE3
+    age -d -i ~/.lama/secrets/sync-identity keys/DEVICE/WRITER/EPOCH.age > epoch   # every epoch; `cat` them together
+    age -d -i epoch manifests/DEVICE/CATEGORY.age | tail -n +2 | gunzip > manifest   # paths with their BLAKE3
     age -d -i epoch objects/AB/ABCD....age > FILE
 
 An object is called BLAKE3 of the content's 32-byte BLAKE3, keyed with what the file `epoch` has after `# naming`:
@@ -120,11 +120,11 @@ class Vault:
 
     def revoke(self, device: str) -> None:
         """Shut a device out. What it published by now is still believed, nothing newer; it gets no further key."""
-        counters = {one: self._counters.get((device, one), 0) for one in self.categories()}
-        for category in counters:
-            found = self._read(self._refreshed(), device, category)
-            counters[category] = found.counter if found else counters[category]
-        self._registry.revoke(device, counters)
+        state = self._refreshed()
+        categories = self._published(device)
+        for category in categories:
+            self._read(state, device, category)
+        self._registry.revoke(device, {one: self._counters.get((device, one), 0) for one in categories})
         self._refreshed()
 
     def devices(self) -> list[Device]:
@@ -224,14 +224,12 @@ class Vault:
         """
         state = self._refreshed()
         keep = set(live)
-        before = len(self._problems)
         for one in self._believed(state):
             keep.update(version.content.digest for version in one.tree.values() if version.content)
-        if len(self._problems) > before or any(
-            (device, category) not in self._cache
-            for device in state.standing.active
-            for category in self._published(device)
-        ):
+        active = state.standing.active
+        expected = {(device, category) for device in active for category in self._published(device)}
+        expected.update(key for key in self._counters if key[0] in active)
+        if not expected <= self._cache.keys():
             self._report(StoreProblem("nothing was collected, since a manifest cannot be read.", "objects"))
             return 0
         return self._objects.collect(keep, keep_days)
