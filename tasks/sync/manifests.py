@@ -81,8 +81,8 @@ def decode(envelope: Envelope, counter: int, body: bytes) -> tuple[Manifest, lis
     try:
         with _collector_paused():
             tree, dropped = _tree(orjson.loads(_unpacked(body)))
-    except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
-        raise ValueError("its entries are malformed") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise ValueError(f"its entries are malformed: {error}") from error
     value = envelope.value
     digest = blake3(orjson.dumps(dict(value), option=orjson.OPT_SORT_KEYS)).digest()
     return Manifest(envelope.by, str(value["category"]), counter, tree, digest), dropped
@@ -153,8 +153,15 @@ def _tree(columns: Any) -> tuple[dict[str, Version], list[str]]:
     modes = {row[3] for row in columns["files"]} | {row[1] for row in columns["directories"]}
     folders = {mode: Content(Kind.directory, mode=_mode(mode)) for mode in modes}
     for path, digest, size, mode, vector, device, at in columns["files"]:
-        if len(digest) != 64 or type(size) is not int or size < 0 or type(at) is not int or vector < 0 or device < 0:
-            raise ValueError("its entries are malformed")
+        if (
+            len(digest) != 64
+            or type(size) is not int
+            or not 0 <= size < _LARGEST_COUNT
+            or type(at) is not int
+            or vector < 0
+            or device < 0
+        ):
+            raise ValueError("a number or digest that cannot be")
         content = Content(file, bytes.fromhex(digest), size, mode)
         tree[path] = Version(content, vectors[vector], devices[device], at)
     others = chain(
@@ -164,10 +171,10 @@ def _tree(columns: Any) -> tuple[dict[str, Version], list[str]]:
     )
     for path, found, vector, device, at in others:
         if type(at) is not int or vector < 0 or device < 0:
-            raise ValueError("its entries are malformed")
+            raise ValueError("a number or digest that cannot be")
         tree[path] = Version(found, vectors[vector], devices[device], at)
     if len(tree) != sum(len(columns[kind]) for kind in ("files", "directories", "links", "deleted")):
-        raise ValueError("it says two things of one path")
+        raise ValueError("two things said of one path")
     wrong = {path: problem for path, version in tree.items() if (problem := _problem(path, version)) is not None}
     for path in wrong:
         del tree[path]
@@ -198,13 +205,13 @@ def _problem(path: str, version: Version) -> str | None:
 
 def _mode(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= 0o7777:
-        raise ValueError("it holds permissions that cannot be")
+        raise ValueError("permissions that cannot be")
     return value
 
 
 def _device(value: Any) -> str:
     if not isinstance(value, str) or not value or len(value) > 100:
-        raise ValueError("it names no device")
+        raise ValueError("a device without a name")
     return value
 
 
@@ -213,12 +220,12 @@ def _vectors(values: Any, devices: list[str]) -> list[Vector]:
     for value in values:
         length = len(value)
         if length % 2 or length > 2 * _MOST_DEVICES:
-            raise ValueError("its vectors are malformed")
+            raise ValueError("a vector that cannot be")
         for number in value:
             if type(number) is not int or not 0 <= number < _LARGEST_COUNT:
-                raise ValueError("it holds a number that cannot be")
+                raise ValueError("a number that cannot be")
         vector = tuple([(devices[value[i]], value[i + 1]) for i in range(0, length, 2)])
         if length > 2 and any(one[0] >= other[0] for one, other in pairwise(vector)):
-            raise ValueError("its vectors are malformed")
+            raise ValueError("a vector that cannot be")
         vectors.append(vector)
     return vectors

@@ -217,7 +217,7 @@ class Objects:
         draft = self._shelf.draft(place)
         try:
             if len(first) <= _SMALL:
-                draft.file.write(pyrage.encrypt(first, [recipient]))
+                self._shelf.append(draft, pyrage.encrypt(first, [recipient]))
             else:
                 self._stream(reader, draft, recipient)
             self._shelf.close(draft)

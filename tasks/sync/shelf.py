@@ -144,6 +144,11 @@ class Shelf:
             descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             return Draft(place, temporary, os.fdopen(descriptor, "wb"))
 
+    def append(self, draft: Draft, data: bytes) -> None:
+        """Write on."""
+        with self._translated(draft.place):
+            draft.file.write(data)
+
     def close(self, draft: Draft) -> None:
         """Hand a draft to the operating system; it is not on the disk yet."""
         with self._translated(draft.place):
