@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
@@ -25,7 +25,7 @@ _SMALL = 1 << 20
 _CHUNK = 1 << 20
 _SEALED = 1 << 12  # what age adds to a small content at most: a header, and 16 bytes for each 64 KiB
 _SMALLEST = 150  # bytes of the shortest header with one recipient
-_WAITING = 512
+_WAITING = 2048
 _AT_ONCE = 16  # file systems join the journal writes of what is synced side by side
 _DAY = 86_400.0
 _NAME = re.compile(r"[0-9a-f]{64}\.age")
@@ -86,13 +86,12 @@ class Objects:
             drafts, self._waiting = list(self._waiting.values()), {}
         if not drafts:
             return
-        if not self._shelf.durable or len(drafts) == 1:
-            for draft in drafts:
-                self._commit(draft)
-            return
-        with ThreadPoolExecutor(min(_AT_ONCE, len(drafts))) as pool:
+        folders = {draft.place[:-1] for draft in drafts}
+        with ThreadPoolExecutor(min(_AT_ONCE, len(drafts)) if self._shelf.durable else 1) as pool:
             # All are tried, so that one that fails leaves no other without its name.
-            results = [pool.submit(self._commit, draft) for draft in drafts]
+            results = [pool.submit(self._commit, draft, in_batch=True) for draft in drafts]
+            wait(results)
+            results += [pool.submit(self._shelf.sync, folder) for folder in folders]
         for result in results:
             result.result()
 
@@ -240,9 +239,9 @@ class Objects:
                 remedy="Make room in the store.",
             ) from error
 
-    def _commit(self, draft: Draft) -> None:
+    def _commit(self, draft: Draft, *, in_batch: bool = False) -> None:
         try:
-            self._shelf.commit(draft)
+            self._shelf.commit(draft, in_batch=in_batch)
         except BaseException:
             self._shelf.discard(draft)
             raise

@@ -154,8 +154,8 @@ class Shelf:
         with self._translated(draft.place):
             draft.file.close()
 
-    def commit(self, draft: Draft) -> None:
-        """Get a draft onto the disk, and give it its name."""
+    def commit(self, draft: Draft, *, in_batch: bool = False) -> None:
+        """Get a draft onto the disk, and give it its name; in a batch, `sync` of its folder makes the name last."""
         self.close(draft)
         with self._translated(draft.place), self._folder(draft.place[:-1]) as folder:
             if self.durable:
@@ -165,7 +165,13 @@ class Shelf:
                 finally:
                     os.close(descriptor)
             os.rename(draft.temporary, draft.place[-1], src_dir_fd=folder, dst_dir_fd=folder)
-            if self.durable:
+            if self.durable and not in_batch:
+                os.fsync(folder)
+
+    def sync(self, place: Place) -> None:
+        """Get the names in a folder onto the disk."""
+        if self.durable:
+            with self._translated(place), self._folder(place) as folder:
                 os.fsync(folder)
 
     def discard(self, draft: Draft) -> None:
