@@ -133,7 +133,7 @@ class Objects:
         if full:
             self.flush()
 
-    def fetch(self, digest: bytes, into: BinaryIO) -> None:
+    def fetch(self, digest: bytes, into: BinaryIO, size: int | None = None) -> None:
         """Decrypt a content and check it.
 
         Raises:
@@ -145,7 +145,7 @@ class Objects:
         if place in self._waiting:
             self.flush()
         try:
-            found, _ = self._read(place, into, sealing)
+            found, _ = self._read(place, into, sealing, size)
         except FileNotFoundError as error:
             raise self._missing(place) from error
         except Unsafe as error:
@@ -246,7 +246,9 @@ class Objects:
             self._shelf.discard(draft)
             raise
 
-    def _read(self, place: Place, into: BinaryIO | None, sealing: Sealing) -> tuple[bytes, int]:
+    def _read(
+        self, place: Place, into: BinaryIO | None, sealing: Sealing, most: int | None = None
+    ) -> tuple[bytes, int]:
         """The digest and encrypted size of what an object holds, which is written to `into`."""
         with self._shelf.open(place) as (file, stamp):
             if stamp.size <= _SMALL + _SEALED:
@@ -257,12 +259,14 @@ class Objects:
                 if into is not None:
                     into.write(content)
                 return blake3(content).digest(), stamp.size
-            writer = _Writer(into)
+            writer = _Writer(into, most)
             try:
                 pyrage.decrypt_io(file, writer, list(sealing.keys))
             except (pyrage.DecryptError, OSError) as error:
                 if writer.failed is not None:
                     raise writer.failed from error
+                if writer.overrun:
+                    raise self._corrupted(place, "it is larger than the content.") from error
                 raise self._undecrypted(place, error, sealing) from error
             return writer.digest(), stamp.size
 
@@ -320,12 +324,19 @@ class _Reader:
 class _Writer:
     """Hashes what goes by."""
 
-    def __init__(self, into: BinaryIO | None) -> None:
+    def __init__(self, into: BinaryIO | None, most: int | None) -> None:
         self._into = into
+        self._left = most
+        self.overrun = False
         self._hash = blake3()
         self.failed: Exception | None = None
 
     def write(self, data: bytes) -> int:
+        if self._left is not None:
+            self._left -= len(data)
+            self.overrun = self._left < 0
+            if self.overrun:
+                raise OSError("too much")
         self._hash.update(data)
         if self._into is not None:
             try:

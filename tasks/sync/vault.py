@@ -35,7 +35,7 @@ import pyrage
 from blocks.errors import ConfigurationError, UnavailableError
 from models.sync import NAME
 from models.sync_store import Device, Manifest, Progress, StoreProblem
-from tasks.sync import manifests
+from tasks.sync import epochs, manifests
 from tasks.sync.faults import Unsafe
 from tasks.sync.identity import Identity, is_device_id
 from tasks.sync.objects import Objects, Sealing
@@ -192,16 +192,23 @@ class Vault:
         Raises:
             Changed: what was read has another digest; nothing was stored.
         """
+        if self._sealing().recipient is None:
+            self._renew()
         self._objects.put(digest, source)
 
-    def fetch(self, digest: bytes, into: BinaryIO) -> None:
+    def fetch(self, digest: bytes, into: BinaryIO, *, size: int | None = None) -> None:
         """Decrypt a content and check it. What is in `into` when this raises is worth nothing.
+
+        Args:
+            digest: BLAKE3 of the content.
+            into: where it is written.
+            size: bytes that it has; more are not written, whatever the store holds.
 
         Raises:
             Corrupted: the store holds something else, which was set aside: whoever has the content may put it again.
             Missing: it, or the key to it, has not arrived.
         """
-        self._objects.fetch(digest, into)
+        self._objects.fetch(digest, into, size)
 
     def verify(self) -> Iterator[StoreProblem | Progress]:
         """Decrypt and hash every object, set aside what is corrupted, and tell what manifests name and nobody put."""
@@ -250,11 +257,17 @@ class Vault:
                         component=str(self._shelf.root),
                         remedy="Let the cloud drive finish, and sync again.",
                     )
-                epoch = self._registry.current(state)
-                keys = {one.name: one.key for one in (epoch, *state.epochs)}
-                recipient = epoch.key.to_public()
-                self._sealed_with = Sealing(epoch.naming, recipient, tuple(keys.values()), state.complete)
+                epoch = epochs.current(state.epochs, state.standing)
+                recipient = epoch.key.to_public() if epoch else None
+                keys = tuple(one.key for one in state.epochs)
+                self._sealed_with = Sealing(state.epochs[0].naming, recipient, keys, state.complete)
             return self._sealed_with
+
+    def _renew(self) -> None:
+        """Begin a new epoch, since somebody was revoked who has the key of the last one."""
+        with self._lock:
+            self._registry.current(self._refreshed())
+            self._refreshed()
 
     def _read(self, state: State, device: str, category: str) -> Manifest | None:
         """A manifest that is believed; None: there is none, which is a problem where there was one."""

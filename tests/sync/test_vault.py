@@ -114,6 +114,26 @@ class TestContents:
         mac.put(content)
         assert pc.get(digest) == content
 
+    def test_no_more_is_written_than_the_content_has(self, mac: Node) -> None:
+        digest = mac.put(_LARGE)
+        state = mac.vault._registry.active()
+        mac.object().write_bytes(pyrage.encrypt(_LARGE * 4, [state.epochs[0].key.to_public()]))
+        into = io.BytesIO()
+        with pytest.raises(Corrupted, match="larger than the content"):
+            mac.vault.fetch(digest, into, size=len(_LARGE))
+        assert len(into.getvalue()) <= len(_LARGE)
+
+    def test_asking_what_is_there_writes_nothing(self, mac: Node, pc: Node) -> None:
+        mac.put(b"a.md")
+        mac.publish(1, "a.md")
+        before = sorted(mac.store.rglob("*"))
+        pc.vault.check()
+        pc.vault.has(blake3(b"a.md").digest())
+        pc.trees()
+        pc.vault.devices()
+        assert pc.get(blake3(b"a.md").digest()) == b"a.md"
+        assert sorted(mac.store.rglob("*")) == before
+
     def test_an_object_under_another_name_is_found_out(self, mac: Node) -> None:
         one = mac.put(b"one")
         path = mac.object()
