@@ -92,10 +92,11 @@ class Shelf:
         """A file to be read."""
         with self._translated(place), self._folder(place[:-1]) as folder:
             descriptor = os.open(place[-1], _READ, dir_fd=folder)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            raise Unsafe("it is no file.", component="/".join(place))
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise Unsafe("it is no file.", component="/".join(place))
             yield file, _stamp(found)
 
     def stamp(self, place: Place) -> Stamp | None:
