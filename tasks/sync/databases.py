@@ -1,0 +1,1 @@
+SIDECARS = ("-wal", "-shm", "-journal")
