@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,9 +41,9 @@ def merge_text(base: bytes, one: bytes, other: bytes) -> bytes | None:
     texts = (base, *sorted((one, other)))
     if not all(_is_text(text) for text in texts):
         return None
-    lines = [text.splitlines(keepends=True) for text in texts]
+    before, left, right = (text.splitlines(keepends=True) for text in texts)
     try:
-        groups = list(Merge3(*lines, sequence_matcher=_Matcher).merge_groups())
+        groups = list(Merge3(before, left, right, sequence_matcher=_Matcher).merge_groups())
     except _TooDifferentError:
         return None
     if any(group[0] == "conflict" for group in groups):
@@ -106,47 +107,39 @@ class _Matcher:
 
 def _snakes(one: list[int], other: list[int]) -> list[tuple[int, int, int]]:
     """The runs of equal numbers that a shortest edit keeps."""
-    furthest = {1: 0}  # by diagonal (place in `one` less place in `other`), the furthest place in `one`
-    history: list[dict[int, int]] = []
-    for edits in range(len(one) + len(other) + 1):
-        if edits > _MOST_CHANGED:
-            raise _TooDifferentError
-        reached: dict[int, int] = {}
-        for diagonal in range(-edits, edits + 1, 2):
-            down = _comes_down(furthest, diagonal, edits)
-            at = furthest[diagonal + 1] if down else furthest[diagonal - 1] + 1
+    # By diagonal (place in `one` less place in `other`, every second one), the furthest place in `one`.
+    furthest = array("q", [0])
+    history: list[array[int]] = []
+    for edits in range(_MOST_CHANGED + 1):
+        history.append(furthest)
+        reached = array("q", [0]) * (edits + 1)
+        for step in range(edits + 1):
+            diagonal = 2 * step - edits
+            at, _ = _arrived(furthest, step, edits)
             while at < len(one) and at - diagonal < len(other) and one[at] == other[at - diagonal]:
                 at += 1
-            reached[diagonal] = at
             if at >= len(one) and at - diagonal >= len(other):
-                return _traced(history, furthest, edits, diagonal, at)
-        history.append(furthest)
+                return _traced(history, step, at)
+            reached[step] = at
         furthest = reached
-    raise AssertionError("an edit that takes all out and puts all in is always found")
+    raise _TooDifferentError
 
 
-def _comes_down(furthest: dict[int, int], diagonal: int, edits: int) -> bool:
-    """Whether the furthest way to `diagonal` puts a line of the other in, rather than take one out."""
-    return diagonal == -edits or (diagonal != edits and furthest[diagonal - 1] < furthest[diagonal + 1])
+def _arrived(furthest: array[int], step: int, edits: int) -> tuple[int, bool]:
+    """Where a diagonal is entered, and whether by a line that is put in, rather than one that is taken out."""
+    if step == 0 or (step != edits and furthest[step - 1] < furthest[step]):
+        return furthest[step], True
+    return furthest[step - 1] + 1, False
 
 
-def _traced(
-    history: list[dict[int, int]], furthest: dict[int, int], edits: int, diagonal: int, at: int
-) -> list[tuple[int, int, int]]:
+def _traced(history: list[array[int]], step: int, at: int) -> list[tuple[int, int, int]]:
     snakes = []
-    while True:
-        down = _comes_down(furthest, diagonal, edits)
-        begins = furthest[diagonal + 1] if down else furthest[diagonal - 1] + 1
-        if edits == 0:
-            begins = 0
+    for edits in range(len(history) - 1, -1, -1):
+        begins, put_in = _arrived(history[edits], step, edits)
         if at > begins:
-            snakes.append((begins, begins - diagonal, at - begins))
-        if edits == 0:
-            return snakes[::-1]
-        at = begins if down else begins - 1
-        diagonal += 1 if down else -1
-        edits -= 1
-        furthest = history.pop()
+            snakes.append((begins, begins - (2 * step - edits), at - begins))
+        at, step = (begins, step) if put_in else (begins - 1, step - 1)
+    return snakes[::-1]
 
 
 def merge_json(base: bytes, one: bytes, other: bytes) -> bytes | None:
@@ -161,25 +154,26 @@ def merge_json(base: bytes, one: bytes, other: bytes) -> bytes | None:
     """
     if (only := _only_change(base, one, other)) is not None:
         return only
-    first, second = sorted((one, other))
     if not all(_is_text(text) for text in (base, one, other)):
         return None
     try:
-        was, left, right = (_parsed(text) for text in (base, first, second))
-        merged = _merged(was, left, right, 0)
-        if merged is _ABSENT or merged is _CONFLICT:
-            return None
-        for text, value in ((first, left), (second, right)):
-            if merged == value and was != value:
-                return text
-        if merged == was:
-            return min(first, second)
-        by_lines = merge_text(base, one, other)
-        if by_lines is not None and _says(by_lines, merged):
-            return by_lines
-        return _written(merged, first.decode(), ascii_only=first.isascii() and second.isascii()).encode()
+        return _joined(base, *sorted((one, other)))
     except (ValueError, RecursionError):
         return None
+
+
+def _joined(base: bytes, one: bytes, other: bytes) -> bytes | None:
+    was, left, right = (_parsed(text) for text in (base, one, other))
+    merged = _merged(was, left, right, 0)
+    if isinstance(merged, _Mark):
+        return None
+    for text, value in ((one, left), (other, right)):
+        if merged == value and (was != value or left == right):
+            return text  # the other differs in nothing but its layout
+    by_lines = merge_text(base, one, other)
+    if by_lines is not None and _says(by_lines, merged):
+        return by_lines
+    return _written(merged, one.decode(), ascii_only=one.isascii() and other.isascii()).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +191,7 @@ _ABSENT: Final = _Mark()
 _CONFLICT: Final = _Mark()
 
 
-def _parsed(text: bytes) -> Any:  # noqa: ANN401 - a document
+def _parsed(text: bytes) -> Any:
     return json.loads(
         text.decode(),
         parse_float=_Number,
@@ -225,11 +219,11 @@ def _says(text: bytes, value: object) -> bool:
         return False
 
 
-def _merged(base: Any, one: Any, other: Any, depth: int) -> Any:  # noqa: ANN401 - values of a document
+def _merged(base: Any, one: Any, other: Any, depth: int) -> Any:
     """The value that both changes lead to, `_ABSENT` or `_CONFLICT`."""
     if depth > _DEEPEST:
         return _CONFLICT
-    if one == other or other == base:
+    if other in (one, base):
         return one
     if one == base:
         return other
@@ -237,7 +231,7 @@ def _merged(base: Any, one: Any, other: Any, depth: int) -> Any:  # noqa: ANN401
         return _CONFLICT
     merged = {}
     for key in _keys(one, other):
-        was = _ABSENT if base is _ABSENT else base.get(key, _ABSENT)
+        was = base.get(key, _ABSENT) if isinstance(base, dict) else _ABSENT
         value = _merged(was, one.get(key, _ABSENT), other.get(key, _ABSENT), depth + 1)
         if value is _CONFLICT:
             return _CONFLICT
@@ -261,7 +255,7 @@ def _keys(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return keys
 
 
-def _written(value: Any, like: str, *, ascii_only: bool) -> str:  # noqa: ANN401 - a document
+def _written(value: Any, like: str, *, ascii_only: bool) -> str:
     """`value` as text, laid out like `like`."""
     indent = match[1] if (match := _INDENT.search(like)) else None
     newline = "\r\n" if "\r\n" in like else "\n"
@@ -269,7 +263,7 @@ def _written(value: Any, like: str, *, ascii_only: bool) -> str:  # noqa: ANN401
     colon = ":" if indent is None and '": ' not in like else ": "
     comma = "," if indent is not None or colon == ":" else ", "
 
-    def write(value: Any, depth: int) -> str:  # noqa: ANN401
+    def write(value: Any, depth: int) -> str:
         if isinstance(value, _Number):
             return value.text
         if isinstance(value, str):
