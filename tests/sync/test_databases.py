@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import sqlite3
@@ -202,8 +203,11 @@ def test_no_transaction_leaves_the_fingerprint_as_it_was(tmp_path, mode) -> None
     seen = {fingerprint(source)}
     with contextlib.closing(sqlite3.connect(source, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA wal_autocheckpoint=4")  # the log is written from its begin again and again
         for number in range(300):
             connection.execute("UPDATE account SET money = ? WHERE id = 3", (number,))
+            for file in (source, *tmp_path.glob("*-wal")):
+                os.utime(file, (1, 1))  # as where clocks are coarse
             seen.add(fingerprint(source))
     assert len(seen) == 301
 
@@ -225,13 +229,16 @@ def test_the_log_of_the_old_is_not_applied_to_the_new(tmp_path, mode) -> None:
     assert money_in(keep) == (14_000 if mode == "wal" else 200_000)
 
 
-@_MODES
-@pytest.mark.parametrize("statement", ["SELECT count(*) FROM account", "BEGIN IMMEDIATE"])
-@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize(
+    ("mode", "statement", "seen"),
+    [
+        ("delete", "SELECT count(*) FROM account", True),  # who holds no lock is only seen where open files are
+        *((mode, "BEGIN IMMEDIATE", seen) for mode in ("delete", "wal") for seen in (True, False)),
+        *(("wal", "SELECT count(*) FROM account", seen) for seen in (True, False)),
+    ],
+)
 def test_a_database_that_somebody_has_open_is_not_replaced(tmp_path, mode, statement, seen, monkeypatch) -> None:
     if not seen:
-        if mode == "delete" and statement.startswith("SELECT"):
-            pytest.skip("who holds no lock is only seen where open files are")
         monkeypatch.setattr(databases, "_holders", lambda path, but=0: set())
     path, new = made(tmp_path / "a.db", mode), tmp_path / "new"
     snapshot(made(tmp_path / "b.db", money=50), new)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.sync import BUILD_OUTPUT, Category
@@ -62,6 +62,12 @@ def ignored_by_git(root: Path, paths: list[str]) -> set[str]:
 
 @settings(max_examples=200)
 @given(_TREES, _IGNORES)
+@example(
+    {"a": {"b": {"a.t": None, "b.t": None}, "a.t": None}, "b.t": None}, {0: ["*.t"], 1: ["!a.t"], 2: ["!b.t", "a.t"]}
+)
+@example({"a": {"b": {"a.t": None}}}, {0: ["a.t"], 1: ["!a.t"], 2: ["a.t"]})
+@example({"a": {"b": {"a.t": None}}}, {0: ["a.t"], 1: ["a.t"], 2: ["!a.t"]})
+@example({"a": {"b": {"a.t": None}}}, {0: ["/a/b/"], 1: ["!b/"], 2: ["!a.t"]})
 def test_gitignore_is_followed_as_git_does(tree, ignores) -> None:
     below = entries(tree)
     folders = [""] + [path for path, is_directory in below if is_directory]

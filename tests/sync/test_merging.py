@@ -136,9 +136,10 @@ def test_objects_are_joined_in_objects_and_the_layout_stays() -> None:
     assert merge_json(b'{"a": 1}', b'{"a": 1, "b": {"x": 1}}', b'{"a": 1, "b": {"y": 2}}') == (
         b'{"a": 1, "b": {"y": 2, "x": 1}}'
     )
-    assert merge_json(b'{\n\t"a": 1\n}\n', b'{\n\t"a": 1,\n\t"b": 1\n}\n', b'{\n\t"a": 1,\n\t"c": 2\n}\n') == (
-        b'{\n\t"a": 1,\n\t"c": 2,\n\t"b": 1\n}\n'
-    )
+    one, other = b'{\n\t"a": 1,\n\t"b": 1\n}\n', b'{\n\t"a": 1,\n\t"c": 2\n}\n'
+    for first, second in ((one, other), (other, one)):
+        merged = merge_json(b'{\n\t"a": 1\n}\n', first, second)
+        assert merged == b'{\n\t"a": 1,\n\t"c": 2,\n\t"b": 1\n}\n'
 
 
 def test_numbers_and_letters_stay_as_they_are_written() -> None:
