@@ -12,18 +12,16 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, BinaryIO, Protocol
 
 from blake3 import blake3
 
 from models.sync import Content, Kind
 from tasks.sync.calls import Calls
 from tasks.sync.names import OWN
-from tasks.sync.reconcile import Move, Plan, Put, Remove
+from tasks.sync.reconcile import Move, Put, Remove
 from tasks.sync.scan import Found, Mark, hash_file, mark_of
 
 OURS = f"{OWN[0]}"
@@ -34,8 +32,13 @@ _CHUNK = 1 << 20
 _MOST_OPEN = 200
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-Fetch = Callable[[bytes, IO[bytes]], None]
-"""Writes the content with that digest; raises an OSError when it cannot be had."""
+
+class Fetch(Protocol):
+    """Where contents are had from."""
+
+    def __call__(self, digest: bytes, into: BinaryIO, *, size: int | None = None) -> None:
+        """Write the content with that digest; raises an OSError or a LamaError when it cannot be had."""
+        ...
 
 
 class Meanwhile(Exception):  # noqa: N818 - it is no error: somebody else was faster
@@ -143,7 +146,7 @@ class Applier:
             if one.source is not None:
                 self._copy(one.source, checked)
             else:
-                fetch(one.content.digest, checked)  # type: ignore[arg-type]
+                fetch(one.content.digest, checked, size=one.content.size)  # type: ignore[arg-type]
             if checked.digest() != one.content.digest:
                 raise Meanwhile("what it is copied from has another content")
             file.flush()
@@ -391,63 +394,3 @@ class _Checked:
 def _same(mark: Mark, status: os.stat_result) -> bool:
     """Whether `status` is of the file of `mark`; renaming it has changed its ctime."""
     return (mark.inode, mark.size, mark.mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> Iterator[None]:
-    """Do what `plan` says; yields after each step, so that somebody can see how far it is.
-
-    What cannot be done is skipped, with the reason; the rest is done. What `applier.applied` says is only true once
-    `applier.settle()` has returned after it.
-    """
-    applied = applier.applied
-    staged = {
-        one.path for one in (*plan.copies, *plan.put) if _try(applied, one.path, partial(applier.stage, one, fetch))
-    }
-    applied.done -= staged
-    applier.settle()
-    for one in plan.copies:
-        if one.path in staged:
-            _try(applied, one.path, partial(applier.put, one))
-            yield
-    for path, places in plan.needs.items():
-        if not places.isdisjoint(applied.skipped):
-            applied.skipped[path] = "its conflict copy could not be made"
-    steps: list[tuple[str, Callable[[], Any]]] = [(one.path, partial(applier.clear, one)) for one in plan.cleared]
-    steps += [(path, partial(applier.make_directory, path, mode)) for path, mode in plan.directories]
-    steps += [(one.to, partial(applier.move, one)) for one in plan.moved]
-    steps += [(one.path, partial(applier.remove, one)) for one in plan.removed]
-    for path, step in steps:
-        _try(applied, path, step)
-        yield
-    for move in plan.moved:  # the path that it came from is empty when it has arrived
-        if move.to in applied.done:
-            applied.done.add(move.path)
-        else:
-            applied.skipped[move.path] = applied.skipped.get(move.to, "it was not moved")
-    steps = [(one.path, partial(_emptied, applier, one)) for one in plan.emptied]
-    steps += [(one.path, partial(applier.put, one)) for one in plan.put if one.path in staged]
-    steps += [(path, partial(applier.set_mode, path, now, content)) for path, now, content in plan.modes]
-    for path, step in steps:
-        _try(applied, path, step)
-        yield
-
-
-def _emptied(applier: Applier, gone: Remove) -> None:
-    if not applier.remove_directory(gone):
-        applier.applied.kept.add(gone.path)
-
-
-def _try(applied: Applied, path: str, step: Callable[[], Any]) -> bool:
-    if path in applied.skipped:
-        return False
-    try:
-        step()
-    except Meanwhile as told:
-        applied.skipped[path] = f"somebody else was at it: {told}"
-    except OSError as error:
-        applied.skipped[path] = f"it could not be done: {error.strerror or type(error).__name__}"
-    else:
-        applied.done.add(path)
-        return True
-    applied.done.discard(path)
-    return False

@@ -13,13 +13,15 @@ from typing import Literal
 
 from models.sync import Category, Content, Kind, Policy, Tree, Version
 from models.sync_store import Manifest, StoreProblem
-from tasks.sync.apply import OURS, Applier, apply
+from tasks.sync.apply import OURS, Applier
 from tasks.sync.calls import Calls
+from tasks.sync.faults import Changed
 from tasks.sync.joining import Joiner, Merge
 from tasks.sync.names import problem_of
 from tasks.sync.reconcile import Conflict, Plan, Put, converge, observe, plan
 from tasks.sync.scan import Found, Scanner, Takes, clock_of, colliding, ignores_case
 from tasks.sync.state import State, States, Store
+from tasks.sync.steps import apply
 from tasks.sync.versions import rank_of
 
 MARKER = "folder.json"
@@ -131,7 +133,7 @@ class Engine:
         found = self._scan(state, now_ns)
         progress("looked", len(found.contents))
         told = self._store.others(self._category.name)
-        problems = self._store.problems
+        problems = self._store.problems()
         count = _next_count(state, told, me.device)
         changes = {}
         if direction != "pull":
@@ -152,9 +154,9 @@ class Engine:
             return outcome
         if self._merge is not None:
             Joiner(self._root, self._store, self._merge, state).remember(changes)
-        self._tell(state, mine, wanted, outcome, count, progress)
+        self._tell(state, mine, wanted, outcome, me, count, progress)
         self._change(state, wanted, outcome, me, progress)
-        self._conclude(state, wanted, outcome, seen if direction == "both" else {}, behind=behind)
+        self._conclude(state, wanted, outcome, me, seen if direction == "both" else {}, behind=behind)
         return outcome
 
     def _converge(
@@ -285,24 +287,26 @@ class Engine:
         mine: dict[str, Version],
         wanted: Tree,
         outcome: Outcome,
+        me: Self,
         count: int,
         progress: Callable[[str, int], None],
     ) -> None:
         """Store what is new here, and tell of it: all but what could not be read."""
-        for path, version in outcome.changes.items():
-            content = version.content
-            if content is None or content.kind is not Kind.file:
-                continue
-            try:
-                self._upload(path, content, outcome)
-            except OSError as error:
-                outcome.skipped[path] = f"it was not stored: {error.strerror or error}"
-                if path in state.tree:
-                    mine[path] = state.tree[path]
+        with self._store.batch():
+            for path, version in outcome.changes.items():
+                content = version.content
+                if content is None or content.kind is not Kind.file:
+                    continue
+                try:
+                    self._upload(path, content, outcome)
+                except (OSError, Changed) as error:
+                    outcome.skipped[path] = f"it was not stored: {getattr(error, 'strerror', None) or error}"
+                    if path in state.tree:
+                        mine[path] = state.tree[path]
+                    else:
+                        del mine[path]
                 else:
-                    del mine[path]
-            else:
-                progress("stored", content.size)
+                    progress("stored", content.size)
         if outcome.changes:
             state.tree = mine
             state.counter = count
@@ -310,7 +314,7 @@ class Engine:
             state.began = True
             self._acknowledge(state, wanted, outcome)
             self._states.save(self._category.name, state, dict.fromkeys(outcome.changes, "told"))
-            self._store.publish(self._category.name, state.counter, state.tree)
+            self._store.publish(Manifest(me.device, self._category.name, state.counter, state.tree))
 
     def _upload(self, path: str, content: Content, outcome: Outcome) -> None:
         if self._store.has(content.digest):
@@ -365,7 +369,9 @@ class Engine:
                 outcome.skipped.update(applied.skipped)
                 outcome.downloaded_bytes = applied.bytes
 
-    def _conclude(self, state: State, wanted: Tree, outcome: Outcome, seen: dict[str, bytes], *, behind: bool) -> None:
+    def _conclude(
+        self, state: State, wanted: Tree, outcome: Outcome, me: Self, seen: dict[str, bytes], *, behind: bool
+    ) -> None:
         """Acknowledge what others did and that stands here already, and tell them."""
         new = self._acknowledge(state, wanted, outcome)
         for path in [path for path in state.bases if path in outcome.done]:
@@ -380,7 +386,7 @@ class Engine:
             state.began = True
             self._states.save(self._category.name, state, {})
         if publishes:
-            self._store.publish(self._category.name, state.counter, state.tree)
+            self._store.publish(Manifest(me.device, self._category.name, state.counter, state.tree))
 
 
 def _kept(path: str, needs: Mapping[str, set[str]], state: State, wanted: Tree) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from blocks.errors import LamaError
 from models.sync import Content, Kind, Tree, Version
 from tasks.sync.state import State, Store
 from tasks.sync.versions import compare, counted, joined
@@ -106,7 +107,7 @@ class Joiner:
             before = self._fetched(base)
             ours = self._ours(path, mine.content)
             theirs = self._fetched(other.content.digest)
-        except OSError:
+        except (OSError, LamaError):
             return None
         first, second = (ours, theirs) if mine.device <= other.device else (theirs, ours)
         return self._merge(path, before, first, second)

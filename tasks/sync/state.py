@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Protocol
+from typing import BinaryIO, Protocol
 
-from models.sync import Tree, Version
+from models.sync import Version
 from models.sync_store import Manifest, StoreProblem
 from tasks.sync.scan import Mark
 
 
 class Store(Protocol):
-    """What the engine needs of a store."""
+    """What the engine needs of a store. Everything raises a `LamaError` or an `OSError` when it cannot be done."""
 
     def others(self, category: str) -> Sequence[Manifest]:
         """What every device told last, this one included."""
         ...
 
-    def publish(self, category: str, counter: int, tree: Tree) -> None:
+    def publish(self, manifest: Manifest) -> None:
         """Tell what this device holds."""
         ...
 
@@ -26,15 +27,18 @@ class Store(Protocol):
         """Whether a content is there."""
         ...
 
-    def put(self, digest: bytes, source: IO[bytes]) -> None:
-        """Store a content; raises an OSError when what is read has another digest."""
+    def put(self, digest: bytes, source: BinaryIO) -> None:
+        """Store a content; raises when what is read has another digest."""
         ...
 
-    def fetch(self, digest: bytes, into: IO[bytes]) -> None:
-        """Write a content; raises an OSError when it is not there, or not what it should be."""
+    def fetch(self, digest: bytes, into: BinaryIO, *, size: int | None = None) -> None:
+        """Write a content of `size` bytes; raises when it is not there, or not what it should be."""
         ...
 
-    @property
+    def batch(self) -> contextlib.AbstractContextManager[None]:
+        """What is put within gets onto the disk many at once."""
+        ...
+
     def problems(self) -> list[StoreProblem]:
         """What could not be believed or read since the last call."""
         ...

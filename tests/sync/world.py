@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from blake3 import blake3
 
-from models.sync import Category, Kind, Tree, Version
+from models.sync import Category, Kind, Version
 from models.sync_store import Manifest, StoreProblem
 from tasks.sync.apply import OURS
 from tasks.sync.calls import Calls
@@ -72,7 +73,6 @@ class View:
         self._device = device
         self._faulty = faulty
         self.manifests: dict[str, Manifest] = {}
-        self.problems: list[StoreProblem] = []
 
     def deliver(self, choose: random.Random | None) -> None:
         """Some of what was told arrives, whatever its order; None: everything."""
@@ -89,24 +89,31 @@ class View:
     def others(self, category: str) -> Sequence[Manifest]:
         return list(self.manifests.values())
 
-    def publish(self, category: str, counter: int, tree: Tree) -> None:
+    def problems(self) -> list[StoreProblem]:
+        return []
+
+    def batch(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def publish(self, manifest: Manifest) -> None:
         self._faulty.step()
-        digest = blake3(repr(sorted(tree.items())).encode() + str(counter).encode()).digest()
-        manifest = Manifest(self._device, category, counter, dict(tree), digest)
+        tree = dict(manifest.tree)
+        digest = blake3(repr(sorted(tree.items())).encode() + str(manifest.counter).encode()).digest()
+        manifest = Manifest(manifest.device, manifest.category, manifest.counter, tree, digest)
         self._cloud.told.append(manifest)
         self.manifests[self._device] = manifest
 
     def has(self, digest: bytes) -> bool:
         return digest in self._cloud.objects
 
-    def put(self, digest: bytes, source: IO[bytes]) -> None:
+    def put(self, digest: bytes, source: BinaryIO) -> None:
         self._faulty.step()
         content = source.read()
         if blake3(content).digest() != digest:
             raise OSError("it changed while it was read")
         self._cloud.objects[digest] = content
 
-    def fetch(self, digest: bytes, into: IO[bytes]) -> None:
+    def fetch(self, digest: bytes, into: BinaryIO, *, size: int | None = None) -> None:
         self._faulty.step()
         if digest not in self._cloud.objects:
             raise FileNotFoundError("the object has not arrived")

@@ -1,0 +1,73 @@
+"""Does what a plan says, step by step: what cannot be done is skipped, with the reason, and the rest is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from blocks.errors import LamaError
+from tasks.sync.apply import Applied, Applier, Fetch, Meanwhile
+from tasks.sync.reconcile import Plan, Remove
+
+
+def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> Iterator[None]:
+    """Do what `plan` says; yields after each step, so that somebody can see how far it is.
+
+    What cannot be done is skipped, with the reason; the rest is done. What `applier.applied` says is only true once
+    `applier.settle()` has returned after it.
+    """
+    applied = applier.applied
+    staged = {
+        one.path for one in (*plan.copies, *plan.put) if _try(applied, one.path, partial(applier.stage, one, fetch))
+    }
+    applied.done -= staged
+    applier.settle()
+    for one in plan.copies:
+        if one.path in staged:
+            _try(applied, one.path, partial(applier.put, one))
+            yield
+    for path, places in plan.needs.items():
+        if not places.isdisjoint(applied.skipped):
+            applied.skipped[path] = "its conflict copy could not be made"
+    steps: list[tuple[str, Callable[[], Any]]] = [(one.path, partial(applier.clear, one)) for one in plan.cleared]
+    steps += [(path, partial(applier.make_directory, path, mode)) for path, mode in plan.directories]
+    steps += [(one.to, partial(applier.move, one)) for one in plan.moved]
+    steps += [(one.path, partial(applier.remove, one)) for one in plan.removed]
+    for path, step in steps:
+        _try(applied, path, step)
+        yield
+    for move in plan.moved:  # the path that it came from is empty when it has arrived
+        if move.to in applied.done:
+            applied.done.add(move.path)
+        else:
+            applied.skipped[move.path] = applied.skipped.get(move.to, "it was not moved")
+    steps = [(one.path, partial(_emptied, applier, one)) for one in plan.emptied]
+    steps += [(one.path, partial(applier.put, one)) for one in plan.put if one.path in staged]
+    steps += [(path, partial(applier.set_mode, path, now, content)) for path, now, content in plan.modes]
+    for path, step in steps:
+        _try(applied, path, step)
+        yield
+
+
+def _emptied(applier: Applier, gone: Remove) -> None:
+    if not applier.remove_directory(gone):
+        applier.applied.kept.add(gone.path)
+
+
+def _try(applied: Applied, path: str, step: Callable[[], Any]) -> bool:
+    if path in applied.skipped:
+        return False
+    try:
+        step()
+    except Meanwhile as told:
+        applied.skipped[path] = f"somebody else was at it: {told}"
+    except OSError as error:
+        applied.skipped[path] = f"it could not be done: {error.strerror or type(error).__name__}"
+    except LamaError as error:
+        applied.skipped[path] = f"it could not be done: {error.what}"
+    else:
+        applied.done.add(path)
+        return True
+    applied.done.discard(path)
+    return False
