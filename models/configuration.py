@@ -20,6 +20,7 @@ from models.mail import MailSettings
 from models.report import Value
 from models.risk import Suppression
 from models.scan import ScanSettings
+from models.sync import SyncSettings
 from models.webhook import WebhooksSettings
 
 
@@ -52,12 +53,18 @@ class Configuration(Value):
         description="What becomes of messages that arrive by one protocol, in another system.",
     )
     mail: MailSettings = Field(default=MailSettings(), description="Where mail comes in.")
+    sync: SyncSettings = Field(
+        default_factory=SyncSettings, description="Folders that are the same on several devices."
+    )
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @property
     def timetable(self) -> dict[str, str]:
         """Cron expressions by deployment, instead of those in `prefect.yaml`; what has nothing to do has none."""
-        return ({} if self.mail.mailboxes else {"mail": ""}) | self.schedules
+        idle = {"mail": ""} if not self.mail.mailboxes else {}
+        if self.sync.store is None:
+            idle["sync"] = ""
+        return idle | self.schedules
 
     @model_validator(mode="after")
     def _names_identify(self) -> Configuration:

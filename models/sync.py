@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Identity, Index, Integer, LargeBinary, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field as ColumnField
+from sqlmodel import SQLModel
 
 from models.report import Value
 
@@ -70,8 +75,7 @@ class Policy(StrEnum):
 
     keep_both = "keep-both"
     newest = "newest"
-    ours = "ours"
-    theirs = "theirs"
+    prefer = "prefer"
     merge = "merge"
 
 
@@ -88,9 +92,12 @@ class Category(Value):
     policy: Policy = Field(
         default=Policy.keep_both,
         description="What becomes of two changes that knew nothing of each other: `keep-both` makes a conflict copy of "
-        "one, `newest` takes the later by the devices' clocks, `ours` that of this device, `theirs` that of the other, "
+        "one, `newest` takes the later by the devices' clocks, `prefer` that of the device which `prefer` names, "
         "`merge` joins texts line by line and JSON key by key, and keeps both where that cannot be. What does not "
-        "stay in its place is in the trash.",
+        "stay in its place is in the trash. Say the same on every device.",
+    )
+    prefer: str | None = Field(
+        default=None, pattern=NAME, description="Name of the device whose changes stay in their place, for `prefer`."
     )
     content: Literal["files", "databases"] = Field(
         default="files",
@@ -105,6 +112,12 @@ class Category(Value):
         if not expanded.is_absolute() or expanded == Path(expanded.anchor):
             raise ValueError("must be an absolute path, and not the root of the disk")
         return expanded
+
+    @model_validator(mode="after")
+    def _prefers_somebody(self) -> Category:
+        if (self.policy is Policy.prefer) != (self.prefer is not None):
+            raise ValueError('policy = "prefer" and prefer belong together')
+        return self
 
 
 class SyncSettings(Value):
@@ -155,6 +168,59 @@ class SyncSettings(Value):
         return self
 
 
+class CategoryRecord(SQLModel, table=True):
+    """What a device remembers of a category between two runs."""
+
+    __tablename__ = "sync_category"
+
+    device: str = ColumnField(primary_key=True)
+    category: str = ColumnField(primary_key=True)
+    state: dict[str, Any] = ColumnField(sa_column=Column(JSONB, nullable=False), description="But for the tree.")
+    saved_at: datetime = ColumnField(sa_column=Column(DateTime(timezone=True), nullable=False))
+
+
+class ShardRecord(SQLModel, table=True):
+    """A piece of a device's tree: the paths of some directories, compressed."""
+
+    __tablename__ = "sync_shard"
+
+    device: str = ColumnField(primary_key=True)
+    category: str = ColumnField(primary_key=True)
+    shard: int = ColumnField(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    content: bytes = ColumnField(sa_column=Column(LargeBinary, nullable=False))
+
+
+class DoneRecord(SQLModel, table=True):
+    """What was done to which paths; committed with the tree that says so."""
+
+    __tablename__ = "sync_done"
+    __table_args__ = (Index("sync_done_category", "device", "category", "id"),)
+
+    id: int | None = ColumnField(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    device: str
+    category: str
+    run: str
+    at: datetime = ColumnField(sa_column=Column(DateTime(timezone=True), nullable=False))
+    what: str
+    paths: list[str] = ColumnField(sa_column=Column(ARRAY(String), nullable=False))
+
+
+class DeviceRecord(SQLModel, table=True):
+    """What a device remembers of the store."""
+
+    __tablename__ = "sync_device"
+
+    device: str = ColumnField(primary_key=True)
+    counters: dict[str, Any] = ColumnField(
+        sa_column=Column(JSONB, nullable=False), description="By device and category the newest manifest that was seen."
+    )
+    collected_at: datetime | None = ColumnField(
+        default=None,
+        sa_column=Column(DateTime(timezone=True)),
+        description="When objects that nobody names were last removed.",
+    )
+
+
 def default_categories(platform: str, home: Path) -> tuple[Category, ...]:
     """The categories of a fresh machine: those of Windsurf and its workspace."""
     windsurf = home / ".codeium" / "windsurf"
@@ -175,8 +241,3 @@ BUILD_OUTPUT = (
     ".mypy_cache/", ".ruff_cache/", ".pytest_cache/", ".hypothesis/", ".tox/", ".nox/",
 )  # fmt: skip
 """What is made of code and can be made again."""
-
-
-def parents(path: str) -> list[str]:
-    """The directories that `path` lies in, the nearest first."""
-    return [str(one) for one in PurePosixPath(path).parents][:-1]

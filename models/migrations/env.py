@@ -10,7 +10,8 @@ import models.crm
 import models.delivery
 import models.handoff
 import models.mail
-import models.record  # noqa: F401 - all register their tables
+import models.record
+import models.sync  # noqa: F401 - all register their tables
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -83,7 +83,6 @@ class Engine:
         store: the shared store; has been checked.
         states: what this device remembers.
         takes: the filter.
-        standing: see `rank_of`.
         merge: joins texts, for `merge` categories.
         calls: the system calls that change something.
         durable: whether what is done is on the disk before it is remembered.
@@ -96,7 +95,6 @@ class Engine:
         states: States,
         takes: Takes,
         *,
-        standing: Mapping[str, int] | None = None,
         merge: Merge | None = None,
         calls: Calls | None = None,
         durable: bool = True,
@@ -105,7 +103,7 @@ class Engine:
         self._store = store
         self._states = states
         self._takes = takes
-        self._rank = rank_of(category.policy, standing or {})
+        self._rank = rank_of(category.policy, category.prefer)
         self._merge = merge if category.policy is Policy.merge else None
         self._calls = calls or Calls()
         self._durable = durable

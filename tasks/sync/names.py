@@ -11,7 +11,7 @@ from models.sync import Version
 LONGEST_NAME = 255
 """Bytes that a name may have on the file systems that matter."""
 _LONGEST_PATH = 4000
-_CONFLICT = re.compile(r" \(conflict from [^()/]{1,80}, \d{4}-\d{2}-\d{2} \d{6}(?:, [0-9a-f]{8})?\)")
+CONFLICT = re.compile(r" \(conflict from [^()/]{1,80}, \d{4}-\d{2}-\d{2} \d{6}(?:, [0-9a-f]{8})?\)")
 OWN = (".lama-sync", ".lama-tmp-")
 """How names begin that are ours: never synced."""
 
@@ -53,7 +53,7 @@ def conflict_path(path: str, loser: Version) -> str:
     content = loser.content
     told = (content.digest or content.target.encode() or content.kind.encode()) if content else b""
     mark = f" (conflict from {_device(loser.device)}, {when}, {told[:4].hex().ljust(8, '0')})"
-    bare = _CONFLICT.sub("", name)
+    bare = CONFLICT.sub("", name)
     stem, dot, extension = bare.rpartition(".")
     if not stem or len(extension) > 20 or not dot:
         stem, dot, extension = bare, "", ""
@@ -63,7 +63,7 @@ def conflict_path(path: str, loser: Version) -> str:
 
 def is_conflict(path: str) -> bool:
     """Whether `path` is the name of a conflict copy."""
-    return _CONFLICT.search(path.rpartition("/")[2]) is not None
+    return CONFLICT.search(path.rpartition("/")[2]) is not None
 
 
 def _shortened(text: str, room: int) -> str:

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from models.sync import Content, Kind
 from tasks.sync.names import OWN, folded, problem_of
+from tasks.sync.placeholders import asks_for, stands_for
 
 _CHUNK = 1 << 20
 RACY_NS = 2_000_000_000
@@ -163,6 +164,10 @@ class Scanner:
         path = spelled if spelled.isascii() else unicodedata.normalize("NFC", spelled)
         if problem := problem_of(path):
             found.skipped[path] = problem
+            return
+        if entry.name.endswith(".icloud") and (stood_for := stands_for(path)) is not None:
+            asks_for(Path(entry.path))
+            found.skipped[stood_for] = "it is in the cloud and not on this device; it was asked for"
             return
         is_directory = entry.is_dir(follow_symlinks=False)
         if not takes.takes(path, is_directory):

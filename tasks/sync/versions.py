@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -53,7 +53,9 @@ def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | 
     if order == "older":
         return other, None
     vector = joined(one.vector, other.vector)
-    first, second = sorted((one, other), key=lambda version: _precedence(version, rank), reverse=True)
+    # Devices that merged the same changes differently, because they are told to rank them differently, agree here.
+    ranked = rank if order == "concurrent" else _alike
+    first, second = sorted((one, other), key=lambda version: _precedence(version, ranked), reverse=True)
     loser = None
     winner = replace(first, vector=vector)
     if first.content is not None and second.content is not None:
@@ -63,6 +65,10 @@ def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | 
             mode = max(first.content.mode, second.content.mode)
             winner = replace(winner, content=replace(first.content, mode=mode))
     return winner, loser
+
+
+def _alike(_version: Version) -> int:
+    return 0
 
 
 def _precedence(version: Version, rank: Rank) -> tuple[bool, bool, int, str, int, tuple[str, bytes, str], int, Vector]:
@@ -79,17 +85,13 @@ def _precedence(version: Version, rank: Rank) -> tuple[bool, bool, int, str, int
     )
 
 
-def rank_of(policy: Policy, standing: Mapping[str, int]) -> Rank:
-    """How a policy ranks versions.
-
-    Args:
-        policy: the category's.
-        standing: devices that said `ours` (1) or `theirs` (-1) for the category; the same on every device, because each
-            says it for itself where all can read it.
-    """
+def rank_of(policy: Policy, prefer: str | None) -> Rank:
+    """How a policy ranks versions; `prefer` is the name of a device."""
     if policy is Policy.newest:
         return lambda version: version.at
-    return lambda version: standing.get(version.device, 0)
+    if policy is Policy.prefer:
+        return lambda version: int(version.device.rpartition("-")[0] == prefer)
+    return _alike
 
 
 def directory(mode: int = 0o755) -> Content:

@@ -73,6 +73,7 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("advisories", "flows.advisories.update_advisories", [], {"name": "lama", "work_queue_name": "advisories"}),
         ("handoffs", "flows.handoffs.handoffs", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "handoffs"}),
         ("mail", "flows.mail.mail", ["*/5 * * * *"], {"name": "lama", "work_queue_name": "mail"}),
+        ("sync", "flows.sync.sync", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "sync"}),
     ]
 
 

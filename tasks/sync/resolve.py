@@ -1,0 +1,45 @@
+"""Settles a conflict: which of the two stays in its place."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tasks.sync.names import CONFLICT, is_conflict, problem_of
+from tasks.sync.trash import discard
+
+
+def original_of(path: str) -> str:
+    """The path that the conflict copy `path` was made beside."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{re.sub(CONFLICT, '', name)}"
+
+
+def settle(folder: Path, path: str, keep: str, name: str | None, *, run: str) -> str:
+    """Keep `copy`, `original` or `both`, the copy as `name` then; in a sentence what was done.
+
+    Raises:
+        ValueError: `path` is no conflict copy, or `name` no path within the folder.
+        OSError: a file is not there, or something stands where one is to go.
+    """
+    if not is_conflict(path) or problem_of(path):
+        raise ValueError(f"{path} is no conflict copy")
+    if not os.path.lexists(folder / path):
+        raise FileNotFoundError(f"{path} is not there")
+    if keep == "original":
+        discard(folder, path, run)
+        return f"{path} is in the trash."
+    target = original_of(path) if keep == "copy" else str(name)
+    if problem := problem_of(target):
+        raise ValueError(f"{target}: {problem}")
+    place = folder / target
+    if os.path.lexists(place):
+        if keep == "both":
+            raise FileExistsError(f"{target}: something stands there")
+        if place.is_dir() and not place.is_symlink():
+            raise IsADirectoryError(f"{target} is a folder")
+        discard(folder, target, run)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).rename(place)
+    return f"{path} is {target} now."
