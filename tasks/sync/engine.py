@@ -173,7 +173,7 @@ class Engine:
             joiner = Joiner(self._root, self._store, self._merge, state)
             joined = joiner.join(mine, outcome.changes, trees, device=me.device, count=count, at=me.at, keep=keep)
             outcome.merged = sorted(joined)
-            trees = [*trees, joined]
+            mine = {**mine, **joined}
         converged = converge(mine, trees, self._rank, keeps_both=self._keeps_both)
         outcome.conflicts = converged.conflicts
         fits = self._fits(converged.tree, outcome)

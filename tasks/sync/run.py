@@ -157,11 +157,7 @@ def sync_one(
             return Skip(area=CAPABILITY, component=category.name, reason="Another run is at it.")
         states = PostgresStates(connection, identity.id, run)
         if not category.folder.is_dir() and not states.load(category.name).began and not _told(vault, category.name):
-            return Skip(
-                area=CAPABILITY,
-                component=category.name,
-                reason=f"{category.folder} is not there, nor has any device told of it.",
-            )
+            return Absent(f"{category.folder} is not there, nor has any device told of it.")
         engine = Engine(category, vault, states, Filter.of(category), merge=merging(category))
         me = Self(identity.id, int(time.time()), run)
         guard = Guard(settings.most_changed, settings.few, asked.confirmed)

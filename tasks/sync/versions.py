@@ -44,8 +44,10 @@ def compare(one: Vector, other: Vector) -> Literal["same", "newer", "older", "co
 def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | None]:
     """What stands at the path when both are known, and what lost its place to it.
 
-    Two versions that knew nothing of each other: what lives beats what was deleted, a directory beats what is none, and
-    otherwise `rank` decides. Nothing is lost when both say the same, or differ only in permissions.
+    A content that whoever made the other one knew is no conflict with it, whatever else either has heard of since
+    (Preguiça et al. 2012, "Dotted Version Vectors"). Of two that knew nothing of each other, what lives beats what was
+    deleted, a directory beats what is none, and otherwise `rank` decides. Nothing is lost when both say the same, or
+    differ only in permissions.
     """
     order = compare(one.vector, other.vector)
     if order == "newer":
@@ -53,6 +55,8 @@ def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | 
     if order == "older":
         return other, None
     vector = joined(one.vector, other.vector)
+    if order == "concurrent" and _knew(one, other) != _knew(other, one):
+        return replace(one if _knew(one, other) else other, vector=vector), None
     # Devices that merged the same changes differently, because they are told to rank them differently, agree here.
     ranked = rank if order == "concurrent" else _alike
     first, second = sorted((one, other), key=lambda version: _precedence(version, ranked), reverse=True)
@@ -65,6 +69,12 @@ def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | 
             mode = max(first.content.mode, second.content.mode)
             winner = replace(winner, content=replace(first.content, mode=mode))
     return winner, loser
+
+
+def _knew(one: Version, other: Version) -> bool:
+    """Whether who made `one` knew the content of `other`: the change that it was made by."""
+    made = dict(other.vector).get(other.device)
+    return made is not None and dict(one.vector).get(other.device, 0) >= made
 
 
 def _alike(_version: Version) -> int:

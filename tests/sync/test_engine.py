@@ -9,6 +9,7 @@ import pytest
 
 from tasks.sync.apply import OURS
 from tasks.sync.engine import Guard, GuardError
+from tasks.sync.merging import merge_contents
 from tests.sync.world import Cloud, Device, quiet
 
 
@@ -71,6 +72,65 @@ def test_two_edits_are_both_kept_on_both(pair: tuple[Device, Device]) -> None:
     (copy,) = [path for path in anna.tree() if path != "a.txt"]
     assert copy.startswith("a (conflict from anna, 2023-11-14 ")
     assert copy.endswith(".txt")
+
+
+def test_texts_that_two_changed_are_joined_where_the_changes_do_not_touch(cloud: Cloud, tmp_path: Path) -> None:
+    both = [Device(cloud, name, tmp_path / name, policy="merge") for name in ("anna", "bert")]
+    anna, bert = both
+    for device in both:
+        device.merge = merge_contents
+    write(anna, "a.txt", "one\ntwo\nthree\n")
+    write(anna, "b.txt", "one\n")
+    write(anna, "c.json", '{"a": 1, "b": 2}')
+    quiet(both)
+    write(anna, "a.txt", "one\ntwo\nthree, by anna\n")
+    write(bert, "a.txt", "one, by bert\ntwo\nthree\n")
+    write(anna, "b.txt", "of anna\n")
+    write(bert, "b.txt", "of bert\n")
+    write(anna, "c.json", '{"a": 10, "b": 2}')
+    write(bert, "c.json", '{"a": 1, "b": 20}')
+    quiet(both)
+    assert anna.tree() == bert.tree()
+    assert anna.tree()["a.txt"] == b"one, by bert\ntwo\nthree, by anna\n"
+    assert anna.tree()["c.json"] == b'{"a": 10, "b": 20}'
+    assert sorted(content for content in anna.tree().values() if content and b"of" in content) == [
+        b"of anna\n", b"of bert\n",
+    ]  # fmt: skip
+    assert len(anna.tree()) == 4
+    assert b"one\ntwo\nthree, by anna\n" in anna.trash()
+
+
+def test_texts_are_joined_also_by_those_who_had_told_already(cloud: Cloud, tmp_path: Path) -> None:
+    both = [Device(cloud, name, tmp_path / name, policy="merge") for name in ("anna", "bert")]
+    anna, bert = both
+    for device in both:
+        device.merge = merge_contents
+    write(anna, "a.txt", "one\ntwo\nthree\n")
+    quiet(both)
+    write(anna, "a.txt", "one\ntwo\nthree, by anna\n")
+    write(bert, "a.txt", "one, by bert\ntwo\nthree\n")
+    anna.run()
+    bert.run()  # neither has heard of the other
+    quiet(both)
+    assert anna.tree() == bert.tree() == {"a.txt": b"one, by bert\ntwo\nthree, by anna\n"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "stays"), [({"policy": "newest"}, b"later"), ({"policy": "prefer", "prefer": "bert"}, b"of bert")]
+)
+def test_a_policy_says_who_stays_and_the_other_is_in_the_trash(
+    cloud: Cloud, tmp_path: Path, policy: dict[str, str], stays: bytes
+) -> None:
+    both = [Device(cloud, f"{name}-0000000{n}", tmp_path / name, **policy) for n, name in enumerate(("anna", "bert"))]
+    anna, bert = both
+    write(bert, "a.txt", "of bert")
+    bert.run()
+    anna.clock += 1000
+    write(anna, "a.txt", "later")
+    anna.run()
+    quiet(both)
+    assert anna.tree() == bert.tree() == {"a.txt": stays}
+    assert {b"later", b"of bert"} <= {stays, *anna.trash(), *bert.trash()}
 
 
 def test_a_conflict_copy_that_was_deleted_stays_away(pair: tuple[Device, Device]) -> None:

@@ -16,6 +16,7 @@ from models.sync_store import Manifest, StoreProblem
 from tasks.sync.apply import OURS
 from tasks.sync.calls import Calls
 from tasks.sync.engine import Engine, Guard, Outcome, Self
+from tasks.sync.joining import Merge
 from tasks.sync.state import State
 
 
@@ -152,7 +153,7 @@ class Device:
         self.category = Category.model_validate({"name": "notes", "folder": folder, **category})
         self.clock = 1_700_000_000
         self.runs = 0
-        self.merge = None
+        self.merge: Merge | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     def sync(self, *, deliver: random.Random | None = None, guard: Guard | None = None, **asked: Any) -> Outcome:
