@@ -111,9 +111,7 @@ def test_policies_rank_and_disagreeing_devices_agree_all_the_same() -> None:
         ((), (("a", 1),), "older"),
     ],
 )
-def test_how_vectors_stand_to_each_other(
-    one: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...], order: str
-) -> None:
+def test_how_vectors_stand_to_each_other(one: Vector, other: Vector, order: str) -> None:
     assert compare(one, other) == order
 
 
