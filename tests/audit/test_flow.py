@@ -19,9 +19,11 @@ from flows.audit import audit
 from models.audit import Remedy
 from models.report import Severity, Status
 from models.risk import AuditReport
+from tasks.audit.inventory.requirement import normal
 from tasks.reports import store
 from tasks.reports.export import FORMS, export
 from tests.flow_runs import artifacts_of
+from tests.scan.corpus import Maker
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [
@@ -137,6 +139,26 @@ async def test_without_its_mirror_the_result_is_incomplete(shop: Path, configure
     document = json.loads(export(report, "cyclonedx"))
     assert document["compositions"] == [{"aggregate": "incomplete"}]
     assert {"name": "lama:status", "value": "incomplete"} in document["metadata"]["properties"]
+
+
+async def test_no_secret_of_a_requirements_file_is_in_any_output(shop: Path) -> None:
+    token = "ghp_" + Maker(7).mixed(36)
+    password = "Ho" + "rse!Battery"
+    (shop / "requirements.txt").write_text(
+        f"alpha==1.2\n# token = '{token}'\n{token}\nTOKEN={token}\nPASSWORD={password}\n--secret {password}\n"
+    )
+    (shop / "setup.cfg").write_text(f"[options]\ninstall_requires =\n    KEY={password}\n")
+    (shop / "pyproject.toml").write_text(f'[project]\nname = "shop"\ndependencies = ["KEY={token}"]\n')
+    report = await audit(remedy=Remedy.patch)
+    assert "+alpha==1.10" in report.patch
+    stored = store.load(Postgres.of(environment.settings()), report.run_id, AuditReport)
+    artifacts = await artifacts_of(report.run_id)
+    for told in (str(stored), str(artifacts), *(export(report, form) for form in FORMS)):
+        for secret in (token, normal(token), password):
+            assert secret not in told
+    told = " ".join(skip.reason for skip in report.skipped)
+    assert "line 4 (TOKEN...)" in told
+    assert "line 3 (***): has the form of a secret" in told
 
 
 async def test_a_patch_is_shown_and_only_applied_when_asked(shop: Path, configured: Path) -> None:
