@@ -15,7 +15,7 @@ class Suppression(Value):
     id: str = Field(
         min_length=1,
         description="What is set aside: the id of an advisory (or an alias), the id of a rule, or a glob of finding "
-        "keys such as `security.secret:web/tests/*`.",
+        "keys such as `security.secret:web/tests/*`; or what was not looked at, such as `gap.apt:shop/Dockerfile`.",
     )
     package: str | None = Field(default=None, description="Only in this package.")
     target: str | None = Field(default=None, description="Only in this checkout, by its name.")

@@ -9,7 +9,7 @@ from typing import Any
 from models.gap import Gap
 from models.report import Finding, Severity, Skip
 from models.risk import ComponentRecord
-from tasks.advisories.package import NPM, PYPI, Package
+from tasks.advisories.package import DOCKER, NPM, PYPI, Package
 from tasks.advisories.source import AREA, VULNERABILITY, SourceState
 from tasks.audit.component import Component, Evidence, Inventory, Origin
 from tasks.audit.examine import Examination
@@ -31,8 +31,13 @@ def findings_of(examination: Examination) -> list[Finding]:
     return found
 
 
-def skips_of(gaps: Iterable[Gap]) -> list[Skip]:
-    """What could not be looked at, as reports carry it."""
+def skips_of(examination: Examination) -> list[Skip]:
+    """What could not be looked at, as reports carry it: also what nobody could have looked at, because what
+    requirements bring in is resolved nowhere, and because images are known by their names alone.
+    """
+    gaps = [*examination.all_gaps]
+    for taken in examination.inventories:
+        gaps += [*_of_unlocked(taken), *_of_images(taken)]
     return [Skip.of(gap) for gap in gaps]
 
 
@@ -98,7 +103,7 @@ def keys_about(target: str, package: Package, ids: Iterable[str]) -> Iterable[st
     return (f"{RANGE}{target}/{package.path}", *(f"{VULNERABILITY}{target}/{package.path}/{id_}" for id_ in ids))
 
 
-def metrics_of(examination: Examination, findings: Sequence[Finding]) -> dict[str, float]:
+def metrics_of(examination: Examination, findings: Sequence[Finding], skipped: Sequence[Skip]) -> dict[str, float]:
     """Figures of an audit. What was not looked at has none: a nought on a dashboard reads as all clear."""
     components = [component for taken in examination.inventories for component in taken.components]
     packages = {(component.package, component.version) for component in components}
@@ -113,20 +118,20 @@ def metrics_of(examination: Examination, findings: Sequence[Finding]) -> dict[st
     for state in examination.known.states:
         if state.records is not None:
             metrics[f"audit_{state.name}_records_total"] = float(state.records)
-    if not any(gap.area == AREA for gap in examination.all_gaps):
+    if not any(skip.area == AREA for skip in skipped):
         weak = [finding for finding in findings if finding.key.startswith(VULNERABILITY)]
         metrics["audit_vulnerabilities_total"] = float(len(weak))
         metrics["audit_exploited_total"] = float(sum(finding.evidence.get("exploited") is True for finding in weak))
     return metrics
 
 
-def summary_of(examination: Examination, findings: Sequence[Finding]) -> str:
+def summary_of(examination: Examination, findings: Sequence[Finding], skipped: Sequence[Skip]) -> str:
     """One or two sentences for a person."""
     packages = {(c.package, c.version) for taken in examination.inventories for c in taken.components}
     weak = sum(finding.key.startswith(VULNERABILITY) for finding in findings)
     worst = max((finding.severity for finding in findings), key=lambda severity: severity.rank, default=Severity.info)
     told = f"{weak} known vulnerabilities" if weak != 1 else "1 known vulnerability"
-    if examination.all_gaps:
+    if skipped:
         told = f"at least {told}; not everything could be looked at" if weak else "not everything could be looked at"
     elif weak:
         told += f", the worst {worst.value}"
@@ -137,6 +142,44 @@ def summary_of(examination: Examination, findings: Sequence[Finding]) -> str:
     return f"{len(packages)} packages in {count} {targets}: {told}.{more}"
 
 
+def _of_unlocked(taken: Inventory) -> Iterable[Gap]:
+    """One gap for each ecosystem of which nobody has resolved what requirements bring in."""
+    families: dict[str, list[Package]] = {}
+    for package in sorted(_unlocked(taken)):
+        families.setdefault(package.family, []).append(package)
+    for family, packages in families.items():
+        below = f"{taken.target}/{family.lower()}"
+        many = "package brings" if len(packages) == 1 else "packages bring"
+        yield Gap(
+            area=AREA,
+            component=taken.target,
+            reason=f"What {len(packages)} {family} {many} in is not known, and was not looked at: no lock file or "
+            f"environment says it of {_few([package.name for package in packages])}. Lock them, or audit the "
+            "environment that they are installed into.",
+            hides=(f"{VULNERABILITY}{below}/",),
+            seen=tuple(f"{VULNERABILITY}{taken.target}/{package.path}/" for package in packages),
+            key=f"gap.unresolved:{below}",
+        )
+
+
+def _of_images(taken: Inventory) -> Iterable[Gap]:
+    """One gap for each image that something is built on or started from: its name says nothing of what is in it."""
+    images: dict[str, Component] = {}
+    for component in taken.components:
+        if component.package.family == DOCKER and component.origin is Origin.registry:
+            name = component.package.name.removeprefix("docker.io/").removeprefix("library/")
+            images.setdefault(f"{name}:{component.version or component.requirement}".rstrip(":"), component)
+    for image, component in sorted(images.items()):
+        yield Gap(
+            area=AREA,
+            component=f"{taken.target}/{component.place.file}",
+            reason=f"What is in the image {image} was not looked at: no advisory speaks of images. Audit the unpacked "
+            "image, and accept this with its name.",
+            hides=(f"dependencies.image:{taken.target}/{image}",),
+            key=f"gap.image:{taken.target}/{image}",
+        )
+
+
 def _unlocked(taken: Inventory) -> set[Package]:
     """What is asked for, and whose own requirements nobody has resolved where it is asked for."""
     resolved = {
@@ -145,12 +188,19 @@ def _unlocked(taken: Inventory) -> set[Package]:
         if component.evidence in {Evidence.locked, Evidence.image, Evidence.sbom}
         or (component.evidence is Evidence.installed and project_of(component) is not None)
     }
+    # With a hash at one requirement, pip refuses everything of which there is none: then nothing is brought in unseen.
+    pinned: dict[str, bool] = {}
+    for component in taken.components:
+        if component.evidence is Evidence.declared and component.package.family == PYPI:
+            pinned[component.place.file] = pinned.get(component.place.file, True) and component.hashed
+    complete = {file for file, is_all in pinned.items() if is_all}
     return {
         component.package
         for component in taken.components
         if component.evidence is Evidence.declared
         and component.origin is Origin.registry
         and component.package.family in {PYPI, NPM}
+        and (component.package.family != PYPI or component.place.file not in complete)
         and (component.package.family, None) not in resolved
         and not any(
             family == component.package.family and folder is not None and is_below(folder_of(component), folder)

@@ -23,6 +23,7 @@ from tasks.audit.mend import Mended, mend
 from tasks.audit.offered import offered
 from tasks.audit.remedies import Upgrade, recommendations, upgrades
 from tasks.result_cache import ResultCache
+from tasks.risk.accept import accept
 from tasks.risk.aside import set_aside
 from tasks.risk.report import Advice, compose_risk
 from tasks.risk.vex import load_vex
@@ -89,15 +90,16 @@ async def audit(
         ask=parts.ask,
         done=done,
     )
-    skipped = words.skips_of(examination.all_gaps)
+    unseen = words.skips_of(examination)
     found, aside = set_aside(
         words.findings_of(examination),
         configuration.suppressions,
         statements=statements,
-        skipped=skipped,
+        skipped=unseen,
         today=started_at.date(),
         area=AREA if target.whole else "",
     )
+    skipped, accepted = accept(unseen, configuration.suppressions, today=started_at.date(), whole=target.whole)
     steps = await asyncio.to_thread(_upgrades, examination, {finding.key for finding in found})
     mended = Mended()
     if remedy is not Remedy.advise:
@@ -105,13 +107,13 @@ async def audit(
     return compose_risk(
         AuditReport,
         capability=CAPABILITY,
-        summary=words.summary_of(examination, found),
+        summary=words.summary_of(examination, found, skipped),
         scope=target.scope,
-        findings=[*found, *mended.findings],
+        findings=[*found, *accepted, *mended.findings],
         skipped=[*skipped, *mended.skipped],
         suppressed=aside,
         advice=[*mended.done, *_advice(steps), *mended.advice],
-        metrics=words.metrics_of(examination, found),
+        metrics=words.metrics_of(examination, found, skipped),
         started_at=started_at,
         finished_at=datetime.now(UTC),
         run_id=target.run_id,

@@ -286,6 +286,6 @@ def test_a_vulnerability_that_nobody_has_graded_is_no_all_clear() -> None:
     ],
 )
 def test_the_summary_says_of_how_much_nobody_has_resolved_what_it_brings_in(taken: list[Component], told: str) -> None:
-    summary = summary_of(Examination((inventory(*taken),), (Judged(),), known()), [])
+    summary = summary_of(Examination((inventory(*taken),), (Judged(),), known()), [], [])
     assert ("bring in is not known" in summary) is bool(told)
     assert told in summary

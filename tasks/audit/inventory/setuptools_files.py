@@ -21,7 +21,7 @@ def read_setup_py(document: Document) -> Reading:
     if _SETUP.search(document.content) is None or _EMPTY.search(document.content) is not None:
         return Reading()
     reason = "is a program, and is never run; declare dependencies in pyproject.toml."
-    return Reading(gaps=(document.gap(reason, ecosystem=PYPI),))
+    return Reading(gaps=(document.gap(reason, ecosystem=PYPI, kind="setup_py"),))
 
 
 def read_setup_cfg(document: Document) -> Reading:

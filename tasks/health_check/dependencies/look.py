@@ -23,6 +23,7 @@ from tasks.audit.loose import loose_packages
 from tasks.audit.releases import Releases, look_up
 from tasks.health_check.dependencies import judgement
 from tasks.result_cache import ResultCache
+from tasks.risk.accept import accept
 from tasks.risk.aside import set_aside
 from tasks.risk.vex import load_vex
 from tasks.step import step
@@ -52,18 +53,17 @@ async def look(target: Target) -> Report:
     judged = tuple(judge(taken, known, offered=offered) for taken in inventories)
     examination = Examination(tuple(inventories), judged, known, offered, gaps)
     findings: list[Finding] = words.findings_of(examination)
-    skipped: list[Skip] = [*words.skips_of(examination.all_gaps), *unasked, *judgement.unreleased(releases)]
+    skipped: list[Skip] = [*words.skips_of(examination), *unasked, *judgement.unreleased(releases)]
     for taken in inventories:
         findings += [
             *judgement.declared_against_installed(taken),
             *judgement.outdated(taken, in_use(taken), releases),
         ]
         skipped += judgement.not_compared(taken)
-    findings = list(
-        set_aside(
-            findings, configuration.suppressions, statements=statements, skipped=skipped, today=started.date()
-        ).kept
-    )
+    today = started.date()
+    kept = set_aside(findings, configuration.suppressions, statements=statements, skipped=skipped, today=today).kept
+    left_out, accepted = accept(skipped, configuration.suppressions, today=today, whole=False)
+    findings, skipped = [*kept, *accepted], [*left_out]
     return compose(
         Report,
         capability="health_check.dependencies",
