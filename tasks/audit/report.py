@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from models.gap import Gap
 from models.report import Finding, Severity, Skip
 from models.risk import ComponentRecord
-from tasks.advisories.package import DOCKER, NPM, PYPI, Package
+from tasks.advisories.package import Package
 from tasks.advisories.source import AREA, VULNERABILITY, SourceState
-from tasks.audit.component import Component, Evidence, Inventory, Origin
+from tasks.audit.component import Component, Evidence, Inventory
 from tasks.audit.examine import Examination
-from tasks.audit.in_use import folder_of, is_below, project_of
+from tasks.audit.unseen import few, unlocked, unseen_gaps
 from tasks.audit.weakness import LooseRange, Weakness
 
 RANGE = "dependencies.range:"
@@ -35,10 +34,7 @@ def skips_of(examination: Examination) -> list[Skip]:
     """What could not be looked at, as reports carry it: also what nobody could have looked at, because what
     requirements bring in is resolved nowhere, and because images are known by their names alone.
     """
-    gaps = [*examination.all_gaps]
-    for taken in examination.inventories:
-        gaps += [*_of_unlocked(taken), *_of_images(taken)]
-    return [Skip.of(gap) for gap in gaps]
+    return [Skip.of(gap) for gap in (*examination.all_gaps, *unseen_gaps(examination.inventories))]
 
 
 def components_of(inventories: Iterable[Inventory]) -> tuple[ComponentRecord, ...]:
@@ -137,76 +133,9 @@ def summary_of(examination: Examination, findings: Sequence[Finding], skipped: S
         told += f", the worst {worst.value}"
     count = len(examination.inventories)
     targets = "target" if count == 1 else "targets"
-    unlocked = len({asked for taken in examination.inventories for asked in _unlocked(taken)})
-    more = f" What {unlocked} of them bring in is not known: no lock file or environment says it." if unlocked else ""
+    open_ = len({asked for taken in examination.inventories for asked in unlocked(taken)})
+    more = f" What {open_} of them bring in is not known: no lock file or environment says it." if open_ else ""
     return f"{len(packages)} packages in {count} {targets}: {told}.{more}"
-
-
-def _of_unlocked(taken: Inventory) -> Iterable[Gap]:
-    """One gap for each ecosystem of which nobody has resolved what requirements bring in."""
-    families: dict[str, list[Package]] = {}
-    for package in sorted(_unlocked(taken)):
-        families.setdefault(package.family, []).append(package)
-    for family, packages in families.items():
-        below = f"{taken.target}/{family.lower()}"
-        many = "package brings" if len(packages) == 1 else "packages bring"
-        yield Gap(
-            area=AREA,
-            component=taken.target,
-            reason=f"What {len(packages)} {family} {many} in is not known, and was not looked at: no lock file or "
-            f"environment says it of {_few([package.name for package in packages])}. Lock them, or audit the "
-            "environment that they are installed into.",
-            hides=(f"{VULNERABILITY}{below}/",),
-            seen=tuple(f"{VULNERABILITY}{taken.target}/{package.path}/" for package in packages),
-            key=f"gap.unresolved:{below}",
-        )
-
-
-def _of_images(taken: Inventory) -> Iterable[Gap]:
-    """One gap for each image that something is built on or started from: its name says nothing of what is in it."""
-    images: dict[str, Component] = {}
-    for component in taken.components:
-        if component.package.family == DOCKER and component.origin is Origin.registry:
-            name = component.package.name.removeprefix("docker.io/").removeprefix("library/")
-            images.setdefault(f"{name}:{component.version or component.requirement}".rstrip(":"), component)
-    for image, component in sorted(images.items()):
-        yield Gap(
-            area=AREA,
-            component=f"{taken.target}/{component.place.file}",
-            reason=f"What is in the image {image} was not looked at: no advisory speaks of images. Audit the unpacked "
-            "image, and accept this with its name.",
-            hides=(f"dependencies.image:{taken.target}/{image}",),
-            key=f"gap.image:{taken.target}/{image}",
-        )
-
-
-def _unlocked(taken: Inventory) -> set[Package]:
-    """What is asked for, and whose own requirements nobody has resolved where it is asked for."""
-    resolved = {
-        (component.package.family, folder_of(component) if component.evidence is Evidence.locked else None)
-        for component in taken.components
-        if component.evidence in {Evidence.locked, Evidence.image, Evidence.sbom}
-        or (component.evidence is Evidence.installed and project_of(component) is not None)
-    }
-    # With a hash at one requirement, pip refuses everything of which there is none: then nothing is brought in unseen.
-    pinned: dict[str, bool] = {}
-    for component in taken.components:
-        if component.evidence is Evidence.declared and component.package.family == PYPI:
-            pinned[component.place.file] = pinned.get(component.place.file, True) and component.hashed
-    complete = {file for file, is_all in pinned.items() if is_all}
-    return {
-        component.package
-        for component in taken.components
-        if component.evidence is Evidence.declared
-        and component.origin is Origin.registry
-        and component.package.family in {PYPI, NPM}
-        and (component.package.family != PYPI or component.place.file not in complete)
-        and (component.package.family, None) not in resolved
-        and not any(
-            family == component.package.family and folder is not None and is_below(folder_of(component), folder)
-            for family, folder in resolved
-        )
-    }
 
 
 def _of_weakness(weakness: Weakness) -> Finding:
@@ -276,8 +205,8 @@ def _of_ranges(ranges: Sequence[LooseRange]) -> Iterable[Finding]:
             severity=worst.severity,
             component=target,
             title=f"{name} is required as {asked}, which allows vulnerable versions.",
-            detail=f"{detail} Vulnerable and allowed: {_few(worst.vulnerable)}.",
-            remedy=f"Lock it, or require a version of {name} that has none of {_few(ids)}.",
+            detail=f"{detail} Vulnerable and allowed: {few(worst.vulnerable)}.",
+            remedy=f"Lock it, or require a version of {name} that has none of {few(ids)}.",
             evidence={
                 "package": name,
                 "ecosystem": worst.component.package.ecosystem,
@@ -312,7 +241,3 @@ def _places(components: Iterable[Component]) -> list[str]:
     ranked = sorted(components, key=lambda c: (c.evidence is not Evidence.declared, c.place.file, c.place.line or 0))
     told = (f"{c.place.file}:{c.place.line}" if c.place.line else c.place.file for c in ranked)
     return list(dict.fromkeys(told))[:_MOST_PLACES]
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:3])} ... {', '.join(names[-2:])} ({len(names)})"

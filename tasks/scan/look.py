@@ -21,7 +21,7 @@ from tasks.scan.sources import Sources, list_sources
 
 _log = logging.getLogger(__name__)
 _SALT = "fingerprint-salt"
-_OF_SECRETS = ("secret", "secret_alike", "secret_history", "secret_history_alike")
+_OF_SECRETS = ("secret", "secret_alike", "secret_hidden", "secret_history", "secret_history_alike")
 
 Progress = Callable[[str], Awaitable[None]]
 """Told the name of an engine, and of what it has looked at, when it is done."""

@@ -77,7 +77,14 @@ async def scan(
         ConfigurationError: there is nothing to look with.
     """
     started_at = datetime.now(UTC)
-    chosen = frozenset(target.configuration.scan.engines if engines is None else engines)
+    asked = frozenset(target.configuration.scan.engines if engines is None else engines)
+    chosen = asked if target.whole else asked - {Engine.services}  # services are this node's, and no checkout's
+    if asked and not chosen:
+        raise ConfigurationError(
+            f"{Engine.services.value} looks at this node and not at checkouts, so nothing would be looked at.",
+            component=CAPABILITY,
+            remedy="Name no checkouts, or another engine.",
+        )
     if not chosen:
         raise ConfigurationError(
             "engines is an empty list, so nothing would be looked at.",
