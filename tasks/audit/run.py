@@ -6,12 +6,12 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from blocks.home import Home
 from models.audit import AuditSettings, Remedy
 from models.risk import AuditReport
-from tasks.advisories.exploited import Exploited, default_or, load
+from tasks.advisories.exploited import EPSS_FILE, KEV_FILE, Exploited, default_or, load
 from tasks.advisories.known import ask_all, mirror_of, sources_of
 from tasks.advisories.package import Package
 from tasks.advisories.source import AREA, Known, Source, Wanted
@@ -77,7 +77,8 @@ async def audit(
 
     def exploited(names: set[str]) -> Exploited:
         chosen = configuration.advisories
-        return load(default_or(chosen.epss, mirror, "epss.csv.gz"), default_or(chosen.kev, mirror, "kev.json"), names)
+        epss, kev = default_or(chosen.epss, mirror, EPSS_FILE), default_or(chosen.kev, mirror, KEV_FILE)
+        return load(epss, kev, names, oldest=started_at - timedelta(days=chosen.max_age_days), mirror=mirror)
 
     examination = await examine(
         [Subject(c.name, c.path, c.environment, c.exclude) for c in target.checkouts],
