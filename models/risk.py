@@ -53,6 +53,10 @@ class RiskReport(Report):
     )
     recommendations: tuple[str, ...] = Field(default=(), description="What to do, in the order of what it mends.")
     suppressed: tuple[Suppressed, ...] = Field(default=(), description="What was found and is set aside.")
+    commits: dict[str, str] = Field(
+        default_factory=dict,
+        description="By checkout, the commit that was looked at; ` with changes` behind it where files differed.",
+    )
     changes: Changes = Field(default=Changes(), description="What changed since the last run.")
     trend: tuple[TrendPoint, ...] = Field(default=(), description="Earlier runs of the same scope, oldest first.")
 

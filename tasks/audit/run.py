@@ -22,6 +22,7 @@ from tasks.audit.examine import Examination, Offered, Subject, examine, look_int
 from tasks.audit.mend import Mended, mend
 from tasks.audit.offered import offered
 from tasks.audit.remedies import Upgrade, recommendations, upgrades
+from tasks.commits import commits_of, not_at
 from tasks.result_cache import ResultCache
 from tasks.risk.accept import accept
 from tasks.risk.aside import set_aside
@@ -91,7 +92,11 @@ async def audit(
         ask=parts.ask,
         done=done,
     )
-    unseen = words.skips_of(examination)
+    commits = await commits_of(target.checkouts)
+    unseen = [
+        *words.skips_of(examination),
+        *not_at(target.commit, commits, area=AREA, component=target.host),
+    ]
     found, aside = set_aside(
         words.findings_of(examination),
         configuration.suppressions,
@@ -121,6 +126,7 @@ async def audit(
         components=words.components_of(examination.inventories),
         weaknesses=tuple(words.record_of(weakness) for weakness in examination.weaknesses),
         patch=mended.diff,
+        commits=commits,
     )
 
 

@@ -13,6 +13,7 @@ from models.health_check import Checkout
 from models.report import Finding, Skip
 from models.risk import ScanReport
 from models.scan import Engine
+from tasks.commits import commits_of, not_at
 from tasks.result_cache import ResultCache
 from tasks.risk.aside import set_aside
 from tasks.risk.report import compose_risk, counted, severity_counts
@@ -105,7 +106,9 @@ async def scan(
     for checkout in target.checkouts:
         looked.append(await parts.checkout(target, checkout, chosen, results))
         await told(checkout.name)
-    whole = together(looked)
+    commits = await commits_of(target.checkouts)
+    not_there = not_at(target.commit, commits, area="security", component=target.host)
+    whole = together([*looked, Looked(skipped=not_there)])
     found, aside = set_aside(
         whole.findings,
         target.configuration.suppressions,
@@ -126,6 +129,7 @@ async def scan(
         finished_at=datetime.now(UTC),
         run_id=target.run_id,
         engines=dict(whole.engines),
+        commits=commits,
     )
 
 

@@ -209,6 +209,12 @@ async def test_with_and_without_the_cache_the_result_is_the_same(shop: Path) -> 
     assert said(first) == said(cached) == said(plain)
 
 
+async def test_a_push_of_a_commit_that_is_not_here_is_no_all_clear(shop: Path) -> None:
+    report = await audit(commit="a" * 40)
+    assert report.status is Status.incomplete
+    assert "aaaaaaaaaaaa was asked for" in report.skipped[-1].reason
+
+
 async def test_bad_parameters_are_refused_before_anything_is_looked_at(shop: Path) -> None:
     with pytest.raises(ConfigurationError, match="no checkout is called 'nobody'"):
         await audit(checkouts=["nobody"])
