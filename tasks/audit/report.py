@@ -9,7 +9,7 @@ from typing import Any
 from models.report import Finding, Severity, Skip
 from models.risk import ComponentRecord
 from tasks.advisories.package import Package
-from tasks.advisories.source import AREA, VULNERABILITY, SourceState
+from tasks.advisories.source import AREA, VULNERABILITY, Known, SourceState
 from tasks.audit.component import Component, Evidence, Inventory
 from tasks.audit.examine import Examination
 from tasks.audit.unseen import few, unlocked, unseen_gaps
@@ -18,13 +18,21 @@ from tasks.audit.weakness import LooseRange, Weakness
 RANGE = "dependencies.range:"
 STALE = "dependencies.stale_mirror:"
 _MOST_PLACES = 50
+_SURE = {
+    Evidence.installed: "installed",
+    Evidence.image: "in the image",
+    Evidence.sbom: "in the bill of materials",
+    Evidence.locked: "locked",
+    Evidence.constraint: "constrained",
+    Evidence.declared: "declared",
+}
 _LIKELY = 0.1
 """EPSS from which a finding says it in its detail: a tenth of all published vulnerabilities never come near it."""
 
 
 def findings_of(examination: Examination) -> list[Finding]:
     """Everything found: vulnerabilities, loose ranges, sources that are too old."""
-    found = [_of_weakness(weakness) for weakness in examination.weaknesses]
+    found = [_of_weakness(weakness, examination.known) for weakness in examination.weaknesses]
     found += _of_ranges([loose for part in examination.judged for loose in part.ranges])
     found += [_of_stale(state) for state in examination.known.states if state.stale]
     return found
@@ -59,7 +67,7 @@ def components_of(inventories: Iterable[Inventory]) -> tuple[ComponentRecord, ..
     )
 
 
-def record_of(weakness: Weakness) -> dict[str, Any]:
+def record_of(weakness: Weakness, known: Known) -> dict[str, Any]:
     """A vulnerability with all that is known about it, as JSON has it."""
     return {
         "key": key_of(weakness),
@@ -77,8 +85,15 @@ def record_of(weakness: Weakness) -> dict[str, Any]:
         "exploited": weakness.exploited,
         "fixed": weakness.fixed,
         "url": weakness.url,
+        "sources": list(known.sources_of(weakness.names)),
         "places": [
-            {"file": place.place.file, "line": place.place.line, "version": place.version, "via": list(place.via)}
+            {
+                "file": place.place.file,
+                "line": place.place.line,
+                "version": place.version,
+                "via": list(place.via),
+                "evidence": place.evidence.value,
+            }
             for place in weakness.places[:_MOST_PLACES]
         ],
     }
@@ -138,7 +153,7 @@ def summary_of(examination: Examination, findings: Sequence[Finding], skipped: S
     return f"{len(packages)} packages in {count} {targets}: {told}.{more}"
 
 
-def _of_weakness(weakness: Weakness) -> Finding:
+def _of_weakness(weakness: Weakness, known: Known) -> Finding:
     versions = ", ".join(weakness.versions)
     direct = any(place.direct for place in weakness.places)
     via = min((place.via for place in weakness.places if place.via), key=len, default=())
@@ -149,6 +164,8 @@ def _of_weakness(weakness: Weakness) -> Finding:
         "It is exploited already (CISA's catalogue)." if weakness.exploited else "",
         f"EPSS: {weakness.epss:.0%} within 30 days." if weakness.epss and weakness.epss >= _LIKELY else "",
         f"Brought in by {' > '.join(via)}." if via and not direct else "",
+        f"It is {' and '.join(_seen_as(weakness.places))}"
+        + (f"; told by {', '.join(sources)}." if (sources := known.sources_of(weakness.names)) else "."),
     ]
     summary = weakness.summary.rstrip(".")
     name = weakness.package.name
@@ -181,8 +198,16 @@ def _of_weakness(weakness: Weakness) -> Finding:
             "epss": weakness.epss,
             "exploited": weakness.exploited,
             "url": weakness.url,
+            "sources": list(known.sources_of(weakness.names)),
+            "seen_as": list(_seen_as(weakness.places)),
         },
     )
+
+
+def _seen_as(places: Iterable[Component]) -> list[str]:
+    """How the package is known to be used, the surest first: what is installed is there, what is declared may be."""
+    told = {place.evidence for place in places}
+    return [word for evidence, word in _SURE.items() if evidence in told]
 
 
 def _of_ranges(ranges: Sequence[LooseRange]) -> Iterable[Finding]:

@@ -124,7 +124,7 @@ async def audit(
         finished_at=datetime.now(UTC),
         run_id=target.run_id,
         components=words.components_of(examination.inventories),
-        weaknesses=tuple(words.record_of(weakness) for weakness in examination.weaknesses),
+        weaknesses=tuple(words.record_of(weakness, examination.known) for weakness in examination.weaknesses),
         patch=mended.diff,
         commits=commits,
     )

@@ -89,6 +89,14 @@ async def test_a_run_finds_stores_shows_and_knows_its_history(shop: Path, config
     assert set(names) - {None} == {FIRST, SECOND}
     assert names[FIRST].severity is Severity.high
     assert names[SECOND].severity is Severity.unknown
+    assert (names[FIRST].evidence["sources"], names[FIRST].evidence["seen_as"]) == (["mirror"], ["declared"])
+    assert first.weaknesses[0]["sources"] == ["mirror"]
+    assert "It is declared; told by mirror." in names[FIRST].detail
+    graded = json.loads(export(first, "sarif"))["runs"][0]["tool"]["driver"]["rules"]
+    assert {rule["id"]: rule["properties"]["security-severity"] for rule in graded if rule["id"].startswith("CVE")} == {
+        FIRST: "7.5",
+        SECOND: "5.0",
+    }
     assert first.status is Status.failing
     assert first.critical_vulnerabilities == (names[FIRST].key,)
     assert first.moderate_risks == (names[SECOND].key,)
