@@ -8,10 +8,12 @@ from typing import Any
 
 from models.report import Finding, Severity, Skip
 from models.risk import ComponentRecord
-from tasks.advisories.package import Package
+from tasks.advisories.package import PYPI, Package
 from tasks.advisories.source import AREA, VULNERABILITY, Known, SourceState
+from tasks.advisories.versions import ordering
 from tasks.audit.component import Component, Evidence, Inventory
 from tasks.audit.examine import Examination
+from tasks.audit.in_use import in_use
 from tasks.audit.unseen import few, unlocked, unseen_gaps
 from tasks.audit.weakness import LooseRange, Weakness
 
@@ -32,8 +34,9 @@ _LIKELY = 0.1
 
 def findings_of(examination: Examination) -> list[Finding]:
     """Everything found: vulnerabilities, loose ranges, sources that are too old."""
-    found = [_of_weakness(weakness, examination.known) for weakness in examination.weaknesses]
+    found = [_of_weakness(weakness, examination) for weakness in examination.weaknesses]
     found += _of_ranges([loose for part in examination.judged for loose in part.ranges])
+    found += _of_yanked(examination)
     found += [_of_stale(state) for state in examination.known.states if state.stale]
     return found
 
@@ -153,8 +156,8 @@ def summary_of(examination: Examination, findings: Sequence[Finding], skipped: S
     return f"{len(packages)} packages in {count} {targets}: {told}.{more}"
 
 
-def _of_weakness(weakness: Weakness, known: Known) -> Finding:
-    versions = ", ".join(weakness.versions)
+def _of_weakness(weakness: Weakness, examination: Examination) -> Finding:
+    versions, known = ", ".join(weakness.versions), examination.known
     direct = any(place.direct for place in weakness.places)
     via = min((place.via for place in weakness.places if place.via), key=len, default=())
     detail = [
@@ -171,6 +174,8 @@ def _of_weakness(weakness: Weakness, known: Known) -> Finding:
     name = weakness.package.name
     if weakness.fixed is None:
         remedy = f"No fixed version of {name} is known: replace or shield it."
+    elif weakness.fixed in examination.yanked.get(weakness.package, ()):
+        remedy = f"Upgrade {name} to a later version than {weakness.fixed}, which mends it and was yanked."
     elif via and not direct:
         remedy = f"Upgrade {name} to {weakness.fixed} or later; it comes with {via[0]}."
     else:
@@ -243,6 +248,26 @@ def _of_ranges(ranges: Sequence[LooseRange]) -> Iterable[Finding]:
                 "places": list(_places([loose.component for loose in told])),
             },
         )
+
+
+def _of_yanked(examination: Examination) -> Iterable[Finding]:
+    """What is in use and was withdrawn by its authors, of the packages that were looked up."""
+    order = ordering(PYPI)
+    for taken in examination.inventories if examination.yanked else ():
+        for package, components in in_use(taken).exact.items():
+            withdrawn = {order.parse(version) for version in examination.yanked.get(package, ())} if order else set()
+            used = [one for one in components if order and one.version and order.parse(one.version) in withdrawn]
+            if used:
+                versions = sorted({str(one.version) for one in used})
+                yield Finding(
+                    key=f"dependencies.yanked:{taken.target}/{package.path}",
+                    severity=Severity.low,
+                    component=taken.target,
+                    title=f"{package.name} {', '.join(versions)} was yanked: its authors have withdrawn it.",
+                    detail="An installer takes it only because it is asked for exactly.",
+                    remedy=f"Require another version of {package.name}.",
+                    evidence={"package": package.name, "versions": list(versions), "places": list(_places(used))},
+                )
 
 
 def _of_stale(state: SourceState) -> Finding:

@@ -22,6 +22,7 @@ from tasks.audit.examine import Examination, Offered, Subject, examine, look_int
 from tasks.audit.mend import Mended, mend
 from tasks.audit.offered import offered
 from tasks.audit.remedies import Upgrade, recommendations, upgrades
+from tasks.audit.unseen import few
 from tasks.commits import commits_of, not_at
 from tasks.result_cache import ResultCache
 from tasks.risk.accept import accept
@@ -118,7 +119,7 @@ async def audit(
         findings=[*found, *accepted, *mended.findings],
         skipped=[*skipped, *mended.skipped],
         suppressed=aside,
-        advice=[*mended.done, *_advice(steps), *mended.advice],
+        advice=[*mended.done, *_advice(steps), *mended.advice, *_untried(steps, examination.offered, remedy)],
         metrics=words.metrics_of(examination, found, skipped),
         started_at=started_at,
         finished_at=datetime.now(UTC),
@@ -151,3 +152,15 @@ def _advice(steps: Sequence[Upgrade]) -> list[Advice]:
         for step in steps
         for text in recommendations([step])
     ]
+
+
+def _untried(steps: Sequence[Upgrade], offered: Collection[Package], remedy: Remedy) -> list[Advice]:
+    """How sure the upgrades are: what nobody has looked up or tried is said, and not left to be believed."""
+    told = []
+    raised = [step for step in steps if step.to is not None]
+    names = sorted({step.package.name for step in raised if step.package not in offered})
+    if names:
+        told.append(Advice(f"Whether these versions are still offered was not looked up: {few(names)}."))
+    if raised and remedy is Remedy.advise:
+        told.append(Advice("Whether the upgrades fit together was not tried: `lama audit --fix --dry-run` tries it."))
+    return told

@@ -22,6 +22,7 @@ from models.risk import AuditReport
 from tasks.audit.inventory.requirement import normal
 from tasks.reports import store
 from tasks.reports.export import FORMS, export
+from tests.audit.loopback import Loopback, Reply
 from tests.flow_runs import artifacts_of
 from tests.scan.corpus import Maker
 
@@ -74,11 +75,11 @@ def shop(configured: Path, tmp_path: Path) -> Path:
     return code
 
 
-def write(configured: Path, more: str, *, accepted: str = "2099-01-01") -> None:
+def write(configured: Path, more: str, *, accepted: str = "2099-01-01", index: str = "http://127.0.0.1:9") -> None:
     folder = configured.parent
     configured.write_text(
         f'[[checkouts]]\nname = "{folder.name}"\npath = "{folder / "code"}"\n'
-        f'[advisories]\nmirror = "{folder / "mirror"}"\n[audit]\nindex_url = "http://127.0.0.1:9/simple"\n{more}\n'
+        f'[advisories]\nmirror = "{folder / "mirror"}"\n[audit]\nindex_url = "{index}/simple"\n{more}\n'
         f'[[suppressions]]\nid = "gap.unresolved:*"\nreason = "they bring in nothing"\nexpires = {accepted}\n'
     )
 
@@ -193,6 +194,25 @@ async def test_no_secret_of_a_requirements_file_is_in_any_output(shop: Path) -> 
     told = " ".join(skip.reason for skip in report.skipped)
     assert "line 4 (TOKEN...)" in told
     assert "line 3 (***): has the form of a secret" in told
+
+
+async def test_a_yanked_release_is_told_and_is_no_advice(shop: Path, configured: Path) -> None:
+    files = [{"filename": f"alpha-{version}.tar.gz", "yanked": "broken"} for version in ("1.2", "1.10")]
+    page = {"files": [*files, {"filename": "alpha-1.11.tar.gz"}]}
+    kind = "application/vnd.pypi.simple.v1+json"
+    server = Loopback(lambda _request: Reply(200, json.dumps(page).encode(), kind))
+    try:
+        write(configured, "", index=server.url)
+        (shop / "requirements.txt").write_text("alpha==1.2\n")
+        report = await audit()
+    finally:
+        server.close()
+    told = {finding.key.partition(":")[0]: finding for finding in report.findings}
+    assert told["dependencies.yanked"].title == "alpha 1.2 was yanked: its authors have withdrawn it."
+    assert told["dependencies.yanked"].evidence["places"] == ["requirements.txt:1"]
+    assert "a later version than 1.10" in told["dependencies.vulnerability"].remedy
+    assert "alpha 1.2 to 1.11" in report.recommendations[0]
+    assert "was not tried" in report.recommendations[-1]
 
 
 async def test_a_patch_is_shown_and_only_applied_when_asked(shop: Path, configured: Path) -> None:

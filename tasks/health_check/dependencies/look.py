@@ -16,7 +16,7 @@ from tasks.advisories.source import VULNERABILITY
 from tasks.audit import report as words
 from tasks.audit import steps
 from tasks.audit.component import Evidence, Inventory
-from tasks.audit.examine import Examination, Subject, together
+from tasks.audit.examine import Examination, Offered, Subject, together
 from tasks.audit.in_use import in_use
 from tasks.audit.judge import judge
 from tasks.audit.loose import loose_packages
@@ -48,10 +48,10 @@ async def look(target: Target) -> Report:
     )
     offered = dict(judgement.versions_of(releases))
     open_ = {package for taken in inventories for package in loose_packages(taken)} & known.advisories.keys()
-    more, gaps = await steps.offered(sorted(open_ - offered.keys()), configuration.audit) if open_ else ({}, ())
-    offered |= more
+    more = await steps.offered(sorted(open_ - offered.keys()), configuration.audit) if open_ else Offered({})
+    offered |= more.versions
     judged = tuple(judge(taken, known, offered=offered) for taken in inventories)
-    examination = Examination(tuple(inventories), judged, known, offered, gaps)
+    examination = Examination(tuple(inventories), judged, known, offered, more.gaps)
     findings: list[Finding] = words.findings_of(examination)
     skipped: list[Skip] = [*words.skips_of(examination), *unasked, *judgement.unreleased(releases)]
     for taken in inventories:
