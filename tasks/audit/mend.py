@@ -116,10 +116,10 @@ async def _tried(target: Target, taken: Inventory, steps: Sequence[Upgrade]) -> 
     chosen = target.configuration.audit
     if not trials:
         return []
-    from blocks.package_index import PackageIndex  # noqa: PLC0415 - blocks bring Prefect, which not every audit needs
+    from blocks.registry_address import IndexAddress  # noqa: PLC0415 - blocks bring Prefect, which not every audit needs
 
     try:
-        index = PackageIndex.of(chosen.index_url, config=target.settings, timeout_s=chosen.timeout_s)
+        index = IndexAddress.of(chosen.index_url, config=target.settings, timeout_s=chosen.timeout_s)
     except ConfigurationError as error:
         return [Resolution(Fit.not_checked, error.what)]
     python = taken.python.get("python_version")

@@ -14,7 +14,7 @@ from tasks.advisories.source import AREA
 from tasks.audit.examine import Offered
 
 if TYPE_CHECKING:
-    from blocks.npm_registry import NpmRegistry
+    from blocks.registry_address import NpmAddress
     from blocks.settings import Settings
     from models.audit import AuditSettings
 
@@ -49,11 +49,11 @@ async def _of_index(names: Sequence[str], chosen: AuditSettings, config: Setting
     if not names:
         return Offered({})
     from blocks.errors import ConfigurationError  # noqa: PLC0415
-    from blocks.package_index import PackageIndex  # noqa: PLC0415
+    from blocks.registry_address import IndexAddress  # noqa: PLC0415
     from tasks.audit.releases import SOURCE, look_up  # noqa: PLC0415
 
     try:
-        index = PackageIndex.of(chosen.index_url, config=config, timeout_s=chosen.timeout_s)
+        index = IndexAddress.of(chosen.index_url, config=config, timeout_s=chosen.timeout_s)
     except ConfigurationError as error:
         return Offered({}, (_gap(SOURCE, names, f"{error.what} {error.remedy}", PYPI),))
     releases = await look_up(index, names, python=python, budget_s=chosen.budget_s)
@@ -70,16 +70,16 @@ async def _of_registry(names: Sequence[str], chosen: AuditSettings) -> Offered:
         return Offered({})
     from pydantic import SecretStr  # noqa: PLC0415
 
-    from blocks.npm_registry import NpmRegistry  # noqa: PLC0415
+    from blocks.registry_address import NpmAddress  # noqa: PLC0415
 
-    registry = NpmRegistry(url=SecretStr(chosen.npm_registry_url), timeout_s=chosen.timeout_s)
+    registry = NpmAddress(url=SecretStr(chosen.npm_registry_url), timeout_s=chosen.timeout_s)
     found, failed = await _ask_registry(registry, names, budget_s=chosen.budget_s)
     gaps = [_gap(_REGISTRY, of, f"It {why}", NPM) for why, of in _by_reason(failed).items()]
     return Offered({Package(NPM, name): versions for name, versions in found.items()}, tuple(gaps))
 
 
 async def _ask_registry(
-    registry: NpmRegistry, names: Sequence[str], *, budget_s: float
+    registry: NpmAddress, names: Sequence[str], *, budget_s: float
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """Versions by name and failures by name; one that cannot be reached stops the others, who would fail as well."""
     from blocks.errors import UnavailableError  # noqa: PLC0415

@@ -22,7 +22,7 @@ from blocks.errors import UnavailableError
 from tasks.answers import Answer, NotFoundError, ask, decoded
 
 if TYPE_CHECKING:
-    from blocks.package_index import PackageIndex
+    from blocks.registry_address import IndexAddress
 
 SOURCE = "package index"
 _LARGEST = 40_000_000  # bytes of one page; the largest projects' have some 10 MB
@@ -45,7 +45,7 @@ class Releases:
     """Releases that their authors have withdrawn, oldest first."""
 
 
-async def look_up(index: PackageIndex, names: Iterable[str], *, python: str, budget_s: float) -> Releases:
+async def look_up(index: IndexAddress, names: Iterable[str], *, python: str, budget_s: float) -> Releases:
     """Ask `index` about every package of `names` (normalised), `index.connections` at once, for at most `budget_s`.
 
     One that fails because the index cannot be reached stops the others: they would fail the same way.
