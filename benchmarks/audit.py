@@ -38,6 +38,7 @@ FULL = {PYPI: 20_000, NPM: 200_000}
 QUICK = {name: count // 10 for name, count in FULL.items()}
 INDEX = "advisories.sqlite"
 OURS = "the audit's engine"
+WHOLE = f"{OURS} by lama audit --standalone"
 _EXAMPLES = 5
 Given = TypeVar("Given")
 
@@ -156,6 +157,23 @@ def ours(target: Path, mirror: Path, cache: Path | None) -> Run:
     return timed([sys.executable, "-m", "tasks.audit", *options, str(target)], cwd=ROOT, environment=compiled)
 
 
+def whole(target: Path, mirror: Path, scratch: Path) -> Run:
+    """The command that people use, with its report and everything that it loads."""
+    home, settings = scratch / "home", scratch / "lama.toml"
+    home.mkdir(mode=0o700, exist_ok=True)
+    settings.write_text(  # no registry is asked, as the engine asks none
+        f'[advisories]\nmirror = "{mirror}"\nmax_age_days = 36500.0\n[audit]\nindex_url = "http://127.0.0.1:9/simple"\n'
+    )
+    environment = {
+        "LAMA_HOME": str(home),
+        "LAMA_CONFIG": str(settings),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONPYCACHEPREFIX": str(mirror.parent / "compiled"),
+    }
+    command = [sys.executable, "-c", "from lama.cli import cli; cli()", "audit", "--standalone", "--no-cache", "--json"]
+    return timed([*command, str(target)], cwd=ROOT, environment=environment)
+
+
 def found_by_us(run: Run, group: Mapping[str, str]) -> set[Finding]:
     return {
         (found["package"], version, group[found["id"]])
@@ -174,6 +192,8 @@ def measured(case: Case, mirror: Path, others: Sequence[Peer], scratch: Path, *,
     findings: dict[str, Callable[[Run, Mapping[str, str]], set[Finding]]] = {
         OURS: found_by_us, OURS + AGAIN: found_by_us,
     }  # fmt: skip
+    if len(case.projects) == 1 and others:
+        ways[WHOLE], findings[WHOLE] = lambda: whole(case.target, mirror, scratch), found_by_us
     for peer in others:
         ways[peer.name], findings[peer.name] = peer.audit, peer.found
     for name in ways if len(case.projects) == 1 else (OURS, OURS + AGAIN):  # files, connections and caches are warm

@@ -25,6 +25,7 @@ async def audit(
     checkouts: list[str] | None = None,
     remedy: Remedy = Remedy.advise,
     cache: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are given by name
+    commit: str | None = None,
 ) -> AuditReport:
     """Takes the inventory of what is used, and says what is known to be vulnerable in it and how to mend that.
 
@@ -34,6 +35,8 @@ async def audit(
         remedy: `advise` only says what to change; `patch` adds the change as a diff; `apply` changes the requirement
             files; `propose` makes a pull request of it.
         cache: Whether what has not changed since an earlier audit may be taken from it. The result is the same.
+        commit: The commit that one of the checkouts should be at, such as that of a push. When none of them is, without
+            changes of its own, the report is incomplete.
 
     Returns:
         The report. It is `incomplete` when anything could not be looked at, and says what and why.
@@ -44,7 +47,7 @@ async def audit(
     config = settings()
     configuration = load_configuration(config)
     run_id = str(flow_run.id) if flow_run.id else None
-    target = target_of(config, configuration, checkouts, component=CAPABILITY, run_id=run_id)
+    target = target_of(config, configuration, checkouts, component=CAPABILITY, run_id=run_id, commit=commit)
     progress = await Progress.start("audit-progress", total=len(target.checkouts) + 2, what="Audit")
     report = await examine_and_report(target, remedy=remedy, cache=cache, parts=PARTS, done=progress.advance)
     report = await conclude(report, AuditReport, database=Postgres.of(config), key="audit")

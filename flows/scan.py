@@ -25,6 +25,7 @@ async def scan(
     checkouts: list[str] | None = None,
     engines: list[Engine] | None = None,
     cache: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are given by name
+    commit: str | None = None,
 ) -> ScanReport:
     """Looks for secrets, risky code, unsafe containers and workflows, licences that are not allowed, and open services.
 
@@ -33,6 +34,8 @@ async def scan(
             this node with its services.
         engines: What to look with. Otherwise those that are configured, by default all.
         cache: Whether files that have not changed since an earlier scan may be taken from it. The result is the same.
+        commit: The commit that one of the checkouts should be at, such as that of a push. When none of them is, without
+            changes of its own, the report is incomplete.
 
     Returns:
         The report. It is `incomplete` when an engine could not run or a file could not be looked at.
@@ -43,7 +46,7 @@ async def scan(
     config = settings()
     configuration = load_configuration(config)
     run_id = str(flow_run.id) if flow_run.id else None
-    target = target_of(config, configuration, checkouts, component=CAPABILITY, run_id=run_id)
+    target = target_of(config, configuration, checkouts, component=CAPABILITY, run_id=run_id, commit=commit)
     progress = await Progress.start("scan-progress", total=len(target.checkouts) + target.whole, what="Scan")
     report = await look_and_report(target, engines=engines, cache=cache, parts=PARTS, done=progress.advance)
     report = await conclude(report, ScanReport, database=Postgres.of(config), key="scan")

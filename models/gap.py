@@ -17,3 +17,9 @@ class Gap:
     """Why not, and what would make it possible."""
     hides: tuple[str, ...] = ()
     """Prefixes of the keys of findings that may have gone unseen; empty: everything in `area`."""
+    seen: tuple[str, ...] = ()
+    """Prefixes of keys that were looked for all the same, although they begin as `hides` says."""
+    key: str = ""
+    """What `[[suppressions]]` may accept it by, `gap.kind:subject`. Only what lies in the nature of a thing has one:
+    what failed this time must never be set aside.
+    """

@@ -63,16 +63,25 @@ class Skip(Value):
         default=(),
         description="Prefixes of finding keys that this skip may hide; empty: everything in `area`.",
     )
+    seen: tuple[str, ...] = Field(
+        default=(), description="Prefixes of finding keys that were looked for all the same, although `hides` has them."
+    )
+    key: str = Field(
+        default="",
+        description="What `[[suppressions]]` may accept it by, `gap.kind:subject`; empty for what failed this time.",
+    )
 
     @classmethod
     def of(cls, gap: Gap) -> Skip:
         """The skip that tells of `gap`."""
-        return cls(area=gap.area, component=gap.component, reason=gap.reason, hides=gap.hides)
+        return cls(
+            area=gap.area, component=gap.component, reason=gap.reason, hides=gap.hides, seen=gap.seen, key=gap.key
+        )
 
     def may_hide(self, key: str) -> bool:
         """Whether a finding of this `key` could have gone unseen because of this skip."""
         prefixes = self.hides or (f"{self.area}.",)
-        return any(key.startswith(prefix) for prefix in prefixes)
+        return any(key.startswith(prefix) for prefix in prefixes) and not key.startswith(self.seen)
 
 
 def status_of(findings: Iterable[Finding], skipped: Iterable[Skip] = ()) -> Status:

@@ -15,7 +15,7 @@ class Suppression(Value):
     id: str = Field(
         min_length=1,
         description="What is set aside: the id of an advisory (or an alias), the id of a rule, or a glob of finding "
-        "keys such as `security.secret:web/tests/*`.",
+        "keys such as `security.secret:web/tests/*`; or what was not looked at, such as `gap.apt:shop/Dockerfile`.",
     )
     package: str | None = Field(default=None, description="Only in this package.")
     target: str | None = Field(default=None, description="Only in this checkout, by its name.")
@@ -53,6 +53,10 @@ class RiskReport(Report):
     )
     recommendations: tuple[str, ...] = Field(default=(), description="What to do, in the order of what it mends.")
     suppressed: tuple[Suppressed, ...] = Field(default=(), description="What was found and is set aside.")
+    commits: dict[str, str] = Field(
+        default_factory=dict,
+        description="By checkout, the commit that was looked at; ` with changes` behind it where files differed.",
+    )
     changes: Changes = Field(default=Changes(), description="What changed since the last run.")
     trend: tuple[TrendPoint, ...] = Field(default=(), description="Earlier runs of the same scope, oldest first.")
 

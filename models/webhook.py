@@ -186,14 +186,22 @@ def _preset_sources() -> dict[str, Source]:
     }
 
 
+_OF_A_PUSH: dict[str, dict[str, JsonValue]] = {
+    "health-check": {},
+    "audit": {"commit": "$.after"},
+    "scan": {"commit": "$.after"},
+}
+"""What a push starts unlisted: a report about another commit than the pushed one says so."""
+
+
 class WebhooksSettings(Value):
     """`[webhooks]`. The sources `github`, `standard-webhooks` and `whatsapp` are there unlisted."""
 
     sources: tuple[Source, ...] = Field(default=(), description="Senders beside the presets, or instead of them.")
     routes: tuple[Route, ...] = Field(
         default=tuple(
-            Route(source="github", event="push", deployment=f"{name}/{name}")
-            for name in ("health-check", "audit", "scan")
+            Route(source="github", event="push", deployment=f"{name}/{name}", parameters=parameters)
+            for name, parameters in _OF_A_PUSH.items()
         ),
         description="What deliveries start; every route that matches starts a run.",
     )

@@ -10,6 +10,7 @@ from blocks.settings import Settings
 from models.configuration import Configuration
 from models.health_check import Checkout
 from tasks.checkouts import choose_checkouts, described
+from tasks.commits import check_commit
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Target:
     """The flow run's id, or one made up outside of Prefect."""
     host: str
     """This machine's name, for the component of findings about it."""
+    commit: str | None = None
+    """The commit that one of the checkouts should be at, such as that of a push."""
 
     @property
     def whole(self) -> bool:
@@ -45,11 +48,13 @@ def target_of(
     *,
     component: str,
     run_id: str | None = None,
+    commit: str | None = None,
 ) -> Target:
     """The target that `asked` names: names of `lama.toml` or absolute paths; None: everything that is configured.
 
     Raises:
-        ConfigurationError: a name is not known, or the list is empty; the message names `component`.
+        ConfigurationError: a name is not known, the list is empty, or `commit` is no id of one; the message names
+            `component`.
     """
     return Target(
         settings=settings,
@@ -57,4 +62,5 @@ def target_of(
         checkouts=choose_checkouts(asked, configuration, component=component),
         run_id=run_id or str(uuid4()),
         host=socket.gethostname(),
+        commit=check_commit(commit, component=component),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -68,4 +68,11 @@ class Known:
     """One record an id (the most recently modified one), withdrawn ones left out."""
     states: tuple[SourceState, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    told_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By id of a record, the names of the sources that have it."""
+
+    def sources_of(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The sources that tell of a vulnerability with these `names`."""
+        return tuple(sorted({source for name in names for source in self.told_by.get(name, ())}))
+
     """Also one for each ecosystem that was wanted and that no source covers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from blocks.errors import ConfigurationError, UnavailableError
 from tasks.advisories import github_database
 from tasks.advisories.archives import INDEX, archives_in, stamp_of
 from tasks.advisories.custom import load_rules
-from tasks.advisories.exploited import EPSS_FILE, KEV_FILE, default_or
+from tasks.advisories.exploited import EPSS_FILE, KEV_FILE, as_of, default_or
 from tasks.advisories.fetched import Fetched, read_fetched
 from tasks.advisories.mirror import ages_of
 from tasks.advisories.mirror_files import exploitation_files
@@ -54,7 +54,8 @@ def standings(settings: AdvisoriesSettings, folder: Path, *, now: datetime) -> t
         file = EPSS_FILE if remote.path == EPSS_FILE else KEV_FILE
         path = default_or(named, folder, file)
         if path is not None:
-            found.append(_file(remote.name, path, remote.check, fetched.get(file)))
+            oldest = now - timedelta(days=settings.max_age_days)
+            found.append(_file(remote.name, path, remote.check, fetched.get(file), oldest))
     return tuple(found)
 
 
@@ -112,13 +113,13 @@ def _rules(path: Path) -> Standing:
     return Standing("rules", path, path.stat().st_size, len(advisories))
 
 
-def _file(name: str, path: Path, check: object, fetched: Fetched | None) -> Standing:
+def _file(name: str, path: Path, check: object, fetched: Fetched | None, oldest: datetime) -> Standing:
     try:
         check(path)  # type: ignore[operator]
         state = path.stat()
+        of = as_of(path, fetched)
     except (ValueError, OSError) as error:
         return Standing(name, path, problem=str(error))
     known = fetched is not None and fetched.stamp == stamp_of(path)
-    changed = datetime.fromtimestamp(state.st_mtime, UTC)
     at = fetched.at if known and fetched is not None else None
-    return Standing(name, path, state.st_size, None, None, at, at or changed)
+    return Standing(name, path, state.st_size, None, None, at, of, stale=of < oldest)

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.gap import Gap
 from tasks.advisories.mirror import Mirror
 from tasks.audit.examine import Examination, Subject, examine
+from tasks.audit.unseen import unseen_gaps
 from tasks.event_loop import run_to_end
 from tasks.result_cache import ResultCache
 
@@ -37,9 +39,14 @@ def main() -> int:
     import orjson  # noqa: PLC0415
 
     sys.stdout.buffer.write(orjson.dumps(described(examination), option=orjson.OPT_APPEND_NEWLINE))
-    if examination.all_gaps:
+    if gaps_of(examination):
         return 2
     return 1 if examination.weaknesses or any(part.ranges for part in examination.judged) else 0
+
+
+def gaps_of(examination: Examination) -> tuple[Gap, ...]:
+    """What could not be looked at, and what nobody could have looked at."""
+    return (*examination.all_gaps, *unseen_gaps(examination.inventories))
 
 
 def described(examination: Examination) -> Mapping[str, Any]:
@@ -59,7 +66,7 @@ def described(examination: Examination) -> Mapping[str, Any]:
             }
             for weakness in examination.weaknesses
         ],
-        "gaps": [{"area": gap.area, "component": gap.component, "reason": gap.reason} for gap in examination.all_gaps],
+        "gaps": [{"area": gap.area, "component": gap.component, "reason": gap.reason} for gap in gaps_of(examination)],
     }
 
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from models.gap import Gap
 from models.severity import Severity
@@ -28,8 +28,16 @@ from tasks.result_cache import ResultCache
 if TYPE_CHECKING:
     from tasks.advisories.exploited import Exploited
 
-Offered = tuple[Mapping[Package, tuple[str, ...]], tuple[Gap, ...]]
-"""Released versions by package, oldest first, and what could not be looked up."""
+
+class Offered(NamedTuple):
+    """What registries say."""
+
+    versions: Mapping[Package, tuple[str, ...]]
+    """Released versions by package, oldest first."""
+    gaps: tuple[Gap, ...] = ()
+    """What could not be looked up."""
+    yanked: Mapping[Package, tuple[str, ...]] = {}
+    """Released versions that their authors have withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,8 @@ class Examination:
     """Released versions of the packages that were looked up."""
     gaps: tuple[Gap, ...] = ()
     """What could not be looked at beside what inventories, sources and judgement say themselves."""
+    yanked: Mapping[Package, tuple[str, ...]] = field(default_factory=dict)
+    """Versions of those packages that their authors have withdrawn."""
 
     @property
     def weaknesses(self) -> tuple[Weakness, ...]:
@@ -84,7 +94,7 @@ async def look_into(subject: Subject, *, cache: ResultCache, environments: bool)
 
 async def nothing_offered(packages: Sequence[Package]) -> Offered:
     """Stands where no registry is to be asked: every version list is unknown then, and the judgement says so."""
-    return {}, ()
+    return Offered({})
 
 
 async def examine(
@@ -106,7 +116,7 @@ async def examine(
         sources: where vulnerabilities are looked up.
         cache: of what was read before.
         environments: whether the environments of checkouts are looked into as well.
-        offered: asks registries for the versions of packages that are required without an exact version.
+        offered: asks registries for the versions of packages that are vulnerable, or required without an exact one.
         exploited: gives EPSS scores and known exploitation for ids of vulnerabilities.
         look: takes one inventory; the flow's is a step.
         ask: asks all sources; the flow's is a step.
@@ -127,15 +137,19 @@ async def examine(
     known = await ask(sources, together(inventories, used))
     await told(f"{sum(map(len, known.advisories.values()))} advisories")
     loose = sorted({one.package for part in used for one in part.loose if one.package in known.advisories})
-    versions, gaps = await offered(loose) if loose else ({}, ())
+    versions, gaps, yanked = await offered(loose) if loose else Offered({})
     judged = tuple(judge(taken, known, offered=versions, used=of) for taken, of in zip(inventories, used, strict=True))
+    weak = sorted({one.package for part in judged for one in part.weaknesses} - versions.keys())
+    if weak:  # What to upgrade to, and whether that is still there; not to know it leaves nothing unseen.
+        more = await offered(weak)
+        versions, yanked = {**versions, **more.versions}, {**yanked, **more.yanked}
     if exploited is not None:
         names = {name for part in judged for weakness in part.weaknesses for name in weakness.names}
         data = exploited(names)
         judged = tuple(_graded(part, data) for part in judged)
         gaps = (*gaps, *data.gaps)
     await told(f"{sum(len(part.weaknesses) for part in judged)} vulnerabilities")
-    return Examination(inventories, judged, known, versions, tuple(gaps))
+    return Examination(inventories, judged, known, versions, tuple(gaps), yanked)
 
 
 def together(inventories: Sequence[Inventory], used: Sequence[InUse] = ()) -> dict[Package, frozenset[str]]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from blocks.errors import ConfigurationError, LamaError
 from models.audit import Remedy
 from models.report import Finding, Severity, Skip
+from tasks.advisories.package import NPM, PYPI
 from tasks.audit.component import Inventory
 from tasks.audit.patch import Patch, apply, manifests, plan, read_manifests
 from tasks.audit.remedies import Upgrade
 from tasks.audit.resolve import Fit, Resolution, resolve, trials_of
+from tasks.audit.unseen import few
 from tasks.risk.report import Advice
 from tasks.target import Target
 
@@ -66,7 +68,9 @@ async def _mend(target: Target, taken: Inventory, steps: Sequence[Upgrade], reme
     findings: list[Finding] = []
     skipped: list[Skip] = []
     conflicts = False
-    for resolution in await _tried(target, taken, steps):
+    tried = await _tried(target, taken, steps)
+    skipped += _untried(taken, steps, tried)
+    for resolution in tried:
         if resolution.fit is Fit.conflicts:
             conflicts = True
             findings.append(_conflict(taken, resolution))
@@ -90,15 +94,32 @@ async def _mend(target: Target, taken: Inventory, steps: Sequence[Upgrade], reme
     return Mended(patch.diff, tuple(findings), tuple(skipped), told, tuple(advice))
 
 
+def _untried(taken: Inventory, steps: Sequence[Upgrade], tried: Sequence[Resolution]) -> list[Skip]:
+    """What the resolver was not asked about: npm's upgrades, those without a trial, requirements that no index has."""
+    skips = []
+    npm = sorted({step.package.name for step in steps if step.to is not None and step.package.ecosystem == NPM})
+    if npm:
+        reason = f"Whether the upgrades of npm fit together was not tried: {few(npm)}. `npm install` says so."
+        skips.append(_skip(taken, reason))
+    pypi = sorted({step.package.name for step in steps if step.to is not None and step.package.ecosystem == PYPI})
+    if pypi and not tried:
+        skips.append(_skip(taken, f"Whether the upgrades fit was not tried: nothing declared asks for {few(pypi)}."))
+    left_out = sorted({name for resolution in tried for name in resolution.left_out})
+    if left_out:
+        reason = f"Whether the upgrades fit was tried without {few(left_out)}, which no index has: look at them."
+        skips.append(_skip(taken, reason))
+    return skips
+
+
 async def _tried(target: Target, taken: Inventory, steps: Sequence[Upgrade]) -> list[Resolution]:
     trials = trials_of(taken, steps)
     chosen = target.configuration.audit
     if not trials:
         return []
-    from blocks.package_index import PackageIndex  # noqa: PLC0415 - blocks bring Prefect, which not every audit needs
+    from blocks.registry_address import IndexAddress  # noqa: PLC0415 - blocks bring Prefect, which not every audit needs
 
     try:
-        index = PackageIndex.of(chosen.index_url, config=target.settings, timeout_s=chosen.timeout_s)
+        index = IndexAddress.of(chosen.index_url, config=target.settings, timeout_s=chosen.timeout_s)
     except ConfigurationError as error:
         return [Resolution(Fit.not_checked, error.what)]
     python = taken.python.get("python_version")

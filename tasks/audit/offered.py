@@ -11,13 +11,13 @@ from urllib.parse import quote
 from models.gap import Gap
 from tasks.advisories.package import NPM, PYPI, Package
 from tasks.advisories.source import AREA
+from tasks.audit.examine import Offered
 
 if TYPE_CHECKING:
-    from blocks.npm_registry import NpmRegistry
+    from blocks.registry_address import NpmAddress
     from blocks.settings import Settings
     from models.audit import AuditSettings
 
-Versions = dict[Package, tuple[str, ...]]
 _LARGEST = 60_000_000  # bytes of one abbreviated document; the largest packages' have some 20 MB
 _REGISTRY = "npm registry"
 _MOST_FAILURES = 3
@@ -30,7 +30,7 @@ async def offered(
     *,
     config: Settings | None = None,
     python: str | None = None,
-) -> tuple[Versions, tuple[Gap, ...]]:
+) -> Offered:
     """The released versions of `packages`, oldest first, and what could not be looked up.
 
     Early, yanked and deprecated releases are left out, on PyPI also those that `python` (a full version; this
@@ -39,53 +39,47 @@ async def offered(
     """
     pypi = sorted({package.name for package in packages if package.ecosystem == PYPI})
     npm = sorted({package.name for package in packages if package.ecosystem == NPM})
-    told = await asyncio.gather(
+    index, registry = await asyncio.gather(
         _of_index(pypi, chosen, config, python or platform.python_version()), _of_registry(npm, chosen)
     )
-    versions: Versions = {}
-    gaps: list[Gap] = []
-    for found, missed in told:
-        versions |= found
-        gaps += missed
-    return versions, tuple(gaps)
+    return Offered({**index.versions, **registry.versions}, (*index.gaps, *registry.gaps), index.yanked)
 
 
-async def _of_index(
-    names: Sequence[str], chosen: AuditSettings, config: Settings | None, python: str
-) -> tuple[Versions, list[Gap]]:
+async def _of_index(names: Sequence[str], chosen: AuditSettings, config: Settings | None, python: str) -> Offered:
     if not names:
-        return {}, []
+        return Offered({})
     from blocks.errors import ConfigurationError  # noqa: PLC0415
-    from blocks.package_index import PackageIndex  # noqa: PLC0415
+    from blocks.registry_address import IndexAddress  # noqa: PLC0415
     from tasks.audit.releases import SOURCE, look_up  # noqa: PLC0415
 
     try:
-        index = PackageIndex.of(chosen.index_url, config=config, timeout_s=chosen.timeout_s)
+        index = IndexAddress.of(chosen.index_url, config=config, timeout_s=chosen.timeout_s)
     except ConfigurationError as error:
-        return {}, [_gap(SOURCE, names, f"{error.what} {error.remedy}", PYPI)]
+        return Offered({}, (_gap(SOURCE, names, f"{error.what} {error.remedy}", PYPI),))
     releases = await look_up(index, names, python=python, budget_s=chosen.budget_s)
     found = {Package(PYPI, name): tuple(map(str, versions)) for name, versions in releases.versions.items()}
     gaps = [_gap(SOURCE, of, f"It {why}", PYPI) for why, of in _by_reason(releases.failed).items()]
     if releases.unknown:
         gaps.append(_gap(SOURCE, sorted(releases.unknown), "It does not have them; correct index_url.", PYPI))
-    return found, gaps
+    yanked = {Package(PYPI, name): tuple(map(str, versions)) for name, versions in releases.yanked.items() if versions}
+    return Offered(found, tuple(gaps), yanked)
 
 
-async def _of_registry(names: Sequence[str], chosen: AuditSettings) -> tuple[Versions, list[Gap]]:
+async def _of_registry(names: Sequence[str], chosen: AuditSettings) -> Offered:
     if not names:
-        return {}, []
+        return Offered({})
     from pydantic import SecretStr  # noqa: PLC0415
 
-    from blocks.npm_registry import NpmRegistry  # noqa: PLC0415
+    from blocks.registry_address import NpmAddress  # noqa: PLC0415
 
-    registry = NpmRegistry(url=SecretStr(chosen.npm_registry_url), timeout_s=chosen.timeout_s)
+    registry = NpmAddress(url=SecretStr(chosen.npm_registry_url), timeout_s=chosen.timeout_s)
     found, failed = await _ask_registry(registry, names, budget_s=chosen.budget_s)
     gaps = [_gap(_REGISTRY, of, f"It {why}", NPM) for why, of in _by_reason(failed).items()]
-    return {Package(NPM, name): versions for name, versions in found.items()}, gaps
+    return Offered({Package(NPM, name): versions for name, versions in found.items()}, tuple(gaps))
 
 
 async def _ask_registry(
-    registry: NpmRegistry, names: Sequence[str], *, budget_s: float
+    registry: NpmAddress, names: Sequence[str], *, budget_s: float
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """Versions by name and failures by name; one that cannot be reached stops the others, who would fail as well."""
     from blocks.errors import UnavailableError  # noqa: PLC0415

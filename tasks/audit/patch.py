@@ -15,10 +15,10 @@ from tasks.audit.beneath import BeneathError, open_folder, read, replace
 from tasks.audit.component import Component, Evidence, Inventory
 from tasks.audit.edits import Raise, editor_of
 from tasks.audit.remedies import Upgrade
+from tasks.masked import masked
 
 LARGEST = 5_000_000
 """Bytes of one file that is patched."""
-_SECRET = re.compile(r"//[^/@\s:]{0,500}:[^/@\s]{1,500}@|(?<=http:)//[^/@\s]{1,500}@|(?<=https:)//[^/@\s]{1,500}@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\"\\]")
 
 
@@ -38,12 +38,13 @@ class Change:
     @property
     def diff(self) -> str:
         """The change as a unified diff, as `git apply` and `patch -p1` take it. Diffs are stored and shown: an address
-        with a password in a line nearby is shown without, and the diff of that file is one to read.
+        with a password, and whatever else in a line nearby may be a secret, is shown without, and the diff of that
+        file is one to read.
         """
         told = difflib.unified_diff(
             _lines(self.old), _lines(self.new), fromfile=f"a/{self.file}", tofile=f"b/{self.file}"
         )
-        told = (_SECRET.sub("//***@", line) for line in told)
+        told = (masked(line) for line in told)
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in told)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import html
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -22,7 +22,7 @@ from blocks.errors import UnavailableError
 from tasks.answers import Answer, NotFoundError, ask, decoded
 
 if TYPE_CHECKING:
-    from blocks.package_index import PackageIndex
+    from blocks.registry_address import IndexAddress
 
 SOURCE = "package index"
 _LARGEST = 40_000_000  # bytes of one page; the largest projects' have some 10 MB
@@ -41,14 +41,17 @@ class Releases:
     """Packages that the index does not have."""
     failed: Mapping[str, str]
     """Packages that could not be looked up, and why."""
+    yanked: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
+    """Releases that their authors have withdrawn, oldest first."""
 
 
-async def look_up(index: PackageIndex, names: Iterable[str], *, python: str, budget_s: float) -> Releases:
+async def look_up(index: IndexAddress, names: Iterable[str], *, python: str, budget_s: float) -> Releases:
     """Ask `index` about every package of `names` (normalised), `index.connections` at once, for at most `budget_s`.
 
     One that fails because the index cannot be reached stops the others: they would fail the same way.
     """
     versions: dict[str, tuple[Version, ...]] = {}
+    yanked: dict[str, tuple[Version, ...]] = {}
     unknown: set[str] = set()
     failed: dict[str, str] = {}
     wanted = sorted(set(names))
@@ -61,7 +64,7 @@ async def look_up(index: PackageIndex, names: Iterable[str], *, python: str, bud
                 name = queue.pop()
                 try:
                     answer = await ask(client, f"{name}/", source=SOURCE, largest=_LARGEST)
-                    versions[name] = await asyncio.to_thread(read_releases, answer, name, python)
+                    versions[name], yanked[name] = await asyncio.to_thread(read_releases, answer, name, python)
                 except NotFoundError:
                     unknown.add(name)
                 except UnavailableError as error:
@@ -76,11 +79,12 @@ async def look_up(index: PackageIndex, names: Iterable[str], *, python: str, bud
     for name in wanted:
         if name not in versions and name not in unknown:
             failed.setdefault(name, reason)
-    return Releases(versions, frozenset(unknown), failed)
+    return Releases(versions, frozenset(unknown), failed, yanked)
 
 
-def read_releases(answer: Answer, name: str, python: str) -> tuple[Version, ...]:
-    """The final releases in a project's page of the simple API that are not yanked and that `python` may install.
+def read_releases(answer: Answer, name: str, python: str) -> tuple[tuple[Version, ...], tuple[Version, ...]]:
+    """The final releases in a project's page of the simple API that are not yanked and that `python` may install; and
+    those of which every file is yanked.
 
     Raises:
         UnavailableError: the answer is not such a page.
@@ -92,6 +96,8 @@ def read_releases(answer: Answer, name: str, python: str) -> tuple[Version, ...]
     else:
         raise UnavailableError(f"answered {answer.content_type or 'without a type'}.", component=SOURCE)
     found: set[Version] = set()
+    withdrawn: set[Version] = set()
+    kept: set[Version] = set()
     recognised = False
     for filename, requires, yanked in files:
         version = _version(filename, name)
@@ -99,11 +105,12 @@ def read_releases(answer: Answer, name: str, python: str) -> tuple[Version, ...]
             recognised = recognised or filename.endswith(_OLD_FORMATS)
             continue
         recognised = True
+        (withdrawn if yanked else kept).add(version)
         if not yanked and version not in found and not version.is_prerelease and _allows(requires, python):
             found.add(version)
     if not recognised:
         raise UnavailableError("answered a page without any release of the package.", component=SOURCE)
-    return tuple(sorted(found))
+    return tuple(sorted(found)), tuple(sorted(withdrawn - kept))
 
 
 _File = tuple[str, str, bool]

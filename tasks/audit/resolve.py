@@ -21,7 +21,7 @@ from tasks.audit.specifiers import Range
 from tasks.engine import run_engine
 
 if TYPE_CHECKING:
-    from blocks.package_index import PackageIndex
+    from blocks.registry_address import IndexAddress
 
 _MOST_OUTPUT = 64 * 1024 * 1024
 _CONFLICTS = ("ResolutionImpossible", "conflicting dependencies")
@@ -103,7 +103,7 @@ def _is_tried(component: Component, inventory: Inventory) -> bool:
     )
 
 
-async def resolve(trial: Trial, index: PackageIndex, *, timeout_s: float, python: str | None = None) -> Resolution:
+async def resolve(trial: Trial, index: IndexAddress, *, timeout_s: float, python: str | None = None) -> Resolution:
     """Whether the requirements of `trial` can be had together from `index`.
 
     Only wheels count (`--only-binary`), so that no package's build is ever run; pip gets an environment of its own,
@@ -140,7 +140,7 @@ async def resolve(trial: Trial, index: PackageIndex, *, timeout_s: float, python
         return _resolved(root / "report.json", trial)
 
 
-def _environment(root: Path, index: PackageIndex) -> dict[str, str]:
+def _environment(root: Path, index: IndexAddress) -> dict[str, str]:
     """Variables for pip: the index goes here and not into the arguments, which others can see."""
     variables = {
         "HOME": str(root),

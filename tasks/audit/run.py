@@ -6,12 +6,12 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from blocks.home import Home
 from models.audit import AuditSettings, Remedy
 from models.risk import AuditReport
-from tasks.advisories.exploited import Exploited, default_or, load
+from tasks.advisories.exploited import EPSS_FILE, KEV_FILE, Exploited, default_or, load
 from tasks.advisories.known import ask_all, mirror_of, sources_of
 from tasks.advisories.package import Package
 from tasks.advisories.source import AREA, Known, Source, Wanted
@@ -22,7 +22,10 @@ from tasks.audit.examine import Examination, Offered, Subject, examine, look_int
 from tasks.audit.mend import Mended, mend
 from tasks.audit.offered import offered
 from tasks.audit.remedies import Upgrade, recommendations, upgrades
+from tasks.audit.unseen import few
+from tasks.commits import commits_of, not_at
 from tasks.result_cache import ResultCache
+from tasks.risk.accept import accept
 from tasks.risk.aside import set_aside
 from tasks.risk.report import Advice, compose_risk
 from tasks.risk.vex import load_vex
@@ -76,7 +79,8 @@ async def audit(
 
     def exploited(names: set[str]) -> Exploited:
         chosen = configuration.advisories
-        return load(default_or(chosen.epss, mirror, "epss.csv.gz"), default_or(chosen.kev, mirror, "kev.json"), names)
+        epss, kev = default_or(chosen.epss, mirror, EPSS_FILE), default_or(chosen.kev, mirror, KEV_FILE)
+        return load(epss, kev, names, oldest=started_at - timedelta(days=chosen.max_age_days), mirror=mirror)
 
     examination = await examine(
         [Subject(c.name, c.path, c.environment, c.exclude) for c in target.checkouts],
@@ -89,15 +93,20 @@ async def audit(
         ask=parts.ask,
         done=done,
     )
-    skipped = words.skips_of(examination.all_gaps)
+    commits = await commits_of(target.checkouts)
+    unseen = [
+        *words.skips_of(examination),
+        *not_at(target.commit, commits, area=AREA, component=target.host),
+    ]
     found, aside = set_aside(
         words.findings_of(examination),
         configuration.suppressions,
         statements=statements,
-        skipped=skipped,
+        skipped=unseen,
         today=started_at.date(),
         area=AREA if target.whole else "",
     )
+    skipped, accepted = accept(unseen, configuration.suppressions, today=started_at.date(), whole=target.whole)
     steps = await asyncio.to_thread(_upgrades, examination, {finding.key for finding in found})
     mended = Mended()
     if remedy is not Remedy.advise:
@@ -105,19 +114,20 @@ async def audit(
     return compose_risk(
         AuditReport,
         capability=CAPABILITY,
-        summary=words.summary_of(examination, found),
+        summary=words.summary_of(examination, found, skipped),
         scope=target.scope,
-        findings=[*found, *mended.findings],
+        findings=[*found, *accepted, *mended.findings],
         skipped=[*skipped, *mended.skipped],
         suppressed=aside,
-        advice=[*mended.done, *_advice(steps), *mended.advice],
-        metrics=words.metrics_of(examination, found),
+        advice=[*mended.done, *_advice(steps), *mended.advice, *_untried(steps, examination.offered, remedy)],
+        metrics=words.metrics_of(examination, found, skipped),
         started_at=started_at,
         finished_at=datetime.now(UTC),
         run_id=target.run_id,
         components=words.components_of(examination.inventories),
-        weaknesses=tuple(words.record_of(weakness) for weakness in examination.weaknesses),
+        weaknesses=tuple(words.record_of(weakness, examination.known) for weakness in examination.weaknesses),
         patch=mended.diff,
+        commits=commits,
     )
 
 
@@ -142,3 +152,15 @@ def _advice(steps: Sequence[Upgrade]) -> list[Advice]:
         for step in steps
         for text in recommendations([step])
     ]
+
+
+def _untried(steps: Sequence[Upgrade], offered: Collection[Package], remedy: Remedy) -> list[Advice]:
+    """How sure the upgrades are: what nobody has looked up or tried is said, and not left to be believed."""
+    told = []
+    raised = [step for step in steps if step.to is not None]
+    names = sorted({step.package.name for step in raised if step.package not in offered})
+    if names:
+        told.append(Advice(f"Whether these versions are still offered was not looked up: {few(names)}."))
+    if raised and remedy is Remedy.advise:
+        told.append(Advice("Whether the upgrades fit together was not tried: `lama audit --fix --dry-run` tries it."))
+    return told

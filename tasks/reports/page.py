@@ -5,7 +5,7 @@ What was not looked at is shown at every level: a report that leaves that out wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.health_check import HealthReport, ReportLevel
@@ -87,11 +87,19 @@ def page_of(report: Report, level: ReportLevel, change: ReportDiff | None = None
         summary=report.summary,
         facts=(
             ("Scope", report.scope),
+            *([("Commits", _commits(report.commits))] if isinstance(report, RiskReport) and report.commits else []),
             ("Finished", report.finished_at.isoformat(timespec="seconds")),
             ("Took", f"{report.duration_s:.1f} s"),
             ("Run", report.run_id),
         ),
         sections=tuple(section for section in sections if section is not None),
+    )
+
+
+def _commits(commits: Mapping[str, str]) -> str:
+    """Each with the first digits of its commit: `shop 1a2b3c4d5e6f with changes`."""
+    return ", ".join(
+        f"{name} {commit[:12]}{commit[40:] if commit[40:41] == ' ' else ''}" for name, commit in commits.items()
     )
 
 

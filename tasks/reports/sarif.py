@@ -77,6 +77,11 @@ def _result(finding: Finding, rules: dict[str, dict[str, Any]]) -> dict[str, Any
             "defaultConfiguration": {"level": _LEVELS[finding.severity]},
             "properties": {"security-severity": _SCORES[finding.severity], "tags": ["security"], "index": len(rules)},
         }
+    properties, score = rules[name]["properties"], finding.evidence.get("score")
+    if isinstance(score, int | float):  # CVSS says it finer than a word does; of several the worst counts
+        raised = float(_SCORES[finding.severity]) if finding.evidence.get("exploited") else 0.0
+        properties["cvss"] = max(properties.get("cvss", 0.0), float(score), raised)
+        properties["security-severity"] = f"{properties['cvss']:.1f}"
     parts = (finding.title, finding.detail, finding.remedy)
     return {
         "ruleId": name,

@@ -8,6 +8,7 @@ from datetime import date
 
 from models.report import Finding, Skip
 from models.risk import Suppression
+from tasks.risk.accept import GAP
 from tasks.risk.suppress import SetAside, suppress
 from tasks.risk.vex import Statement, believe
 
@@ -26,14 +27,15 @@ def set_aside(
     today: date,
     area: str = "",
 ) -> SetAside:
-    """What remains of `found`, and what is set aside by whom.
+    """What remains of `found`, and what is set aside by whom. What was not looked at is accepted by `accept`.
 
     With the `area` of a run that looked at everything (`dependencies`, `security`), suppressions for it that fit
     nothing are told as well; what is meant for another capability, or for what was not looked at, is none of its
     business.
     """
     believed = believe(found, statements)
-    kept, suppressed = suppress(believed.kept, suppressions, today=today, skipped=skipped)
+    about = [suppression for suppression in suppressions if not suppression.id.startswith(GAP)]
+    kept, suppressed = suppress(believed.kept, about, today=today, skipped=skipped)
     told = tuple(finding for finding in kept if _is_said(finding, area))
     return SetAside(told, (*believed.suppressed, *suppressed))
 

@@ -56,9 +56,9 @@ def suppress(
     for place, suppression in enumerate(suppressions):
         if place not in used:
             if not any(_may_be_for(suppression, skip) for skip in left_out):
-                kept.append(_unused(suppression, today))
+                kept.append(unused(suppression, today))
         elif today <= suppression.expires <= today + SOON:
-            kept.append(_ending(suppression, today))
+            kept.append(ending(suppression, today))
     return SetAside(tuple(kept), tuple(suppressed))
 
 
@@ -124,20 +124,22 @@ def _may_be_for(suppression: Suppression, skip: Skip) -> bool:
     return any(literal.startswith(prefix) or prefix.startswith(literal) for prefix in prefixes)
 
 
-def _unused(suppression: Suppression, today: date) -> Finding:
+def unused(suppression: Suppression, today: date) -> Finding:
+    """That `suppression` fits nothing."""
     expired = " It has expired as well." if suppression.expires < today else ""
     return Finding(
         key=f"risk.suppression_unused:{_identity(suppression)}",
         severity=Severity.info,
         component=LAMA_TOML,
-        title=f"The suppression of {suppression.id} fits no finding.",
+        title=f"The suppression of {suppression.id} fits nothing.",
         detail=f"Its reason: {suppression.reason.rstrip('.')}.{expired}",
         remedy="Take it out of lama.toml, so that it cannot hide what comes later.",
         evidence={"suppression": suppression.id, "expires": suppression.expires.isoformat()},
     )
 
 
-def _ending(suppression: Suppression, today: date) -> Finding:
+def ending(suppression: Suppression, today: date) -> Finding:
+    """That `suppression` ends soon."""
     days = (suppression.expires - today).days
     left = "today is its last day" if days == 0 else f"{days} more {'day' if days == 1 else 'days'}"
     return Finding(

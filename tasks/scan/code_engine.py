@@ -22,6 +22,7 @@ from time_limit import Deadline, TooSlowError, limited  # type: ignore[import-no
 
 _FILE_S = 10.0
 _NAME = "./code.py"
+_COMMENT = b"nosec"
 _PASSWORDS = frozenset({"B105", "B106", "B107"})
 
 
@@ -48,22 +49,39 @@ def look(root: Path, names: list[str], seconds: float) -> dict[str, Any]:
 
 
 def examine(content: bytes) -> dict[str, Any] | Reason:
-    """Bandit's `issues` in one content, or the `error` because of which there are none."""
+    """Bandit's `issues` in one content and those that comments keep it from telling (`hidden`), or the `error` because
+    of which there are none.
+    """
     if text_of(content) is TOO_LARGE:
         return {"error": TOO_LARGE.text}
     manager = _bandit()
-    manager.results.clear()
-    manager.skipped.clear()
     try:
         with limited(_FILE_S):
-            manager._parse_file(_NAME, io.BytesIO(content), [_NAME])  # noqa: SLF001 - it reads files itself otherwise
+            told = _issues(manager, content, ignore_nosec=False)
+            everything = _issues(manager, content, ignore_nosec=True) if _COMMENT in content.lower() else told
     except TooSlowError:
         return Reason(f"bandit took longer than {_FILE_S:g} s.")
     except (RecursionError, MemoryError):
         return {"error": "bandit says: nested too deeply."}
     if manager.skipped:
         return {"error": f"bandit says: {manager.skipped[0][1]}."}
-    return {"issues": [_told(issue.as_dict(with_code=False)) for issue in manager.get_issue_list()]}
+    known = {(issue["test_id"], issue["line_number"]) for issue in told}
+    return {
+        "issues": [_told(issue) for issue in told],
+        "hidden": [
+            {name: issue[name] for name in ("test_id", "line_number", "issue_severity")}
+            for issue in everything
+            if (issue["test_id"], issue["line_number"]) not in known
+        ],
+    }
+
+
+def _issues(manager: Any, content: bytes, *, ignore_nosec: bool) -> list[dict[str, Any]]:
+    manager.results.clear()
+    manager.skipped.clear()
+    manager.ignore_nosec = ignore_nosec
+    manager._parse_file(_NAME, io.BytesIO(content), [_NAME])  # noqa: SLF001 - it reads files itself otherwise
+    return [issue.as_dict(with_code=False) for issue in manager.get_issue_list()]
 
 
 def _told(issue: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,13 @@ def judge_leaks(sources: Sources, examined: Examined) -> Looked:
             findings.append(_finding(sources.checkout, file, fingerprint, kind, lines, grade(kind, file, told)))
     if alike:
         findings.append(_alike(sources.checkout, alike))
+    hidden = {
+        (f"{shown(file)}:{one['line']}", str(one["type"]))
+        for file, result in examined.results.items()
+        for one in result.get("hidden", ())
+    }
+    if hidden:
+        findings.append(_hidden(sources.checkout, sorted(hidden)))
     failed = dict(examined.failed)
     failed |= {name: f"is larger than {LARGEST} bytes." for name, one in examined.results.items() if "large" in one}
     binary = sum("binary" in one for one in examined.results.values())
@@ -132,12 +139,14 @@ def grade(kind: str, file: str, told: Iterable[Mapping[str, Any]]) -> Severity:
     """How much a secret matters, by its kind and by where it is."""
     if all(one["weak"] for one in told):
         return Severity.low
-    return WEAK.get(kind, Severity.low if is_test(file) else Severity.high)
+    # Examples and tests are copied and read like everything else: what is no look-alike is no less a secret there.
+    return WEAK.get(kind, Severity.medium if is_test(file) else Severity.high)
 
 
 def unseen(sources: Sources, reason: str) -> Looked:
     """Nothing, or not all, is known about secrets in the files."""
-    hides = (f"security.secret:{sources.checkout}/", f"security.secret_alike:{sources.checkout}")
+    more = tuple(f"security.{kind}:{sources.checkout}" for kind in ("secret_alike", "secret_hidden"))
+    hides = (f"security.secret:{sources.checkout}/", *more)
     skip = Skip(area="security", component=sources.checkout, reason=f"Not searched for secrets: {reason}", hides=hides)
     return Looked(skipped=(skip,), engines={"secrets": f"did not run: {reason}"})
 
@@ -165,6 +174,21 @@ def _alike(checkout: str, alike: Mapping[str, set[int]]) -> Finding:
         detail="Made up, most likely; see that none of them is a real one.",
         remedy="Mark those that are made up with `pragma: allowlist secret`.",
         evidence={"places": [f"{file}:{line}" for file in sorted(alike) for line in sorted(alike[file])][:100]},
+    )
+
+
+def _hidden(checkout: str, hidden: Sequence[tuple[str, str]]) -> Finding:
+    kinds = sorted({kind for _, kind in hidden})
+    places = list(dict.fromkeys(place for place, _ in hidden))
+    return Finding(
+        key=f"security.secret_hidden:{checkout}",
+        severity=Severity.info,
+        component=checkout,
+        title=f"Comments allow {len(hidden)} values that have the form of a secret.",
+        detail=f"`pragma: allowlist secret` at {', '.join(places[:10])}; {', '.join(kinds[:10])}.",
+        remedy="Read the lines: whoever writes a secret can allow it. What is really none belongs to [[suppressions]] "
+        "of lama.toml, with a reason and a last day.",
+        evidence={"places": places[:100], "types": list(kinds)},
     )
 
 

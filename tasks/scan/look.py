@@ -21,7 +21,7 @@ from tasks.scan.sources import Sources, list_sources
 
 _log = logging.getLogger(__name__)
 _SALT = "fingerprint-salt"
-_OF_SECRETS = ("secret", "secret_alike", "secret_history", "secret_history_alike")
+_OF_SECRETS = ("secret", "secret_alike", "secret_hidden", "secret_history", "secret_history_alike")
 
 Progress = Callable[[str], Awaitable[None]]
 """Told the name of an engine, and of what it has looked at, when it is done."""
@@ -72,7 +72,7 @@ async def scan_checkout(
         Engine.containers: lambda: asyncio.to_thread(
             containers.look_at_containers, sources, timeout_s=chosen.timeout_s
         ),
-        Engine.workflows: lambda: _workflows(sources, chosen),
+        Engine.workflows: lambda: _workflows(sources, chosen, digests, cache),
         Engine.modes: lambda: asyncio.to_thread(modes.look_at_checkout, checkout),
         Engine.licences: lambda: asyncio.to_thread(_licences, checkout, chosen, cache),
     }
@@ -141,9 +141,11 @@ async def _rules(sources: Sources, chosen: ScanSettings, digests: Mapping[str, b
     return await rules.apply_rules(book, sources, digests=digests, cache=cache, timeout_s=chosen.timeout_s)
 
 
-async def _workflows(sources: Sources, chosen: ScanSettings) -> Looked:
+async def _workflows(
+    sources: Sources, chosen: ScanSettings, digests: Mapping[str, bytes], cache: ResultCache
+) -> Looked:
     async with turn():
-        return await workflows.look_at_workflows(sources, timeout_s=chosen.timeout_s)
+        return await workflows.look_at_workflows(sources, digests=digests, cache=cache, timeout_s=chosen.timeout_s)
 
 
 def _licences(checkout: Checkout, chosen: ScanSettings, cache: ResultCache) -> Looked:

@@ -78,11 +78,20 @@ def judge_code(checkout: str, examined: Examined) -> Looked:
         findings += [_finding(checkout, shown(file), test, told) for test, told in sorted(grouped.items())]
     if remarks:
         findings.append(_remarks(checkout, remarks))
+    hidden = [
+        (f"{shown(file)}:{one['line_number']}", str(one["test_id"]))
+        for file, result in sorted(examined.results.items())
+        for one in result.get("hidden", ())
+        if one["issue_severity"] != "LOW"  # of those, what is told is a number as well
+    ]
+    if hidden:
+        findings.append(_hidden(checkout, hidden))
     return Looked(tuple(findings), tuple(unread(checkout, failed, said="The code was not looked at: ", kind="code")))
 
 
 def _unseen(sources: Sources, reason: str) -> Looked:
-    hides = (f"security.code:{sources.checkout}/", f"security.code_remarks:{sources.checkout}")
+    more = tuple(f"security.{kind}:{sources.checkout}" for kind in ("code_remarks", "code_hidden"))
+    hides = (f"security.code:{sources.checkout}/", *more)
     skip = Skip(area="security", component=sources.checkout, reason=f"Code was not looked at: {reason}", hides=hides)
     return Looked(skipped=(skip,), engines={"code": f"did not run: {reason}"})
 
@@ -105,6 +114,20 @@ def _finding(checkout: str, file: str, test: str, told: Sequence[Mapping[str, An
             "test": test,
             "cwe": (told[0].get("issue_cwe") or {}).get("id"),
         },
+    )
+
+
+def _hidden(checkout: str, hidden: Sequence[tuple[str, str]]) -> Finding:
+    tests = sorted({test for _, test in hidden})
+    return Finding(
+        key=f"security.code_hidden:{checkout}",
+        severity=Severity.info,
+        component=checkout,
+        title=f"Comments keep bandit from telling {len(hidden)} of what it sees.",
+        detail=f"`# nosec` at {', '.join(place for place, _ in hidden[:10])}; {', '.join(tests[:10])}.",
+        remedy="Read the lines: whoever writes the code can silence what guards it. What is really no risk belongs to "
+        "[[suppressions]] of lama.toml, with a reason and a last day.",
+        evidence={"places": [place for place, _ in hidden[:100]], "tests": list(tests)},
     )
 
 

@@ -13,6 +13,7 @@ from models.health_check import Checkout
 from models.report import Finding, Skip
 from models.risk import ScanReport
 from models.scan import Engine
+from tasks.commits import commits_of, not_at
 from tasks.result_cache import ResultCache
 from tasks.risk.aside import set_aside
 from tasks.risk.report import compose_risk, counted, severity_counts
@@ -77,7 +78,14 @@ async def scan(
         ConfigurationError: there is nothing to look with.
     """
     started_at = datetime.now(UTC)
-    chosen = frozenset(target.configuration.scan.engines if engines is None else engines)
+    asked = frozenset(target.configuration.scan.engines if engines is None else engines)
+    chosen = asked if target.whole else asked - {Engine.services}  # services are this node's, and no checkout's
+    if asked and not chosen:
+        raise ConfigurationError(
+            f"{Engine.services.value} looks at this node and not at checkouts, so nothing would be looked at.",
+            component=CAPABILITY,
+            remedy="Name no checkouts, or another engine.",
+        )
     if not chosen:
         raise ConfigurationError(
             "engines is an empty list, so nothing would be looked at.",
@@ -98,7 +106,9 @@ async def scan(
     for checkout in target.checkouts:
         looked.append(await parts.checkout(target, checkout, chosen, results))
         await told(checkout.name)
-    whole = together(looked)
+    commits = await commits_of(target.checkouts)
+    not_there = not_at(target.commit, commits, area="security", component=target.host)
+    whole = together([*looked, Looked(skipped=not_there)])
     found, aside = set_aside(
         whole.findings,
         target.configuration.suppressions,
@@ -119,6 +129,7 @@ async def scan(
         finished_at=datetime.now(UTC),
         run_id=target.run_id,
         engines=dict(whole.engines),
+        commits=commits,
     )
 
 

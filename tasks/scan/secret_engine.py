@@ -36,6 +36,7 @@ _GUESSED = frozenset(
 """Kinds that are recognised by their surroundings or their disorder, not by their form."""
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
 _SETTINGS = re.compile(r"(?:^|/)(?:\.env[^/]*|[^/]*\.env|\.envrc|[^/]*\.(?:ba|z|k)?sh|(?:Docker|Container)file[^/]*)$")
+_PRAGMA = re.compile(r"pragma:?[ \t]*(?:white|allow)list", re.IGNORECASE)
 _PIECE = 4000
 _OVERLAP = 1200
 """Characters: as long as a token with a signature gets."""
@@ -80,7 +81,8 @@ def examine(name: str, content: bytes, salt: bytes) -> dict[str, Any] | Reason:
     """What is in one content, which depends on nothing else: it may be remembered.
 
     Returns:
-        One of `found` (what it holds), `binary` and `large`; a `Reason` where it could not be looked at this time.
+        One of `found` (what it holds, beside `hidden`: what comments allow), `binary` and `large`; a `Reason` where it
+        could not be looked at this time.
     """
     text = text_of(content)
     if text is None:
@@ -92,6 +94,7 @@ def examine(name: str, content: bytes, salt: bytes) -> dict[str, Any] | Reason:
             # Code in a notebook is in strings of JSON, and its quotes are escaped there.
             text = text.replace('\\"', '"') if name.endswith(".ipynb") else text
             secrets = list(_secrets(_known_as(name), text))
+            hidden = list(_hidden(_known_as(name), text)) if _PRAGMA.search(text) else []
     except TooSlowError:
         return Reason(f"took longer than {_FILE_S:g} s.")
     except Exception as error:  # noqa: BLE001 - a detector may fail in any way; its message may hold the secret
@@ -100,7 +103,8 @@ def examine(name: str, content: bytes, salt: bytes) -> dict[str, Any] | Reason:
         "found": [
             {"line": line, "type": kind, "fingerprint": fingerprint(value, salt), "weak": weak}
             for line, kind, value, weak in secrets
-        ]
+        ],
+        "hidden": [{"line": line, "type": kind} for line, kind in hidden],
     }
 
 
@@ -139,6 +143,20 @@ def _secrets(name: str, text: str) -> Iterator[tuple[int, str, str, bool]]:
                     yield number + 1, kind, *_weighed(kind, value, lines, number)
         if found:
             return
+
+
+def _hidden(name: str, text: str) -> Iterator[tuple[int, str]]:
+    """Line and kind of what would be told, were there no comment that allows it; what seems made up is left out."""
+    lines = text.splitlines(keepends=True)
+    allowing = {number for number, line in enumerate(lines) if _PRAGMA.search(line)}
+    allowed = sorted((allowing | {number + 1 for number in allowing}) & set(range(len(lines))))
+    bare = [_PRAGMA.sub("comment", lines[number]) for number in allowed]
+    for index in sorted(_search().lines(bare)):
+        number = allowed[index]
+        told = {value for _, value in _told(name, lines[number], lines[number - 1] if number else "")}
+        for kind, value in sorted(_told(name, bare[index], "")):
+            if value not in told and kind not in _GUESSED and not _weighed(kind, value, lines, number)[1]:
+                yield number + 1, kind
 
 
 def _told(name: str, line: str, before: str) -> list[tuple[str, str]]:

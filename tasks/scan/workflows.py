@@ -15,7 +15,10 @@ from typing import Any
 from blocks.errors import UnavailableError
 from models.report import Finding, Severity, Skip
 from tasks.engine import run_engine
+from tasks.result_cache import ResultCache, content_key
 from tasks.scan.built_in import BuiltInRule, Hit, UnreadableError, findings_of, printable, read_text, unseen
+from tasks.scan.contents import Reason, digest_of, read_content
+from tasks.scan.incremental import Memory, examine, kind_of
 from tasks.scan.looked import Looked
 from tasks.scan.sources import Sources, is_test, shown
 
@@ -57,7 +60,14 @@ _LARGEST = 500_000
 _MISSING = "zizmor is not installed: `pip install zizmor==1.32.0` into the environment that Lama runs in."
 
 
-async def look_at_workflows(sources: Sources, *, timeout_s: float, zizmor: Path | None = None) -> Looked:
+async def look_at_workflows(
+    sources: Sources,
+    *,
+    digests: Mapping[str, bytes],
+    cache: ResultCache,
+    timeout_s: float,
+    zizmor: Path | None = None,
+) -> Looked:
     """What zizmor finds in the workflows, actions and Dependabot settings of `sources`.
 
     Each file is looked at by a process of its own, so that one that cannot be read hides no other. A configuration of
@@ -65,6 +75,8 @@ async def look_at_workflows(sources: Sources, *, timeout_s: float, zizmor: Path 
 
     Args:
         sources: the files of a checkout.
+        digests: what the files' contents were, by name.
+        cache: what was said about contents before.
         timeout_s: seconds for all of them.
         zizmor: the program; by default the one beside this Python.
     """
@@ -78,22 +90,45 @@ async def look_at_workflows(sources: Sources, *, timeout_s: float, zizmor: Path 
     turns = asyncio.Semaphore(_AT_ONCE)
     deadline = asyncio.get_running_loop().time() + timeout_s
 
-    async def one(name: str) -> list[Mapping[str, Any]] | Skip:
+    async def one(name: str) -> dict[str, Any] | str:
         async with turns:
             left = deadline - asyncio.get_running_loop().time()
             try:
                 return await _zizmor(program, sources, name, min(left, _FILE_S))
             except (UnavailableError, UnreadableError) as error:
-                return unseen(KIND, sources.checkout, name, f"The workflow was not looked at: {error}")
+                return str(error)
 
-    findings: list[Finding] = []
-    skipped: list[Skip] = []
-    for name, told in zip(files, await asyncio.gather(*map(one, files)), strict=True):
-        if isinstance(told, Skip):
-            skipped.append(told)
-        else:
-            findings += judge_workflow(sources.checkout, name, told)
-    return Looked(tuple(findings), tuple(skipped), metrics, {"workflows": f"zizmor {_version()}"})
+    async def ask(batch: list[str]) -> Mapping[str, Any]:
+        answers = dict(zip(batch, await asyncio.gather(*map(one, batch)), strict=True))
+        told = {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
+        failed = [{"file": name, "reason": answer} for name, answer in answers.items() if isinstance(answer, str)]
+        return {"told": told, "failed": failed}
+
+    known = version_of_zizmor()
+    examined = await examine(
+        files,
+        {name: _key(name, digests[name]) for name in files if name in digests},
+        Memory(cache if known else ResultCache(None), kind_of("workflows", known or "", [Path(__file__)])),
+        ask,
+        keys_read=lambda name, told: (_key(name, told["digest"]),) if told["digest"] else (),
+    )
+    findings = [
+        finding
+        for name in files
+        if name in examined.results
+        for finding in judge_workflow(sources.checkout, name, examined.results[name]["told"])
+    ]
+    skipped = [
+        unseen(KIND, sources.checkout, name, f"The workflow was not looked at: {reason}")
+        for name, reason in sorted(examined.failed.items())
+    ]
+    ended = {"workflows": f"zizmor {known or 'of unknown version'}"}
+    return Looked(tuple(findings), tuple(skipped), metrics, ended)
+
+
+def _key(name: str, digest: bytes) -> bytes:
+    """What zizmor says depends on the content, and on the name that says what kind of file it is."""
+    return content_key(digest, name.encode("utf-8", "surrogatepass"))
 
 
 def judge_workflow(checkout: str, file: str, told: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
@@ -109,11 +144,12 @@ def judge_workflow(checkout: str, file: str, told: Sequence[Mapping[str, Any]]) 
     return found + findings_of(KIND, checkout, file, aside)
 
 
-async def _zizmor(program: Path, sources: Sources, name: str, timeout_s: float) -> list[Mapping[str, Any]]:
+async def _zizmor(program: Path, sources: Sources, name: str, timeout_s: float) -> dict[str, Any]:
     if timeout_s <= 0:
         raise UnavailableError("there was no time left for it.")
     if len(read_text(sources.root, name)) > _LARGEST:
         raise UnreadableError(f"is larger than {_LARGEST} bytes.")
+    before = _digest(sources, name)
     command = [str(program), "--offline", "--no-config", "--no-ignores", "--collect=all", "--strict-collection"]
     command += ["--format=json-v1", "--no-progress", "--no-exit-codes", "--quiet", "--", f"./{name}"]
     # An environment of its own: with a token in ours it would ask GitHub, and ZIZMOR_CONFIG would name a file.
@@ -122,12 +158,44 @@ async def _zizmor(program: Path, sources: Sources, name: str, timeout_s: float) 
     if outcome.code != 0:
         raise UnavailableError(f"zizmor ended with code {outcome.code}: {_cause(outcome.stderr)}")
     try:
-        told = json.loads(outcome.stdout)
-        for one in told:
-            _ = one["ident"], one["desc"], one["url"], one["ignored"], one["determinations"]["severity"], _lines(one)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        told = [_kept(one) for one in json.loads(outcome.stdout)]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UnavailableError("zizmor gave no result that can be read; is it another version?") from error
-    return list(told)
+    # It reads the file itself: only if that was the same before and after is it known what was looked at.
+    return {"result": {"told": told}, "digest": before if before == _digest(sources, name) else None}
+
+
+def _digest(sources: Sources, name: str) -> bytes | None:
+    content = read_content(sources.root / name)
+    return None if isinstance(content, Reason) else digest_of(content)
+
+
+def _kept(one: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a finding: not the text of the file that comes with it, which may hold a secret.
+
+    Raises:
+        KeyError, TypeError, IndexError, AttributeError: it is of another shape.
+    """
+    determined = one["determinations"]
+    _lines(one)
+    return {
+        "ident": one["ident"],
+        "desc": one["desc"],
+        "url": one["url"],
+        "ignored": one["ignored"],
+        "determinations": {"severity": determined["severity"], "confidence": determined.get("confidence")},
+        "locations": [
+            {
+                "symbolic": {
+                    "kind": place["symbolic"]["kind"],
+                    "annotation": str(place["symbolic"].get("annotation", "")),
+                },
+                "concrete": {"location": {"start_point": {"row": _row(place)}}},
+            }
+            for place in one["locations"]
+        ],
+        "fixes": [{"title": str(fix["title"])} for fix in one.get("fixes") or () if isinstance(fix, dict)],
+    }
 
 
 def _cause(stderr: str) -> str:
@@ -176,7 +244,11 @@ def _lines(one: Mapping[str, Any]) -> list[int]:
     """The lines of the places that a finding is about; those that only explain it are left out."""
     places = one["locations"]
     chosen = [place for place in places if place["symbolic"]["kind"] == "Primary"] or places
-    return sorted({int(place["concrete"]["location"]["start_point"]["row"]) + 1 for place in chosen})
+    return sorted({_row(place) + 1 for place in chosen})
+
+
+def _row(place: Mapping[str, Any]) -> int:
+    return int(place["concrete"]["location"]["start_point"]["row"])
 
 
 def _notes(one: Mapping[str, Any]) -> list[str]:
@@ -184,11 +256,12 @@ def _notes(one: Mapping[str, Any]) -> list[str]:
     return [str(p["symbolic"].get("annotation", "")) for p in one["locations"] if p["symbolic"]["kind"] == "Primary"]
 
 
-def _version() -> str:
+def version_of_zizmor() -> str | None:
+    """The version that is installed here; None when that is not known."""
     try:
         return version("zizmor")
     except PackageNotFoundError:
-        return "of unknown version"
+        return None
 
 
 def _did_not_run(sources: Sources, reason: str) -> Looked:

@@ -180,4 +180,19 @@ async def test_what_comes_with_lama_knows_the_packages_that_it_works_with() -> N
     told = await OwnRules(BUILT_IN, name="lama").tell({letta: frozenset({"0.40.0"})})
     assert told.gaps == ()
     verdicts = {one.id: one.verdict(letta, "0.40.0") for one in told.advisories[letta]}
-    assert verdicts == {"LAMA-2026-1": Verdict.affected, "LAMA-2026-2": Verdict.clean}
+    assert verdicts == {
+        "LAMA-2026-1": Verdict.affected,
+        "LAMA-2026-2": Verdict.clean,
+        "LAMA-2026-4": Verdict.clean,
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [("3.6.13", {"3514", "7722", "7723"}), ("3.6.14", {"3514", "7722"}), ("3.6.22", set()), ("3.8.8", set())],
+)
+async def test_what_is_known_of_prefects_server_is_known_without_a_database(version: str, names: set[str]) -> None:
+    prefect = Package("PyPI", "prefect")
+    told = await OwnRules(BUILT_IN, name="lama").tell({prefect: frozenset({version})})
+    affected = [one for one in told.advisories[prefect] if one.verdict(prefect, version) is Verdict.affected]
+    assert {alias.rpartition("-")[2] for one in affected for alias in one.aliases if "CVE" in alias} == names

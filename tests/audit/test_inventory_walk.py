@@ -13,7 +13,7 @@ from models.gap import Gap
 from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Inventory, Origin, Scope
 from tasks.audit.in_use import in_use
-from tasks.audit.inventory.take import take_inventory, wanted
+from tasks.audit.inventory.take import NO_MANIFESTS, take_inventory, wanted
 from tasks.audit.inventory.walk import LARGEST, READERS, find_manifests, reader, reader_of
 from tasks.result_cache import ResultCache
 
@@ -477,3 +477,10 @@ def test_what_no_registry_hands_out_and_what_does_not_apply_is_not_asked_about(t
         },
     )
     assert wanted(take(root)) == {Package(PYPI, "a"): frozenset()}
+
+
+def test_a_program_that_happens_to_be_called_setup_is_no_list_of_requirements(tmp_path: Path) -> None:
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / "setup.py").write_text("import os\n")
+    (gap,) = take_inventory("app", tmp_path, cache=ResultCache(None)).gaps
+    assert gap.reason == NO_MANIFESTS

@@ -15,6 +15,7 @@ from tasks.audit.inventory.take import wanted
 from tasks.audit.judge import judge
 from tasks.audit.loose import loose_packages
 from tasks.audit.report import summary_of
+from tasks.audit.unseen import unseen_gaps
 from tasks.audit.weakness import Judged
 from tests.audit.making import advisory, component, constraint, installed, inventory, known, locked, package
 
@@ -286,6 +287,14 @@ def test_a_vulnerability_that_nobody_has_graded_is_no_all_clear() -> None:
     ],
 )
 def test_the_summary_says_of_how_much_nobody_has_resolved_what_it_brings_in(taken: list[Component], told: str) -> None:
-    summary = summary_of(Examination((inventory(*taken),), (Judged(),), known()), [])
+    summary = summary_of(Examination((inventory(*taken),), (Judged(),), known()), [], [])
     assert ("bring in is not known" in summary) is bool(told)
     assert told in summary
+
+
+def test_a_file_of_which_every_requirement_has_a_hash_brings_nothing_in_unseen() -> None:
+    whole = inventory(component("alpha", "1.0", hashed=True), component("beta", "1.0", hashed=True))
+    assert unseen_gaps([whole]) == ()
+    (gap,) = unseen_gaps([inventory(component("alpha", "1.0", hashed=True), component("beta", "1.0"))])
+    assert gap.key == "gap.unresolved:web/pypi"
+    assert gap.seen == ("dependencies.vulnerability:web/pypi/alpha/", "dependencies.vulnerability:web/pypi/beta/")

@@ -51,9 +51,11 @@ def registries() -> Iterator[Registries]:
 
 
 async def test_released_versions_come_oldest_first_without_early_and_withdrawn_ones(registries: Registries) -> None:
-    versions, gaps = await offered([ALPHA, LEFT, SCOPED, Package(ACTIONS, "actions/checkout")], registries.settings)
+    wanted = [ALPHA, LEFT, SCOPED, Package(ACTIONS, "actions/checkout")]
+    versions, gaps, yanked = await offered(wanted, registries.settings)
     assert versions == {ALPHA: ("1.9", "1.10"), LEFT: ("1.9.0", "1.10.0"), SCOPED: ("1.9.0", "1.10.0")}
     assert gaps == ()
+    assert yanked == {ALPHA: ("1.11",)}
     asked = {request.path: request.headers for request in registries.server.requests}
     assert "/npm/@team%2Fleft" in asked
     assert "application/vnd.npm.install-v1+json" in asked["/npm/left"]["Accept"]
@@ -76,7 +78,7 @@ async def test_a_registry_that_does_not_tell_is_a_gap_and_spoils_nothing_else(
 ) -> None:
     monkeypatch.setattr("tasks.answers._AGAIN_AFTER_S", 0.01)
     registries.npm = broken
-    versions, (gap,) = await offered([ALPHA, LEFT], registries.settings)
+    versions, (gap,), _ = await offered([ALPHA, LEFT], registries.settings)
     assert set(versions) == {ALPHA}
     assert "left" in gap.reason
     assert gap.component == "npm registry"
@@ -85,7 +87,7 @@ async def test_a_registry_that_does_not_tell_is_a_gap_and_spoils_nothing_else(
 
 async def test_an_index_that_does_not_tell_is_a_gap_without_its_password() -> None:
     gone = AuditSettings(index_url="http://user:secret@127.0.0.1:9/simple", timeout_s=1, budget_s=2)
-    versions, (gap,) = await offered([ALPHA], gone)
+    versions, (gap,), _ = await offered([ALPHA], gone)
     assert not versions
     assert "alpha" in gap.reason
     assert "secret" not in f"{gap}"

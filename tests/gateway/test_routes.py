@@ -178,6 +178,8 @@ def test_github_and_its_push_need_no_configuration() -> None:
         "audit/audit",
         "scan/scan",
     ]
+    taken = matching(webhooks.routes, "github", "push", {})
+    assert [parameters(route, {"after": "a" * 40}) for route in taken] == [{}, *[{"commit": "a" * 40}] * 2]
     assert not matching(webhooks.routes, "github", "ping", {})
 
 

@@ -114,10 +114,30 @@ async def test_look_alikes_are_left_alone(tmp_path: Path) -> None:
         },
     )
     found = await leaks(tmp_path)
-    assert found.findings == ()
+    (allowed,) = found.findings
+    assert allowed.key == "security.secret_hidden:app"
     assert found.skipped == ()
     assert found.metrics is not None
     assert found.metrics["security_binary_files_total"] == 1
+
+
+async def test_what_comments_hide_is_counted_and_its_value_is_not_told(tmp_path: Path) -> None:
+    allow = "pragma: allowlist"
+    write(
+        tmp_path,
+        {
+            "a.py": f'key = "{PLANTED["github"]}"  # {allow} secret\nplain = "x"  # {allow} secret\n',
+            "b.yaml": f"# {allow} nextline secret\nkey: {PLANTED['github']}\nother: {PLANTED['aws']}\n",
+            "c.py": "import os\nos.chmod('a', 0o777)  # nosec\nx = eval(y)  # nosec B307\nassert x  # nosec\n",
+        },
+    )
+    listed = await sources(tmp_path)
+    found = {finding.key: finding for finding in (*(await leaks(tmp_path)).findings, *(await code_in(listed)).findings)}
+    secrets, code = found["security.secret_hidden:app"], found["security.code_hidden:app"]
+    assert secrets.evidence == {"places": ["a.py:1", "b.yaml:2"], "types": ["GitHub Token"]}
+    assert code.evidence == {"places": ["c.py:2", "c.py:3"], "tests": ["B103", "B307"]}
+    assert {secrets.severity, code.severity} == {Severity.info}
+    assert PLANTED["github"] not in str(found)
 
 
 async def test_the_key_of_a_secret_stays_when_it_moves_and_depends_on_the_salt(tmp_path: Path) -> None:
@@ -185,7 +205,7 @@ def test_the_fast_search_finds_exactly_what_detect_secrets_finds(tmp_path: Path)
 async def test_weak_kinds_in_tests_are_one_remark_and_real_forms_stay_findings(tmp_path: Path) -> None:
     write(tmp_path, {"tests/test_a.py": f"password = 'Tr0ub4dor&3x'\ntoken = '{PLANTED['github']}'\n"})
     found = {finding.key.split(":")[0]: finding.severity for finding in (await leaks(tmp_path)).findings}
-    assert found == {"security.secret": Severity.low, "security.secret_alike": Severity.info}
+    assert found == {"security.secret": Severity.medium, "security.secret_alike": Severity.info}
 
 
 async def test_files_that_cannot_be_read_whole_are_told(tmp_path: Path) -> None:
@@ -246,7 +266,8 @@ async def test_risky_code_is_graded_and_tests_are_left_out(tmp_path: Path) -> No
     assert keys["security.code:app/src/a.py/B602"] is Severity.high
     assert keys["security.code:app/src/a.py/B506"] is Severity.medium
     assert keys["security.code_remarks:app"] is Severity.info
-    assert len(keys) == 3
+    assert keys["security.code_hidden:app"] is Severity.info
+    assert len(keys) == 4
     assert len(found.skipped) == 1
     assert found.skipped[0].may_hide("security.code:app/src/b.py/B602")
 

@@ -90,6 +90,16 @@ async def test_nothing_to_look_with_is_refused(code: Path) -> None:
         await scan(engines=[])
 
 
+async def test_what_does_not_run_is_not_in_the_scope_and_alone_it_is_refused(code: Path, configured: Path) -> None:
+    other = configured.parent / "other"
+    other.mkdir()
+    report = await scan(checkouts=[str(other)], engines=[Engine.rules, Engine.services])
+    assert "services" not in report.scope
+    assert "rules" in report.scope
+    with pytest.raises(ConfigurationError, match="nothing would be looked at"):
+        await scan(checkouts=[str(other)], engines=[Engine.services])
+
+
 async def test_an_engine_that_cannot_run_makes_it_incomplete(code: Path, configured: Path) -> None:
     more(configured, f'[scan]\nrules = "{configured.parent / "nowhere.toml"}"\n')
     report = await scan(engines=[Engine.rules])

@@ -9,6 +9,8 @@ import pytest
 
 from models.health_check import Checkout
 from models.report import Severity
+from tasks.result_cache import ResultCache
+from tasks.scan.contents import digests_of
 from tasks.scan.looked import Looked
 from tasks.scan.sources import list_sources
 from tasks.scan.workflows import look_at_workflows
@@ -34,9 +36,31 @@ jobs:
 MARK = "hunter2hunter2"
 
 
-async def look(root: Path, timeout_s: float = 60, **more: Path) -> Looked:
+async def look(root: Path, timeout_s: float = 60, *, cache: Path | None = None, **more: Path) -> Looked:
     sources = await list_sources(Checkout(name="app", path=root), timeout_s=20)
-    return await look_at_workflows(sources, timeout_s=timeout_s, **more)
+    digests = digests_of(sources.root, sources.files)
+    return await look_at_workflows(sources, digests=digests, cache=ResultCache(cache), timeout_s=timeout_s, **more)
+
+
+def stored(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("looked.sqlite*"))
+
+
+async def test_an_unchanged_workflow_is_not_looked_at_twice_and_no_text_of_it_is_kept(tmp_path: Path) -> None:
+    root, cache, broken = tmp_path / "app", tmp_path / "looked.sqlite", tmp_path / "zizmor"
+    write(root, {".github/workflows/a.yml": UNSAFE.replace("ubuntu-latest", f"ubuntu-latest # {MARK}")})
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    first = await look(root, cache=cache)
+    assert first.findings
+    assert await look(root, cache=cache, zizmor=broken) == first
+    assert await look(root) == first
+    assert MARK.encode() not in stored(tmp_path)
+    write(root, {".github/workflows/a.yml": CLEAN})
+    assert (await look(root, cache=cache, zizmor=broken)).skipped
+    # What a file is depends on its name as well.
+    write(root, {".github/workflows/a.yml": UNSAFE, "action.yml": UNSAFE})
+    assert len((await look(root, cache=cache, zizmor=broken)).skipped) == 2
 
 
 def write(root: Path, files: dict[str, str | bytes]) -> None:

@@ -45,7 +45,7 @@ def read_dockerfile(document: Document) -> Reading:
         reason = (
             "names binary packages of apt, and advisories are about source packages: audit the built image as well."
         )
-        gaps.append(document.gap(reason, ecosystem=family))
+        gaps.append(document.gap(reason, ecosystem=family, kind="apt"))
     return Reading(components, gaps=tuple(gaps))
 
 

@@ -34,14 +34,17 @@ class Document:
         """The content as text; what is no UTF-8 is replaced."""
         return self.content.decode("utf-8-sig", errors="replace")
 
-    def gap(self, reason: str, *, ecosystem: str = "") -> Gap:
-        """That (a part of) this file was not understood. With `ecosystem`, only packages of that one are hidden."""
+    def gap(self, reason: str, *, ecosystem: str = "", kind: str = "") -> Gap:
+        """That (a part of) this file was not understood. With `ecosystem`, only packages of that one are hidden; with
+        `kind`, it lies in the nature of the file, and people may accept it.
+        """
         below = f"{ecosystem.lower().replace(' ', '-')}/" if ecosystem else ""
         return Gap(
             area=AREA,
             component=f"{self.target}/{self.file}",
             reason=reason,
             hides=tuple(f"dependencies.{kind}:{self.target}/{below}" for kind in KINDS),
+            key=f"gap.{kind}:{self.target}/{self.file}" if kind else "",
         )
 
 

@@ -219,5 +219,6 @@ def _encoded(reading: Reading) -> bytes | None:
 def _kind() -> str:
     """The version of the readers: what they are made of."""
     here = Path(__file__).parent
-    sources = [path.read_bytes() for path in sorted([*here.glob("*.py"), here.parent / "component.py"])]
+    parts = [*here.glob("*.py"), here.parent / "component.py", here.parent.parent / "masked.py"]
+    sources = [path.read_bytes() for path in sorted(parts)]
     return f"inventory {content_key(*sources).hex()}"

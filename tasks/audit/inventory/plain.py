@@ -8,6 +8,7 @@ from typing import Any
 
 from models.gap import Gap
 from tasks.audit.inventory.document import Document
+from tasks.masked import masked
 
 _DEEPEST = 100
 _MOST_NODES = 1_500_000
@@ -30,8 +31,8 @@ class Misread:
     told: dict[str, None] = field(default_factory=dict)
 
     def add(self, what: str) -> None:
-        """Note something; said twice it counts once. Of addresses, what may be a password is left out."""
-        self.told[_SECRET.sub("//***@", " ".join(what[:1_000].split()))[:200]] = None
+        """Note something; said twice it counts once. What may be a secret is left out."""
+        self.told[masked(_SECRET.sub("//***@", " ".join(what[:1_000].split())))[:200]] = None
 
     def gaps(self) -> tuple[Gap, ...]:
         """None, or one that tells the first few."""

@@ -11,7 +11,15 @@ from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Origin, Place, Scope
 from tasks.audit.inventory.document import Document, Include, Reading
 from tasks.audit.inventory.poetry_table import read_poetry
-from tasks.audit.inventory.requirement import NotARequirementError, normal, origin_of, package, parse, shown
+from tasks.audit.inventory.requirement import (
+    NotARequirementError,
+    normal,
+    origin_of,
+    package,
+    parse,
+    shown,
+    shown_name,
+)
 from tasks.audit.inventory.toml_parts import InvalidTomlError, table_of, text_of
 from tasks.audit.inventory.toml_parts import parse as parse_toml
 
@@ -131,7 +139,7 @@ class _Project:
             try:
                 requirement = parse(item)
             except NotARequirementError as error:
-                self.problems.append(f"({shown(item)}): {error}")
+                self.problems.append(f"({shown_name(item)}): {error}")
                 continue
             if Package(PYPI, requirement.name) not in self.own:  # an extra of the project itself is read as itself
                 place = Place(self.document.file, self._line_of(item), table)

@@ -10,9 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Origin, Place, Scope
+from tasks.masked import MASK, is_secret, masked
 
 _LONGEST = 2_000
 """Characters of one requirement; longer ones are no requirements, and cost time to find that out."""
+_LONG_NAME = 12
+"""Characters; what is shorter is no secret by its form."""
+_SHOWN_NAME = 40
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _RUNS = re.compile(r"[-_.]+")
 _VERSION = r"v?(?:[0-9]+!)?[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
@@ -110,6 +114,8 @@ def parse(text: str) -> Requirement:
         raise NotARequirementError(f"is longer than {_LONGEST} characters")
     text = " ".join(text.split())  # expressions below would try every way to share out a long run of spaces
     plain = _PLAIN.fullmatch(text)
+    if len(text) > _LONG_NAME and (name := _NAME.match(text)) is not None and is_secret(name[0]):
+        raise NotARequirementError("has the form of a secret, and is told to nobody; take it out")
     if plain is not None:  # the full grammar takes ten times as long, and longer to load than most files take to read
         return Requirement(normal(plain[1]), _extras((plain[2] or "").split(",")), _bare(plain[3] or ""))
     return _parsed(text)
@@ -161,9 +167,19 @@ def named(file: str) -> tuple[str, str] | None:
 
 
 def shown(text: str) -> str:
-    """`text` for a message: one short line, without what may be the password of a URL."""
-    line = " ".join(text[:400].split()).encode("utf-8", errors="replace").decode()
-    return re.sub(r"//[^/@\s]*@", "//***@", line)[:120]
+    """`text` for a message: one short line, without what may be a secret."""
+    line = " ".join(text[:_LONGEST].split()).encode("utf-8", errors="replace").decode()
+    line = re.sub(r"//[^/@\s]*@", f"//{MASK}@", line)
+    return masked(re.sub(r"(://[^\s?]*\?)\S+", rf"\1{MASK}", line))[:120]
+
+
+def shown_name(text: str) -> str:
+    """What a message tells of a line that is no requirement: the name that it begins with. The rest may be anything,
+    and people keep passwords in such lines.
+    """
+    found = _NAME.match(text.strip())
+    name = shown(found[0])[:_SHOWN_NAME] if found else ""
+    return name if found and found[0] == text.strip() else f"{name}..."
 
 
 def scope_of(file: str) -> Scope:

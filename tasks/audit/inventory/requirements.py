@@ -11,7 +11,16 @@ from models.gap import Gap
 from tasks.advisories.package import PYPI
 from tasks.audit.component import Component, Evidence, Origin, Place, Scope
 from tasks.audit.inventory.document import Document, Include, Reading
-from tasks.audit.inventory.requirement import NotARequirementError, normal, origin_of, package, parse, scope_of, shown
+from tasks.audit.inventory.requirement import (
+    NotARequirementError,
+    normal,
+    origin_of,
+    package,
+    parse,
+    scope_of,
+    shown_name,
+)
+from tasks.masked import masked
 
 _INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:[ \t]*=[ \t]*|[ \t]+|(?<=-[rc]))(\S.*)")
 _EDITABLE = re.compile(r"(?:-e|--editable)(?:[ \t]*=[ \t]*|[ \t]+|(?<=-e))(\S.*)")
@@ -118,7 +127,7 @@ class _File:
         elif (editable := _EDITABLE.match(text)) is not None:
             self._placed(line, editable[1].strip().strip("\"'"))
         elif not _HARMLESS.match(text):
-            self.problems.append(f"line {line} has an option that pip does not know: {shown(text)}")
+            self.problems.append(f"line {line} has an option that pip does not know: {_option_of(text)}")
 
     def _placed(self, line: int, text: str) -> None:
         """A requirement by its place: a folder, a repository, an address."""
@@ -175,7 +184,12 @@ class _File:
 def _why(text: str, error: NotARequirementError) -> str:
     if _VARIABLE.search(text):
         return "depends on a variable of the environment"
-    return f"({shown(text)}): {error}" if len(text) <= 200 else str(error)
+    return f"({shown_name(text)}): {error}" if len(text) <= 200 else str(error)
+
+
+def _option_of(text: str) -> str:
+    """The name of an option, without its value: that may be a password."""
+    return masked("".join(re.findall(r"\A--?[A-Za-z-]{0,40}", text)))
 
 
 def _text(content: bytes) -> str | None:

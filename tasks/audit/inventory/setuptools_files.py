@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Place, Scope
 from tasks.audit.inventory.document import Document, Include, Reading
-from tasks.audit.inventory.requirement import NotARequirementError, package, parse, shown
+from tasks.audit.inventory.requirement import NotARequirementError, package, parse, shown, shown_name
 
 _SETUP = re.compile(rb"^[ \t]*(?:import|from)[ \t]+(?:setuptools|distutils)\b", re.MULTILINE)
 _EMPTY = re.compile(rb"\bsetup\(\s*\)")
@@ -21,7 +21,7 @@ def read_setup_py(document: Document) -> Reading:
     if _SETUP.search(document.content) is None or _EMPTY.search(document.content) is not None:
         return Reading()
     reason = "is a program, and is never run; declare dependencies in pyproject.toml."
-    return Reading(gaps=(document.gap(reason, ecosystem=PYPI),))
+    return Reading(gaps=(document.gap(reason, ecosystem=PYPI, kind="setup_py"),))
 
 
 def read_setup_cfg(document: Document) -> Reading:
@@ -36,7 +36,7 @@ def read_setup_cfg(document: Document) -> Reading:
     try:
         parser.read_string(document.text)
     except configparser.Error as error:
-        return Reading(gaps=(document.gap(f"is not valid: {shown(str(error))}.", ecosystem=PYPI),))
+        return Reading(gaps=(document.gap(f"is not valid: {shown(str(error).splitlines()[0])}.", ecosystem=PYPI),))
     file = _SetupCfg(document, parser.get("metadata", "name", fallback=""))
     file.take(parser.get("options", "install_requires", fallback=""), "", Scope.runtime)
     file.take(parser.get("options", "setup_requires", fallback=""), "setup_requires", Scope.build)
@@ -70,7 +70,7 @@ class _SetupCfg:
             try:
                 requirement = parse(text)
             except NotARequirementError as error:
-                self.problems.append(f"({shown(text)}): {error}")
+                self.problems.append(f"({shown_name(text)}): {error}")
             else:
                 place = Place(self.document.file, self._line_of(line.strip()), table)
                 self.components.append(requirement.component(place, scope=scope))

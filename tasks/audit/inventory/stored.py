@@ -25,7 +25,7 @@ def encode(reading: Reading) -> bytes | None:
         for one in reading.components
     ]
     includes = [[one.file, one.constraint, one.scope] for one in reading.includes]
-    gaps = [[one.area, one.component, one.reason, one.hides] for one in reading.gaps]
+    gaps = [[one.area, one.component, one.reason, one.hides, one.seen, one.key] for one in reading.gaps]
     try:
         return orjson.dumps([components, sorted(map(list, reading.own)), includes, gaps])
     except TypeError:
@@ -40,10 +40,14 @@ def decode(content: bytes) -> Reading | None:
             components=tuple([_component(*fields) for fields in components]),
             own=frozenset(Package(*package) for package in own),
             includes=tuple(Include(file, constraint, Scope(scope)) for file, constraint, scope in includes),
-            gaps=tuple(Gap(area, component, reason, tuple(hides)) for area, component, reason, hides in gaps),
+            gaps=tuple(_gap(*fields) for fields in gaps),
         )
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _gap(area: str, component: str, reason: str, hides: list[str], seen: list[str], key: str) -> Gap:
+    return Gap(area, component, reason, tuple(hides), tuple(seen), key)
 
 
 def _component(  # noqa: PLR0917 - one argument a column

@@ -111,7 +111,9 @@ def _of_folder(
     if environment is not None and look and not environment.is_dir():
         gaps.append(_whole(target, "its environment is not there; correct `environment`."))
         readings = readings[1:]
-    if not files.names and not readings and not manifests.gaps:
+    # A program that happens to be called setup.py says nothing; one of setuptools that asks for something is a gap.
+    said = [name for name in files.names if name.rpartition("/")[2] != "setup.py"]
+    if not said and not readings and not manifests.gaps and not files.gaps:
         gaps.append(_whole(target, NO_MANIFESTS))
     main = [
         folder

@@ -322,7 +322,8 @@ class _Walk:
         for ecosystem, (_, path) in sorted(self._unread.items()):
             of = f" of {ecosystem}" if ecosystem else ""
             reason = f"is not understood: packages{of} that it names are not looked at."
-            self.gaps.append(Document(self._target, _shown(path), b"").gap(reason, ecosystem=ecosystem))
+            document = Document(self._target, _shown(path), b"")
+            self.gaps.append(document.gap(reason, ecosystem=ecosystem, kind="unread"))
         self._unread.clear()
 
     def _submodules(self, path: str) -> None:
@@ -346,7 +347,7 @@ class _Walk:
             self.environments.append(path)
         elif name == "node_modules" and self._links and not self._is_locked(path) and _holds_anything(whole):
             reason = "holds packages of npm, and no lock file says which: they are not looked at."
-            self.gaps.append(Document(self._target, _shown(path), b"").gap(reason, ecosystem="npm"))
+            self.gaps.append(Document(self._target, _shown(path), b"").gap(reason, ecosystem="npm", kind="unlocked"))
 
     def _is_locked(self, path: str) -> bool:
         """Whether there is a lock file of npm beside `path` or above."""

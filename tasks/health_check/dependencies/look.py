@@ -16,13 +16,14 @@ from tasks.advisories.source import VULNERABILITY
 from tasks.audit import report as words
 from tasks.audit import steps
 from tasks.audit.component import Evidence, Inventory
-from tasks.audit.examine import Examination, Subject, together
+from tasks.audit.examine import Examination, Offered, Subject, together
 from tasks.audit.in_use import in_use
 from tasks.audit.judge import judge
 from tasks.audit.loose import loose_packages
 from tasks.audit.releases import Releases, look_up
 from tasks.health_check.dependencies import judgement
 from tasks.result_cache import ResultCache
+from tasks.risk.accept import accept
 from tasks.risk.aside import set_aside
 from tasks.risk.vex import load_vex
 from tasks.step import step
@@ -47,23 +48,22 @@ async def look(target: Target) -> Report:
     )
     offered = dict(judgement.versions_of(releases))
     open_ = {package for taken in inventories for package in loose_packages(taken)} & known.advisories.keys()
-    more, gaps = await steps.offered(sorted(open_ - offered.keys()), configuration.audit) if open_ else ({}, ())
-    offered |= more
+    more = await steps.offered(sorted(open_ - offered.keys()), configuration.audit) if open_ else Offered({})
+    offered |= more.versions
     judged = tuple(judge(taken, known, offered=offered) for taken in inventories)
-    examination = Examination(tuple(inventories), judged, known, offered, gaps)
+    examination = Examination(tuple(inventories), judged, known, offered, more.gaps)
     findings: list[Finding] = words.findings_of(examination)
-    skipped: list[Skip] = [*words.skips_of(examination.all_gaps), *unasked, *judgement.unreleased(releases)]
+    skipped: list[Skip] = [*words.skips_of(examination), *unasked, *judgement.unreleased(releases)]
     for taken in inventories:
         findings += [
             *judgement.declared_against_installed(taken),
             *judgement.outdated(taken, in_use(taken), releases),
         ]
         skipped += judgement.not_compared(taken)
-    findings = list(
-        set_aside(
-            findings, configuration.suppressions, statements=statements, skipped=skipped, today=started.date()
-        ).kept
-    )
+    today = started.date()
+    kept = set_aside(findings, configuration.suppressions, statements=statements, skipped=skipped, today=today).kept
+    left_out, accepted = accept(skipped, configuration.suppressions, today=today, whole=False)
+    findings, skipped = [*kept, *accepted], [*left_out]
     return compose(
         Report,
         capability="health_check.dependencies",
