@@ -23,7 +23,7 @@ from models.report import Finding, Report, Severity, Skip, Status, compose
 from tasks.reports import publish, store
 from tasks.reports.diff import diff
 from tasks.target import Target
-from tests.flow_runs import artifacts_of
+from tests.flow_runs import artifacts_of, logs_of
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [
@@ -134,6 +134,9 @@ async def test_a_module_that_fails_or_hangs_takes_no_other_with_it(
     markdown = str((await artifacts_of(report.run_id))["health-check"])
     assert "took longer than 0.5 s" in markdown
     assert "hunter2" not in markdown
+    told = "\n".join(await logs_of(report.run_id))
+    assert "RuntimeError: postgresql://********@db/x" in told, "the traceback is there, for whoever has to find out"
+    assert "hunter2" not in told
 
 
 async def test_a_checkout_that_does_not_exist_is_incomplete(configured: Path, tmp_path: Path) -> None:

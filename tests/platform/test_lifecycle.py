@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -11,7 +10,7 @@ import psutil
 
 from blocks.prefect_api import PrefectApi
 from deployments.supervision import Supervisor
-from tests.platform.node import Node, eventually
+from tests.platform.node import Node, command_lines, eventually
 
 
 def test_everything_is_up_and_says_so(node: Node) -> None:
@@ -117,8 +116,7 @@ def test_a_paused_schedule_stays_paused_when_the_deployments_are_applied_again(n
 
 def test_no_secret_is_in_a_process_list_a_log_or_an_answer(node: Node) -> None:
     key = (node.home / "secrets" / "gateway.key").read_text().strip()
-    listed = subprocess.run(["ps", "-eo", "args", "ww"], capture_output=True, text=True, check=True).stdout
-    assert key not in listed
+    assert key not in command_lines()
     for log in (node.home / "logs").iterdir():
         assert key not in log.read_text(errors="replace"), log
     answer = httpx.get(f"{node.settings.gateway_url}/api/reports", headers={"X-API-Key": key}, timeout=20)
