@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,10 +38,15 @@ def load_configuration(settings: Settings) -> Configuration:
     ours = {"lama": _FLOORS} | configuration.architecture.layers
     return configuration.model_copy(
         update={
-            "checkouts": (Checkout(name="lama", path=CHECKOUT),),
+            "checkouts": (Checkout(name="lama", path=CHECKOUT, environment=_environment()),),
             "architecture": configuration.architecture.model_copy(update={"layers": ours}),
         }
     )
+
+
+def _environment() -> Path | None:
+    """Where our own packages are, unless in `.venv`: in containers and in CI they are those of the Python that runs."""
+    return None if (CHECKOUT / ".venv").is_dir() else Path(sys.prefix)
 
 
 def parse_configuration(text: str, name: str) -> Configuration:

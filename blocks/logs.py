@@ -87,18 +87,19 @@ class JsonLines(logging.Formatter):
 
 def _place_of(record: logging.LogRecord) -> tuple[str | None, str | None, str | None, str | None]:
     """Flow, run id, run and task: as the record says, or as Prefect knows where a plain logger was called."""
-    said = tuple(_text(getattr(record, name, None)) for name in ("flow_name", "flow_run_id", "flow_run_name"))
-    task = _text(getattr(record, "task_name", None))
+    flow, said, name, task = (
+        _text(getattr(record, one, None)) for one in ("flow_name", "flow_run_id", "flow_run_name", "task_name")
+    )
     context = sys.modules.get("prefect.context")  # not imported: then there is no run in this process
-    if context is None or said[1] is not None:
-        return *said, task
+    if context is None or said is not None:
+        return flow, said, name, task
     run, step = context.FlowRunContext.get(), context.TaskRunContext.get()
     known = run.flow_run if run is not None else None
     run_id = known.id if known is not None else step.task_run.flow_run_id if step is not None else None
     return (
-        said[0] or (run.flow.name if run is not None and run.flow is not None else None),
+        flow or (run.flow.name if run is not None and run.flow is not None else None),
         _text(run_id),
-        said[2] or (known.name if known is not None else None),
+        name or (known.name if known is not None else None),
         task or (step.task.name if step is not None else None),
     )
 

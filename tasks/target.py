@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -25,7 +24,7 @@ class Target:
     run_id: str
     """The flow run's id, or one made up outside of Prefect."""
     host: str
-    """This machine's name, for the component of findings about it."""
+    """This node's name, for the component of findings about it."""
 
     @property
     def whole(self) -> bool:
@@ -56,5 +55,5 @@ def target_of(
         configuration=configuration,
         checkouts=choose_checkouts(asked, configuration, component=component),
         run_id=run_id or str(uuid4()),
-        host=socket.gethostname(),
+        host=settings.node,
     )

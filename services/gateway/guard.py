@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -38,6 +39,8 @@ class Guard:
         self._measures = measures
         self._any_address = settings.host in _WILDCARDS
         own = set() if settings.on_loopback else {settings.host, socket.gethostname(), socket.getfqdn()}
+        if settings.gateway_outside is not None:
+            own.add(urlsplit(settings.gateway_outside).hostname or "")
         self._names = {name.lower().rstrip(".") for name in (*LOOPBACK, *own, *hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

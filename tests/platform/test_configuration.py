@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_garbage_is_a_clear_error_or_a_configuration_never_a_crash(text: str) ->
 def test_without_a_file_our_own_checkout_is_watched(tmp_path: Path) -> None:
     configuration = load_configuration(Settings(home=tmp_path))
     assert [checkout.path for checkout in configuration.checkouts] == [CHECKOUT]
+
+
+def test_our_own_packages_are_those_that_run_where_there_is_no_virtual_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In CI and in the container; otherwise every report would be incomplete about them."""
+    monkeypatch.setattr("blocks.configuration.CHECKOUT", tmp_path)
+    (checkout,) = load_configuration(Settings(home=tmp_path)).checkouts
+    assert checkout.environment == Path(sys.prefix)
+    (tmp_path / ".venv").mkdir()
+    (checkout,) = load_configuration(Settings(home=tmp_path)).checkouts
+    assert checkout.environment is None, "it is found by itself"
 
 
 def test_a_file_that_was_named_but_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -49,14 +49,13 @@ def test_a_port_that_somebody_else_has_is_reported_with_its_owner(bare: Node) ->
         ({}, "Prefect's API would listen on 0.0.0.0 without authentication"),
         ({"LAMA_PREFECT_AUTH": ""}, "Prefect's API would listen on 0.0.0.0 without authentication"),
         ({"LAMA_PREFECT_AUTH": ":"}, "user:password"),
-        ({"LAMA_PREFECT_AUTH": "u:p", "LAMA_GATEWAY_AUTH": "false"}, "the gateway would listen on 0.0.0.0 without"),
     ],
 )
 def test_beyond_loopback_nothing_starts_without_authentication(
     bare: Node, extra: dict[str, str], sentence: str
 ) -> None:
     bare.extra = {"LAMA_HOST": "0.0.0.0", **extra}
-    for command in (("up", "--detach"), ("serve", "gateway" if "LAMA_GATEWAY_AUTH" in extra else "prefect")):
+    for command in (("up", "--detach"), ("serve", "prefect")):
         done = bare.lama(*command)
         assert done.returncode == 2
         assert sentence in done.stderr

@@ -12,7 +12,6 @@ from urllib.parse import quote
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-
 from prefect import flow
 
 from blocks.logs import JsonLines, masked
