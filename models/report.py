@@ -106,6 +106,10 @@ class Report(Value):
     )
     findings: tuple[Finding, ...] = Field(default=(), description="Worst first.")
     skipped: tuple[Skip, ...] = Field(default=(), description="What was not looked at, and why.")
+    unseen: tuple[Finding, ...] = Field(
+        default=(),
+        description="Findings of earlier runs that nobody could look for since: for the next run they were there.",
+    )
     metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default_factory=dict,
         description="Figures by name; the name ends in its unit: `_seconds`, `_bytes`, `_total`, `_ratio`.",
