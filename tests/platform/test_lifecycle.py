@@ -42,6 +42,14 @@ def test_a_second_up_attaches_to_the_first(node: Node) -> None:
     assert {row["name"]: row["pid"] for row in node.status()["processes"]} == before
 
 
+def test_a_route_to_a_deployment_that_is_not_there_is_told(node: Node) -> None:
+    (node.home / "lama.toml").write_text("[[webhooks.routes]]\nsource = 'github'\ndeployment = 'no/such'\n")
+    again = node.lama("up", "--detach")
+    (node.home / "lama.toml").unlink()
+    assert again.returncode == 0, "it may come yet"
+    assert "lama.toml:3: Prefect has no deployment 'no/such'" in again.stderr
+
+
 def test_logs_are_lines_of_json_that_people_can_read_too(node: Node) -> None:
     names = node.lama("logs").stdout.split()
     assert {"postgres", "prefect", "gateway", "worker"} <= set(names)
