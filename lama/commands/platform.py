@@ -20,6 +20,7 @@ from lama.commands.terminal import console, echo_json, starting
 
 if TYPE_CHECKING:
     from deployments.platform import Platform
+    from deployments.supervision import ProcessState
 
 _LOOK_S = 1.0
 
@@ -194,12 +195,12 @@ def _stay(platform: Platform, *, owner: bool) -> int:
     """Watch until Ctrl-C, and say what happens to the processes."""
     click.echo("Ctrl-C stops it." if owner else "Ctrl-C leaves it up; `lama down` stops it.", err=True)
     watched = platform.supervisor.pid()
-    before = {name: (state.state, state.pid) for name, state in platform.states().items()}
+    before = {name: _seen(state) for name, state in platform.states().items()}
     try:
         while platform.supervisor.pid() == watched:
             time.sleep(_LOOK_S)
             for name, state in platform.states().items():
-                now = (state.state, state.pid)
+                now = _seen(state)
                 if now != before.get(name):
                     click.echo(f"  {name}: {state.state.lower()} {state.detail}", err=True)
                 before[name] = now
@@ -216,6 +217,11 @@ def _stay(platform: Platform, *, owner: bool) -> int:
     if owner:
         platform.stop()
     return COULD_NOT  # so that systemd or launchd starts us again
+
+
+def _seen(state: ProcessState) -> tuple[str, int]:
+    """What is worth a line when it changes; that a process has been up for a while is not."""
+    return ("RUNNING" if state.state == "STARTING" else state.state), state.pid
 
 
 def _row(platform: Platform, name: str, states: dict[str, Any]) -> dict[str, Any]:

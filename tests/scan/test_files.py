@@ -360,6 +360,16 @@ def test_modes_of_the_home_and_its_secrets(tmp_path: Path) -> None:
         "security.mode:home/secrets/bad": Severity.high
     }
     (secrets / "bad").chmod(0o600)
+    write(secrets, {"webhooks/github": "x"})
+    (secrets / "webhooks").chmod(0o755)
+    (secrets / "webhooks" / "github").chmod(0o644)
+    told = {one.key: one.remedy for one in look_at_home(home, secrets).findings}
+    assert told == {
+        "security.mode:home/secrets/webhooks": f"chmod 700 {secrets / 'webhooks'}",
+        "security.mode:home/secrets/webhooks/github": f"chmod 600 {secrets / 'webhooks' / 'github'}",
+    }
+    (secrets / "webhooks").chmod(0o700)
+    (secrets / "webhooks" / "github").chmod(0o600)
     home.chmod(0o755)
     assert {one.key: one.severity for one in look_at_home(home, secrets).findings} == {
         "security.mode:home": Severity.medium
