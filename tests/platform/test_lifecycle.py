@@ -36,9 +36,11 @@ def test_nothing_listens_beyond_loopback(node: Node) -> None:
 
 def test_a_second_up_attaches_to_the_first(node: Node) -> None:
     before = {row["name"]: row["pid"] for row in node.status()["processes"]}
-    again = node.lama("up", "--detach")
+    again = node.lama("up", "--detach", "--json")
     assert again.returncode == 0
     assert "already" in again.stderr
+    assert json.loads(again.stdout)["started"] is False
+    assert node.lama("up", "--json").returncode == 2
     assert {row["name"]: row["pid"] for row in node.status()["processes"]} == before
 
 
@@ -53,8 +55,9 @@ def test_a_route_to_a_deployment_that_is_not_there_is_told(node: Node) -> None:
 def test_logs_are_lines_of_json_that_people_can_read_too(node: Node) -> None:
     names = node.lama("logs").stdout.split()
     assert {"postgres", "prefect", "gateway", "worker"} <= set(names)
-    raw = [json.loads(line) for line in node.lama("logs", "worker", "--json").stdout.splitlines() if line[0] == "{"]
-    assert raw
+    raw = [json.loads(line) for line in (node.home / "logs" / "worker.log").read_text().splitlines()]
+    assert any("started" in line["message"] for line in raw)
+    assert json.loads(node.lama("logs", "worker", "--json", "-n", "1").stdout) in raw
     assert "worker" in {line["component"] for line in raw}
     assert all({"time", "level", "flow", "run_id", "message"} <= line.keys() for line in raw)
     assert node.lama("logs", "nobody").returncode == 2
@@ -157,7 +160,10 @@ def test_the_home_and_its_secrets_are_for_their_owner_alone(node: Node) -> None:
 def test_down_leaves_no_process_and_reports_outlive_it(node: Node) -> None:
     assert node.lama("down").returncode == 0
     assert node.processes() == []
-    assert node.lama("down").returncode == 0
+    again = node.lama("down", "--json")
+    assert (again.returncode, json.loads(again.stdout)["was_up"]) == (0, False)
+    accepted = node.lama("accept", "architecture", "--json")
+    assert accepted.returncode == (0 if json.loads(accepted.stdout)["accepted"] else 2)
     listed = node.lama("reports", "--json")
     assert listed.returncode == 0
     assert json.loads(listed.stdout), "reports can be read with the platform down, and are still there"
