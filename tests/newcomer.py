@@ -8,6 +8,7 @@ to pass. It downloads gigabytes and takes as long as the tests do, so it is no p
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -91,8 +92,9 @@ def _run(clone: Path, home: Path, environment: dict[str, str]) -> dict[str, Any]
                 with urllib.request.urlopen(url, timeout=20) as answer:
                     assert answer.status == 200, url
         finally:
-            for child in psutil.Process(process.pid).children():
-                child.send_signal(signal.SIGINT)  # as a terminal does: to the command, not only to make
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children():
+                    child.send_signal(signal.SIGINT)  # as a terminal does: to the command, not only to make
             process.wait(180)
     left = [" ".join(one.cmdline())[:100] for one in Node(home / ".lama").processes()]
     print(output.read_text())
