@@ -18,6 +18,8 @@ COPY prefect.yaml README.md ./
 RUN pip install --no-cache-dir -c constraints.txt setuptools \
     && pip install --no-cache-dir --no-build-isolation -c constraints.txt -e ".[${EXTRAS}]"
 
+# There already, and lama's: a volume takes both from here, and would be root's otherwise.
+RUN install -d -m 700 -o lama -g lama /home/lama/.lama
 USER lama
 ENV LAMA_HOME=/home/lama/.lama PYTHONUNBUFFERED=1
 VOLUME /home/lama/.lama

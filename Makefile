@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.installed
 
-.PHONY: run test explore check bench soak install clean help
+.PHONY: run test explore check bench soak newcomer install clean help
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -15,7 +15,7 @@ $(READY): constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt setuptools
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[models,dev]'
-	@touch $@
+	@: > $@
 
 run: $(READY)    ## start the platform, run the health check, stay up until Ctrl-C
 	$(BIN)/lama up --health-check
@@ -38,6 +38,9 @@ bench: $(READY)  ## every benchmark, in its quick form
 
 soak: $(READY)   ## the long tests: everything is killed while handoffs pass, for minutes
 	$(BIN)/python -m tests.handoffs.storm
+
+newcomer: $(READY) ## both commands of the README, from a fresh clone with an empty home; downloads everything anew
+	$(BIN)/python -m tests.newcomer
 
 clean:           ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

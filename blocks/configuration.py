@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from blocks.errors import ConfigurationError
 from blocks.settings import CHECKOUT, Settings
 from models.configuration import Configuration
 from models.health_check import Checkout
+from models.place import PlaceError
 
 V = TypeVar("V", bound=BaseModel)
 
@@ -37,10 +39,15 @@ def load_configuration(settings: Settings) -> Configuration:
     ours = {"lama": _FLOORS} | configuration.architecture.layers
     return configuration.model_copy(
         update={
-            "checkouts": (Checkout(name="lama", path=CHECKOUT),),
+            "checkouts": (Checkout(name="lama", path=CHECKOUT, environment=_environment()),),
             "architecture": configuration.architecture.model_copy(update={"layers": ours}),
         }
     )
+
+
+def _environment() -> Path | None:
+    """Where our own packages are, unless in `.venv`: in containers and in CI they are those of the Python that runs."""
+    return None if (CHECKOUT / ".venv").is_dir() else Path(sys.prefix)
 
 
 def parse_configuration(text: str, name: str) -> Configuration:
@@ -50,6 +57,12 @@ def parse_configuration(text: str, name: str) -> Configuration:
         ConfigurationError: every problem, each with its line and key.
     """
     return parse_document(Configuration, text, name)
+
+
+def place_in(settings: Settings, *location: int | str) -> str:
+    """`file:line` of what `lama.toml` says at `location`, for mistakes that only others can see."""
+    path = settings.config_path
+    return f"{path}:{_line_of(read_document(path), location)}" if path.exists() else str(path)
 
 
 def parse_document(model: type[V], text: str, name: str) -> V:
@@ -67,8 +80,10 @@ def parse_document(model: type[V], text: str, name: str) -> V:
     except ValidationError as error:
         problems = []
         for problem in error.errors():
-            place = _existing(data, problem["loc"])
-            key = _dotted(problem["loc"]) or "the file"
+            cause = problem.get("ctx", {}).get("error")
+            location = problem["loc"] + (cause.location if isinstance(cause, PlaceError) else ())
+            place = _existing(data, location)
+            key = _dotted(location) or "the file"
             line = _line_of(text, place)
             problems.append(f"{name}:{line}: {key}: {problem['msg']}")
         raise ConfigurationError("\n".join(problems)) from error

@@ -44,6 +44,11 @@ class Home:
         return self.path / "run"
 
     @property
+    def keep_mark(self) -> Path:
+        """Is there while a `lama up` keeps the whole platform up, rather than a command what it needs itself."""
+        return self.run / "keep"
+
+    @property
     def cache(self) -> Path:
         """What was worked out before and may be lost."""
         return self.path / "cache"

@@ -1,7 +1,7 @@
 """Structured logs: one JSON object a line, each with run id, flow and component.
 
-`JsonLines` writes them and `render` reads them back for a person. Secrets that slip into a message are masked here,
-in the last place that every line passes.
+`JsonLines` writes them and `render` reads them back for a person; `Masked` writes what goes to Prefect's API. Secrets
+that slip into a message are masked here, in the last place that every line passes.
 """
 
 from __future__ import annotations
@@ -51,6 +51,14 @@ def masked(text: str) -> str:
     return text
 
 
+class Masked(logging.Formatter):
+    """Formats as its base does, without the secrets: for the lines that the Prefect UI shows."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message and its traceback, masked as a whole."""
+        return masked(super().format(record))
+
+
 class JsonLines(logging.Formatter):
     """Formats a record as one line of JSON: time, level, component, flow, run, logger, message."""
 
@@ -60,20 +68,40 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One JSON object without a line break."""
+        flow, run_id, run, task = _place_of(record)
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "component": getattr(record, "component", None) or self._component,
-            "flow": getattr(record, "flow_name", None),
-            "run_id": _text(getattr(record, "flow_run_id", None)),
-            "run": getattr(record, "flow_run_name", None),
-            "task": getattr(record, "task_name", None),
+            "flow": flow,
+            "run_id": run_id,
+            "run": run,
+            "task": task,
             "logger": record.name,
             "message": masked(record.getMessage()),
         }
         if record.exc_info:
             line["exception"] = masked(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _place_of(record: logging.LogRecord) -> tuple[str | None, str | None, str | None, str | None]:
+    """Flow, run id, run and task: as the record says, or as Prefect knows where a plain logger was called."""
+    flow, said, name, task = (
+        _text(getattr(record, one, None)) for one in ("flow_name", "flow_run_id", "flow_run_name", "task_name")
+    )
+    context = sys.modules.get("prefect.context")  # not imported: then there is no run in this process
+    if context is None or said is not None:
+        return flow, said, name, task
+    run, step = context.FlowRunContext.get(), context.TaskRunContext.get()
+    known = run.flow_run if run is not None else None
+    run_id = known.id if known is not None else step.task_run.flow_run_id if step is not None else None
+    return (
+        flow or (run.flow.name if run is not None and run.flow is not None else None),
+        _text(run_id),
+        name or (known.name if known is not None else None),
+        task or (step.task.name if step is not None else None),
+    )
 
 
 def _text(value: object) -> str | None:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from blocks.errors import LamaError, UnavailableError
+from blocks.logs import masked
 from blocks.settings import Settings
 
 _OVERLAP = 50
@@ -142,7 +143,9 @@ class PrefectApi:
                     raise
             else:
                 seen |= {row["id"] for row in rows}
-                lines = [f"{row['timestamp'][11:19]} {row['message']}" for row in rows if not row.get("task_run_id")]
+                lines = [
+                    f"{row['timestamp'][11:19]} {masked(row['message'])}" for row in rows if not row.get("task_run_id")
+                ]
                 yield Watched(run, progress, tuple(lines))
                 if run.final:
                     return
@@ -219,5 +222,5 @@ def _run(row: Mapping[str, Any]) -> FlowRun:
         name=str(row["name"]),
         state_type=str(state.get("type") or row.get("state_type") or "PENDING"),
         state_name=str(state.get("name") or row.get("state_name") or "Pending"),
-        message=str(state.get("message") or ""),
+        message=masked(str(state.get("message") or "")),  # a flow of anybody's may have failed with a secret in hand
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -55,9 +56,11 @@ class Settings(BaseSettings):
     gateway_key: SecretStr | None = Field(
         default=None, description="Key of the gateway's API; otherwise generated into the home."
     )
-    gateway_auth: bool = Field(
-        default=True,
-        description="Whether the gateway's API asks for its key; false is refused beyond loopback.",
+    gateway_outside: str | None = Field(
+        default=None,
+        validation_alias="LAMA_GATEWAY_URL",
+        description="Where others reach the gateway, such as `http://gateway:8765`: it answers to that name, "
+        "and the health check looks for it there.",
     )
     gemini_api_key: SecretStr | None = Field(
         default=None,
@@ -82,6 +85,11 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="How much the processes log."
+    )
+    node_name: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What reports call this node; otherwise its host's name. Containers need it: theirs changes.",
     )
     component: str = Field(default="lama", description="Name of this process in its log lines; the supervisor sets it.")
     start_timeout_s: float = Field(
@@ -123,13 +131,19 @@ class Settings(BaseSettings):
             if value is None or value == field.default or name == "component":
                 continue
             shown = value.get_secret_value() if isinstance(value, SecretStr) else value
-            variables[f"LAMA_{name.upper()}"] = str(shown).lower() if isinstance(shown, bool) else str(shown)
+            alias = field.validation_alias if isinstance(field.validation_alias, str) else f"LAMA_{name.upper()}"
+            variables[alias] = str(shown).lower() if isinstance(shown, bool) else str(shown)
         return variables
 
     @property
     def instance(self) -> str:
         """Short stable name of this home, for sockets and for finding our own processes."""
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
+
+    @property
+    def node(self) -> str:
+        """What reports call this node."""
+        return self.node_name or socket.gethostname()
 
     @property
     def on_loopback(self) -> bool:

@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -58,6 +58,24 @@ def entrypoints(definitions: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(str(deployment["entrypoint"]) for deployment in definitions["deployments"]))
 
 
+def refuse_unknown(
+    schedules: Mapping[str, str], definitions: Mapping[str, Any], place: Callable[[str], str] = lambda _: "lama.toml"
+) -> None:
+    """Refuse schedules of deployments that are not there; `place` says where the schedule of a name was written.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    known = sorted(str(entry["name"]) for entry in definitions["deployments"])
+    for name in schedules:
+        if name not in known:
+            raise ConfigurationError(
+                f"schedules.{name}: there is no such deployment.",
+                component=place(name),
+                remedy=f"There are: {', '.join(known)}.",
+            )
+
+
 def fingerprint(schedules: Mapping[str, str], api_url: str) -> str:
     """Stands for everything that `apply` would bring to Prefect: equal ones need not be applied again."""
     digest = hashlib.blake2b(importlib.metadata.version("prefect").encode(), digest_size=16)
@@ -92,13 +110,7 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
     content = definitions if definitions is not None else read_definitions()
     wanted = [_deployment(entry) for entry in content["deployments"]]
     timetable = [_schedules(entry, schedules) for entry in content["deployments"]]
-    unknown = sorted(schedules.keys() - {deployment.name for deployment in wanted})
-    if unknown:
-        raise ConfigurationError(
-            f"schedules.{unknown[0]}: there is no such deployment.",
-            component="lama.toml",
-            remedy=f"There are: {', '.join(sorted(d.name for d in wanted))}.",
-        )
+    refuse_unknown(schedules, content)
     async with get_client() as client:
         await _apply_pool(client)
         for queue in content.get("definitions", {}).get("work_queues", ()):

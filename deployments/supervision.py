@@ -34,8 +34,12 @@ _INHERITED = frozenset({
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 })  # fmt: skip
 
-START_SECONDS = 5
-"""A process that ends sooner than this has not started; it is tried again, later each time."""
+START_SECONDS = 60
+"""A process that ends sooner than this has not started; it is tried again, later each time.
+
+Longer than any of them needs to start: one that ends by a mistake of ours after its imports, or when it first meets a
+broken database, would otherwise be started again at once, for ever.
+"""
 START_RETRIES = 6
 """After this many tries in a row (1 + 2 + ... seconds apart) a process is given up as FATAL."""
 

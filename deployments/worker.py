@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from blocks.logs import logger
 from blocks.settings import settings
 from deployments.late_tls import read_authorities_late
 from deployments.warm_worker import LamaJobConfiguration, LamaVariables, LamaWorker
@@ -59,11 +60,11 @@ async def _serve(worker: LamaWorker, drain_seconds: float) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):  # also where whoever started us had SIGINT ignored
         loop.add_signal_handler(number, on_signal)
-    serving = asyncio.create_task(worker.start())
+    serving = asyncio.create_task(worker.start(printer=logger("worker").info))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
-        print(f"Worker {worker.name!r} takes no more runs; {worker.runs_in_flight} in flight.", flush=True)
+        logger("worker").info("%s takes no more runs; %d in flight", worker.name, worker.runs_in_flight)
         draining = asyncio.create_task(worker.drain(drain_seconds))
         hurrying = asyncio.create_task(hurry.wait())
         await asyncio.wait({serving, draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -88,7 +87,7 @@ async def update_advisories(
         done,
         stands,
         skipped,
-        scope=f"{socket.gethostname()}; {folder}; {', '.join(names)}{'; dry run' if dry_run else ''}",
+        scope=f"{config.node}; {folder}; {', '.join(names)}{'; dry run' if dry_run else ''}",
         dry_run=dry_run,
         started_at=started_at,
         finished_at=datetime.now(UTC),

@@ -76,7 +76,7 @@ async def health_check(
     if no_history is None and (not_stored := await remember(database, report)):
         report = finish(report, finished_at=report.finished_at, skipped=[not_stored])
     await publish(report, change, key="health-check", level=report.report_level)
-    announce(report, change)
+    announce(report, change, compared=no_history is None)
     return report
 
 

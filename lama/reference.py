@@ -114,6 +114,8 @@ def _rows(table: type[BaseModel]) -> str:
 
 def _variables(name: str, field: FieldInfo) -> str:
     alias = field.validation_alias
+    if isinstance(alias, str):
+        return alias
     known = [str(choice) for choice in getattr(alias, "choices", ()) if str(choice).isupper()]
     return "` or `".join(known) if known else f"LAMA_{name.upper()}"
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from models.advisories import AdvisoriesSettings
 from models.audit import AuditSettings
+from models.cron import cron_problem
 from models.handoff_route import HandoffsSettings
 from models.health_check import (
     ArchitectureSettings,
@@ -17,9 +18,11 @@ from models.health_check import (
     Service,
 )
 from models.mail import MailSettings
+from models.place import PlaceError, second_of_a_name
 from models.report import Value
 from models.risk import Suppression
 from models.scan import ScanSettings
+from models.service_address import AddressError, parse_address
 from models.sync import SyncSettings
 from models.webhook import WebhooksSettings
 
@@ -72,20 +75,33 @@ class Configuration(Value):
             ("checkouts", [checkout.name for checkout in self.checkouts]),
             ("services", [service.name for service in self.services]),
         ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"two {kind} are called {twice[0]!r}; names identify them")
+            if (again := second_of_a_name(names)) is not None:
+                raise PlaceError(f"two {kind} are called {names[again]!r}; names identify them", kind, again, "name")
         sources = self.webhooks.registry
-        for route in self.handoffs.routes:
+        for place, route in enumerate(self.handoffs.routes):
             kind, _, name = route.source.partition(":")
             if kind in {"webhook", "whatsapp"} and name not in sources:
-                raise ValueError(
+                raise PlaceError(
                     f"the handoff route {route.name!r} names the webhook source {name!r}; "
-                    f"there are {', '.join(sorted(sources))}"
+                    f"there are {', '.join(sorted(sources))}",
+                    *("handoffs", "routes", place, "source"),
                 )
             if kind == "email" and name not in self.mail.names:
-                raise ValueError(
+                raise PlaceError(
                     f"the handoff route {route.name!r} names the source of mail {name!r}; "
-                    f"there are {', '.join(self.mail.names) or 'none in [mail]'}"
+                    f"there are {', '.join(self.mail.names) or 'none in [mail]'}",
+                    *("handoffs", "routes", place, "source"),
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _usable(self) -> Configuration:
+        for name, cron in self.schedules.items():
+            if cron and (problem := cron_problem(cron)):
+                raise PlaceError(f"{cron!r} is no cron expression: {problem}", "schedules", name)
+        for place, service in enumerate(self.services):
+            try:
+                parse_address(service.kind, service.url)
+            except AddressError as error:
+                raise PlaceError(str(error), "services", place, "url") from error
         return self

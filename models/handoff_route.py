@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from models.place import PlaceError, second_of_a_name
 from models.report import Value
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -221,9 +222,8 @@ class HandoffsSettings(Value):
     @model_validator(mode="after")
     def _names_identify(self) -> HandoffsSettings:
         names = [route.name for route in self.routes]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two routes are called {twice[0]!r}; names identify them")
+        if (again := second_of_a_name(names)) is not None:
+            raise PlaceError(f"two routes are called {names[again]!r}; names identify them", "routes", again, "name")
         return self
 
     def of_source(self, source: str) -> tuple[Route, ...]:

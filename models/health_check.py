@@ -55,7 +55,11 @@ class Checkout(Value):
     @field_validator("path", "environment", mode="after")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
-        return path.expanduser() if path is not None else None
+        if path is None:
+            return None
+        if not path.expanduser().is_absolute():  # relative to what? the worker stands elsewhere than whoever wrote it
+            raise ValueError("it is not an absolute path; begin it with / or ~/")
+        return path.expanduser()
 
 
 class Service(Value):

@@ -52,6 +52,12 @@ class Finding(Value):
         default_factory=dict, description="Figures and places that prove it; never a secret."
     )
 
+    @property
+    def pressure(self) -> float:
+        """How many times over its threshold the figure is that its evidence tells of; 0 without one."""
+        told = self.evidence.get("pressure")
+        return float(told) if isinstance(told, int | float) else 0.0
+
 
 class Skip(Value):
     """Something that was not looked at, and why. Its presence makes a report `incomplete`."""
@@ -115,6 +121,10 @@ class Report(Value):
     )
     findings: tuple[Finding, ...] = Field(default=(), description="Worst first.")
     skipped: tuple[Skip, ...] = Field(default=(), description="What was not looked at, and why.")
+    unseen: tuple[Finding, ...] = Field(
+        default=(),
+        description="Findings of earlier runs that nobody could look for since: for the next run they were there.",
+    )
     metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default_factory=dict,
         description="Figures by name; the name ends in its unit: `_seconds`, `_bytes`, `_total`, `_ratio`.",
@@ -164,7 +174,12 @@ def unique_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         held = best.get(finding.key)
         if held is None or finding.severity.rank > held.severity.rank:
             best[finding.key] = finding
-    return tuple(sorted(best.values(), key=lambda finding: (-finding.severity.rank, finding.key)))
+    return tuple(sorted(best.values(), key=urgency))
+
+
+def urgency(finding: Finding) -> tuple[int, str, float, str]:
+    """Sorts the worst first; of one severity, by area, and there what is furthest over its threshold."""
+    return -finding.severity.rank, finding.key.partition(".")[0], -finding.pressure, finding.key
 
 
 def compose(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from models.place import PlaceError, second_of_a_name
 from models.report import Value
 from models.webhook_template import check_template, parse_path
 
@@ -220,17 +221,20 @@ class WebhooksSettings(Value):
     @model_validator(mode="after")
     def _names_identify(self) -> WebhooksSettings:
         names = [source.name for source in self.sources]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two sources are called {twice[0]!r}; names identify them")
+        if (again := second_of_a_name(names)) is not None:
+            raise PlaceError(f"two sources are called {names[again]!r}; names identify them", "sources", again, "name")
         known = self.registry
         seen: set[tuple[str, str]] = set()
-        for route in self.routes:
+        for place, route in enumerate(self.routes):
             if route.source not in known:
-                raise ValueError(f"a route names the source {route.source!r}; there are {', '.join(sorted(known))}")
+                raise PlaceError(
+                    f"a route names the source {route.source!r}; there are {', '.join(sorted(known))}",
+                    *("routes", place, "source"),
+                )
             if (route.source, route.identity) in seen:
-                raise ValueError(
-                    f"two routes lead from {route.source!r} to {route.identity!r}; give each a name of its own"
+                raise PlaceError(
+                    f"two routes lead from {route.source!r} to {route.identity!r}; give each a name of its own",
+                    *("routes", place),
                 )
             seen.add((route.source, route.identity))
         return self

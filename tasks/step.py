@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -11,6 +13,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from blocks.errors import UnavailableError
+from blocks.logs import masked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +59,36 @@ def step(
             cache_policy=NO_CACHE,
             persist_result=False,
             tags=tags or set(),
-        )(function)
+        )(_without_secrets(function))
 
     return decorate
+
+
+def _without_secrets(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` whose errors name no secret: Prefect keeps their words as the message of the run's state."""
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def asynchronous(*arguments: P.args, **named: P.kwargs) -> Any:
+            try:
+                return await function(*arguments, **named)
+            except Exception as error:
+                _mask(error)
+                raise
+
+        return cast("Callable[P, R]", asynchronous)
+
+    @functools.wraps(function)
+    def plain(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*arguments, **named)
+        except Exception as error:
+            _mask(error)
+            raise
+
+    return plain
+
+
+def _mask(error: BaseException) -> None:
+    """Mask the words of `error` in place: its type, and all else that it carries, stay what may be acted on."""
+    error.args = tuple(masked(part) if isinstance(part, str) else part for part in error.args)

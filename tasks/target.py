@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -26,7 +25,7 @@ class Target:
     run_id: str
     """The flow run's id, or one made up outside of Prefect."""
     host: str
-    """This machine's name, for the component of findings about it."""
+    """This node's name, for the component of findings about it."""
     commit: str | None = None
     """The commit that one of the checkouts should be at, such as that of a push."""
 
@@ -61,6 +60,6 @@ def target_of(
         configuration=configuration,
         checkouts=choose_checkouts(asked, configuration, component=component),
         run_id=run_id or str(uuid4()),
-        host=socket.gethostname(),
+        host=settings.node,
         commit=check_commit(commit, component=component),
     )

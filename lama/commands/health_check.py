@@ -9,7 +9,7 @@ import click
 from blocks.settings import settings
 from lama.cli import COULD_NOT, OK
 from lama.commands.reporting import exit_code, named_or_absolute, run_for_report, show
-from lama.commands.terminal import starting
+from lama.commands.terminal import echo_json, starting
 from models.health_check import Module, ReportLevel
 from models.report import Severity
 
@@ -62,7 +62,8 @@ def health_check(
 
 @click.command()
 @click.argument("what", type=click.Choice(["architecture"]))
-def accept(what: str) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print what was accepted as JSON.")
+def accept(what: str, *, as_json: bool) -> int:
     """Take the newest snapshot of WHAT for right: drift is reported against it from now on."""
     from datetime import UTC, datetime
 
@@ -71,8 +72,11 @@ def accept(what: str) -> int:
     from tasks.health_check.architecture.snapshot import accept as accept_snapshots
 
     config = settings()
-    with starting() as observe, database_for(config, observe):
+    with starting(quiet=as_json) as observe, database_for(config, observe):
         subjects = accept_snapshots(Postgres.of(config), now=datetime.now(UTC))
+    if as_json:
+        echo_json({"accepted": list(subjects)})
+        return OK if subjects else COULD_NOT
     if not subjects:
         click.echo(f"There is no snapshot of the {what} yet: `lama health-check` makes one.", err=True)
         return COULD_NOT

@@ -20,6 +20,8 @@ from lama.commands.terminal import console, echo_json, starting
 
 if TYPE_CHECKING:
     from deployments.platform import Platform
+    from deployments.supervision import ProcessState
+    from models.health_check import HealthReport
 
 _LOOK_S = 1.0
 
@@ -27,8 +29,11 @@ _LOOK_S = 1.0
 @click.command()
 @click.option("--detach", "-d", is_flag=True, help="Return as soon as everything is ready.")
 @click.option("--health-check", "check", is_flag=True, help="Run the health check when ready, and print its report.")
-def up(*, detach: bool, check: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="With --detach: print the outcome as JSON.")
+def up(*, detach: bool, check: bool, as_json: bool) -> int:
     """Start the platform and stay up until Ctrl-C. A second `up` attaches to the first."""
+    if as_json and not detach:
+        raise click.UsageError("--json goes with --detach: otherwise there is no outcome before its end.")
     from deployments.platform import Platform
     from lama.commands.session import start_and_apply
 
@@ -36,16 +41,20 @@ def up(*, detach: bool, check: bool) -> int:
     platform = Platform(config)
     began = time.monotonic()
     with _terminate_as_interrupt():
-        with starting() as observe:
+        with starting(quiet=as_json) as observe:
             started = start_and_apply(platform, observe, keep=True)
-        click.echo(
-            f"The platform is up{f' after {time.monotonic() - began:.1f} s' if started else ' already'}.", err=True
-        )
+        up_s = time.monotonic() - began
+        click.echo(f"The platform is up{f' after {up_s:.1f} s' if started else ' already'}.", err=True)
         try:
-            if check:
-                _check()
-                click.echo(f"Report after {time.monotonic() - began:.1f} s.", err=True)
-            _print_addresses(config)
+            report = _check(quiet=as_json) if check else None
+            report_s = time.monotonic() - began
+            if report is not None:
+                click.echo(f"Report after {report_s:.1f} s.", err=True)
+            if as_json:
+                told = {"run_id": report.run_id, "status": report.status.value, "after_s": report_s} if report else None
+                echo_json({"started": started, "up_after_s": up_s, "report": told, **_place(config)})
+            else:
+                _print_addresses(config)
             if detach:
                 return OK
             return _stay(platform, owner=started)
@@ -57,14 +66,18 @@ def up(*, detach: bool, check: bool) -> int:
 
 
 @click.command()
-def down() -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def down(*, as_json: bool) -> int:
     """Stop the platform; no process is left. Flow runs are given time to end."""
     from deployments.platform import Platform
 
     platform = Platform(settings())
     was_up = platform.supervisor.running()
     platform.stop()
-    click.echo("Stopped." if was_up else "The platform was not up.")
+    if as_json:
+        echo_json({"was_up": was_up, "up": False, "home": str(platform.settings.home)})
+    else:
+        click.echo("Stopped." if was_up else "The platform was not up.")
     return OK
 
 
@@ -81,8 +94,7 @@ def status(*, as_json: bool) -> int:
     up = bool(states)
     well = up and all(row["ready"] for row in rows)
     if as_json:
-        addresses = {"prefect": config.ui_url, "gateway": config.gateway_url}
-        echo_json({"up": up, "ok": well, "home": str(config.home), "addresses": addresses, "processes": rows})
+        echo_json({"up": up, "ok": well, **_place(config), "processes": rows})
         return OK if well else COULD_NOT
     if not up:
         click.echo("The platform is down. `lama up` starts it.")
@@ -168,16 +180,23 @@ def _tail(path: Any) -> Iterator[str]:
             file.close()
 
 
-def _check() -> None:
+def _check(*, quiet: bool = False) -> HealthReport | None:
+    """Run the health check and print its report, unless `quiet`; None when there is none, which is said."""
     from lama.commands.reporting import run_for_report, show
     from models.health_check import HealthReport
 
     try:
-        report = run_for_report("health-check", {}, HealthReport, timeout_s=1800, quiet=False)
+        report = run_for_report("health-check", {}, HealthReport, timeout_s=1800, quiet=quiet)
     except LamaError as error:  # the platform is up all the same, and stays up: that is what `up` is for
         click.echo(f"lama: {error}", err=True)
-        return
-    show(report, None, level=report.report_level)
+        return None
+    if not quiet:
+        show(report, None, level=report.report_level)
+    return report
+
+
+def _place(config: Settings) -> dict[str, Any]:
+    return {"home": str(config.home), "addresses": {"prefect": config.ui_url, "gateway": config.gateway_url}}
 
 
 def _print_addresses(config: Settings) -> None:
@@ -197,12 +216,12 @@ def _stay(platform: Platform, *, owner: bool) -> int:
     """Watch until Ctrl-C, and say what happens to the processes."""
     click.echo("Ctrl-C stops it." if owner else "Ctrl-C leaves it up; `lama down` stops it.", err=True)
     watched = platform.supervisor.pid()
-    before = {name: (state.state, state.pid) for name, state in platform.states().items()}
+    before = {name: _seen(state) for name, state in platform.states().items()}
     try:
         while platform.supervisor.pid() == watched:
             time.sleep(_LOOK_S)
             for name, state in platform.states().items():
-                now = (state.state, state.pid)
+                now = _seen(state)
                 if now != before.get(name):
                     click.echo(f"  {name}: {state.state.lower()} {state.detail}", err=True)
                 before[name] = now
@@ -219,6 +238,11 @@ def _stay(platform: Platform, *, owner: bool) -> int:
     if owner:
         platform.stop()
     return COULD_NOT  # so that systemd or launchd starts us again
+
+
+def _seen(state: ProcessState) -> tuple[str, int]:
+    """What is worth a line when it changes; that a process has been up for a while is not."""
+    return ("RUNNING" if state.state == "STARTING" else state.state), state.pid
 
 
 def _row(platform: Platform, name: str, states: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from blocks.settings import Settings
 from deployments.platform import Observer, Platform
+from models.configuration import Configuration
 
 
 @contextlib.contextmanager
@@ -29,11 +30,13 @@ def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False
     What was applied before and has not changed is not applied again. Otherwise Prefect and the flows are imported
     while the servers start.
     """
-    from blocks.configuration import load_configuration
+    from blocks.configuration import load_configuration, place_in
     from blocks.prefect_api import PrefectApi
-    from deployments.apply import fingerprint, in_place
+    from deployments.apply import fingerprint, in_place, read_definitions, refuse_unknown
 
-    configuration = load_configuration(platform.settings)  # what is wrong with it is said before anything starts
+    config = platform.settings
+    configuration = load_configuration(config)  # what is wrong with it is said before anything starts
+    refuse_unknown(configuration.schedules, read_definitions(), lambda name: place_in(config, "schedules", name))
     as_client(platform.settings)
     mark = platform.home.run / "applied"
     wanted = fingerprint(configuration.timetable, platform.settings.api_url)
@@ -46,11 +49,36 @@ def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False
         if not known:
             apply_deployments(configuration.timetable)
             mark.write_text(wanted, encoding="ascii")
+        _tell_of_routes_to_nowhere(config, configuration, observe)
     except BaseException:
         if started:  # or the next `up` would find it up, and nobody would know that something is missing
             platform.stop()
         raise
     return started
+
+
+def _tell_of_routes_to_nowhere(config: Settings, configuration: Configuration, observe: Observer) -> None:
+    """Say which webhooks start a deployment that Prefect does not have. It may come yet, so nothing is refused."""
+    from blocks.configuration import place_in
+    from blocks.prefect_api import PrefectApi
+
+    written = [(n, one) for n, one in enumerate(configuration.webhooks.routes) if one.deployment not in _our_names()]
+    if not written:
+        return
+    with PrefectApi(config) as api:
+        for number, route in written:
+            if not api.has_deployment(route.deployment):
+                place = place_in(config, "webhooks", "routes", number, "deployment")
+                observe(
+                    "gateway", f"{place}: Prefect has no deployment {route.deployment!r}; its deliveries wait for it"
+                )
+
+
+def _our_names() -> set[str]:
+    """Every deployment of prefect.yaml whose flow is called like it, as routes name them."""
+    from deployments.apply import read_definitions
+
+    return {f"{entry['name']}/{entry['name']}" for entry in read_definitions()["deployments"]}
 
 
 def as_client(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from blocks.configuration import load_configuration
-from blocks.errors import ConfigurationError, LamaError
+from blocks.errors import LamaError
 from blocks.home import Home
 from blocks.logs import log_to_stderr, logger
 from blocks.settings import Settings, settings
@@ -30,9 +30,8 @@ def serve(config: Settings) -> None:
     """Serve until a signal ends us.
 
     Raises:
-        ConfigurationError: it would be open to everybody, or `lama.toml` cannot be used.
+        ConfigurationError: `lama.toml` cannot be used.
     """
-    refuse_unguarded(config)
     configuration = load_configuration(config)
     Home(config).prepare()
 
@@ -53,20 +52,6 @@ def serve(config: Settings) -> None:
         timeout_graceful_shutdown=_STOP_S,
         ws="none",
     )
-
-
-def refuse_unguarded(config: Settings) -> None:
-    """Refuse to listen beyond loopback without authentication.
-
-    Raises:
-        ConfigurationError: that is what the settings ask for.
-    """
-    if not config.on_loopback and not config.gateway_auth:
-        raise ConfigurationError(
-            f"would listen on {config.host} without authentication.",
-            component="gateway",
-            remedy="Leave LAMA_GATEWAY_AUTH on, or listen on loopback.",
-        )
 
 
 if __name__ == "__main__":

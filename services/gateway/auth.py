@@ -16,12 +16,11 @@ _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same
 
 
 class Key:
-    """The one key. `required` is False only on loopback, and only when the node's settings say so."""
+    """The one key. The API asks for it always, on loopback as well: other users of the machine are there, too."""
 
     def __init__(self, settings: Settings) -> None:
         given = settings.gateway_key
         self._key = (given.get_secret_value() if given is not None else Home(settings).secret("gateway.key")).encode()
-        self.required = settings.gateway_auth or not settings.on_loopback
 
     def fits(self, offered: str | None) -> bool:
         """Whether `offered` is the key; takes the same time however much of it is right."""
@@ -39,10 +38,6 @@ async def require_key(
         HTTPException: 401.
     """
     key: Key = request.app.state.gateway.key
-    # Without a key, at least no page of another site may ask in a visitor's name.
-    foreign = request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
-    if not key.required and not foreign:
-        return
     if not key.fits(bearer.credentials if bearer else None) and not key.fits(header):
         raise HTTPException(
             401,

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -52,7 +53,8 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, hosts: Iterable[str], measures: Measures) -> None:
         self._app = app
         self._measures = measures
-        self._names = Names(settings, hosts)
+        outside = urlsplit(settings.gateway_outside).hostname if settings.gateway_outside is not None else None
+        self._names = Names(settings, [*hosts, *([outside] if outside else [])])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

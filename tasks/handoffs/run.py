@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 
+from blocks import settings as environment
 from blocks.errors import LamaError
 from blocks.postgres import Postgres
 from blocks.settings import Settings
@@ -167,7 +167,7 @@ async def report_of(
         Report,
         capability=CAPABILITY,
         summary=_summary(routes, results, dry_run=dry_run),
-        scope=f"{socket.gethostname()}; routes: {', '.join(sorted(route.name for route in routes)) or 'none'}"
+        scope=f"{environment.settings().node}; routes: {', '.join(sorted(route.name for route in routes)) or 'none'}"
         + ("; dry run" if dry_run else ""),
         findings=found,
         skipped=left_out,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 
+from blocks import settings as environment
 from blocks.configuration import load_configuration
 from blocks.errors import ConfigurationError
 from blocks.mailbox import Mailbox as Account
@@ -93,7 +93,7 @@ def report_of(
         summary=f"{where}: {found} mails would be fetched. Nothing was done."
         if dry_run
         else f"{where}: {found} new mails, messages stored: {stored}.",
-        scope=f"{socket.gethostname()}; mailboxes: {', '.join(one.name for one in mailboxes) or 'none'}"
+        scope=f"{environment.settings().node}; mailboxes: {', '.join(one.name for one in mailboxes) or 'none'}"
         + ("; dry run" if dry_run else ""),
         findings=findings,
         skipped=list(skipped),

@@ -21,11 +21,12 @@ async def conclude(report: Report, *, database: Postgres, key: str) -> Report:
         The report. When there is no history to read or to write, it is `incomplete` and says so.
     """
     before, no_history = await recall(database, report.capability, Report, scope=report.scope, run_id=report.run_id)
+    change = diff(before, report)
+    report = report.model_copy(update={"unseen": change.unseen})
     not_stored = no_history or await remember(database, report)
     if not_stored is not None:
         skipped = (*report.skipped, not_stored)
         report = report.model_copy(update={"skipped": skipped, "status": status_of(report.findings, skipped)})
-    change = diff(before, report)
     await publish(report, change, key=key, level=ReportLevel.standard)
-    announce(report, change)
+    announce(report, change, compared=no_history is None)
     return report

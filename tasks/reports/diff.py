@@ -26,8 +26,12 @@ class ReportDiff(Value):
 
 
 def diff(before: Report | None, after: Report) -> ReportDiff:
-    """`after` against `before`; against nothing, every finding has just opened."""
-    earlier = {finding.key: finding for finding in before.findings} if before else {}
+    """`after` against `before`; against nothing, every finding has just opened.
+
+    What `before` itself could not look for, and carries along, was there before: it is neither new when it is seen
+    again, nor forgotten when it is gone.
+    """
+    earlier = {finding.key: finding for finding in (*before.unseen, *before.findings)} if before else {}
     later = {finding.key: finding for finding in after.findings}
     gone = [finding for key, finding in earlier.items() if key not in later]
     hidden = {f.key for f in gone if any(skip.may_hide(f.key) for skip in after.skipped)}

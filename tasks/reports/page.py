@@ -162,7 +162,7 @@ def _changes(report: Report, level: ReportLevel, change: ReportDiff | None) -> S
     if changes.since is None:
         return Section("Since the last run", lines=("There is no earlier run of this scope to compare with.",))
     titles = {
-        finding.key: finding for finding in (*report.findings, *(change.closed + change.unseen if change else ()))
+        finding.key: finding for finding in (*report.findings, *report.unseen, *(change.closed if change else ()))
     }
     rows: list[tuple[Cell, ...]] = []
     for what, keys in (("new", changes.opened), ("gone", changes.closed), ("not looked for", changes.unseen)):

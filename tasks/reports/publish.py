@@ -64,12 +64,15 @@ async def publish(report: Report, change: ReportDiff, *, key: str, level: Report
         _log().error("the artifact %s could not be written: %s", key, reason_of(error))
 
 
-def announce(report: Report, change: ReportDiff) -> None:
+def announce(report: Report, change: ReportDiff, *, compared: bool = True) -> None:
     """Emit `lama.finding.opened` and `lama.finding.closed` (worst first, bounded) and `lama.report.finished`.
 
+    Where history could not be read (not `compared`) nobody knows what is new, so no finding is announced.
     Ids follow from run and finding, so a run that is repeated announces nothing twice.
     """
     moves = [("opened", finding) for finding in change.opened] + [("closed", finding) for finding in change.closed]
+    if not compared:
+        moves = []
     moves.sort(key=lambda move: (-move[1].severity.rank, move[1].key))
     for what, finding in moves[:MOST_EVENTS]:
         _announce_finding(report, what, finding)
@@ -88,7 +91,7 @@ def announce(report: Report, change: ReportDiff) -> None:
             "status": report.status.value,
             "summary": report.summary,
             "findings": counts,
-            "opened": len(change.opened),
+            "opened": len(change.opened) if compared else 0,
             "closed": len(change.closed),
             "persisting": len(change.persisting),
             "unseen": len(change.unseen),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, desc, select
 
 from blocks.postgres import Postgres
+from blocks.settings import settings
 from models.record import ReportRecord
 from models.report import Report
 from models.report_kinds import read_report
@@ -26,7 +26,7 @@ def save(database: Postgres, report: Report) -> None:
         "scope": report.scope,
         "status": report.status.value,
         "summary": report.summary,
-        "host": socket.gethostname(),
+        "host": settings().node,
         "started_at": report.started_at,
         "finished_at": report.finished_at,
         "body": report.model_dump(mode="json"),

@@ -36,7 +36,7 @@ async def conclude(
     if no_history is None and (not_stored := await remember(database, report)):
         report = _with(report, [not_stored])
     await publish(report, change, key=key, level=level)
-    announce(report, change)
+    announce(report, change, compared=no_history is None)
     return report
 
 

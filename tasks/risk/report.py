@@ -74,7 +74,7 @@ def since(report: R, before: RiskReport | None) -> tuple[R, ReportDiff]:
     """`report` with what changed against `before`, and the trend that `before` carried on by one."""
     change = diff(before, report)
     trend = (*before.trend, _point(before))[-MOST_POINTS:] if before else ()
-    return report.model_copy(update={"changes": changes_of(change), "trend": trend}), change
+    return report.model_copy(update={"changes": changes_of(change), "unseen": change.unseen, "trend": trend}), change
 
 
 def severity_counts(findings: Iterable[Finding]) -> dict[str, int]:

@@ -27,16 +27,19 @@ def look_at_home(home: Path, secrets: Path) -> Looked:
     skipped: list[Skip] = []
     try:
         paths = [home, *(entry for entry in home.iterdir() if entry.is_dir() and not entry.is_symlink())]
-        paths += list(secrets.iterdir()) if secrets.is_dir() else []
+        paths += _below(secrets)
         for path in paths:
-            status = path.lstat()
-            secret = path.parent == secrets
+            try:
+                status = path.lstat()
+            except FileNotFoundError:  # a secret that is being written has another name for a moment
+                continue
+            secret = secrets in path.parents
             open_to = stat.S_IMODE(status.st_mode) & _OTHERS
             if stat.S_ISLNK(status.st_mode):
                 continue
             # Within a home that nobody else can enter, the modes of its folders do no harm.
             if open_to and (secret or path == home):
-                findings.append(_home_finding(path, home, secret=secret, mode=stat.S_IMODE(status.st_mode)))
+                findings.append(_home_finding(path, home, secret=secret, status=status))
             if status.st_uid not in {os.geteuid(), 0}:
                 findings.append(_owner_finding(path, home, status.st_uid))
     except FileNotFoundError:
@@ -45,6 +48,21 @@ def look_at_home(home: Path, secrets: Path) -> Looked:
         reason = f"Its modes cannot be read: {error.strerror}."
         skipped.append(Skip(area="security", component="home", reason=reason, hides=("security.mode:home",)))
     return Looked(tuple(findings), tuple(skipped))
+
+
+def _below(secrets: Path) -> list[Path]:
+    """Everything in the folder of secrets, at any depth: those of webhooks have one of their own.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    walk = os.walk(secrets, onerror=failed)
+    return [Path(folder, name) for folder, folders, files in walk for name in sorted([*folders, *files])]
 
 
 def look_at_checkout(checkout: Checkout) -> Looked:
@@ -104,7 +122,8 @@ def _holds_a_secret(entry: os.DirEntry[str]) -> bool:
         return b"PRIVATE KEY" in file.read(100_000)
 
 
-def _home_finding(path: Path, home: Path, *, secret: bool, mode: int) -> Finding:
+def _home_finding(path: Path, home: Path, *, secret: bool, status: os.stat_result) -> Finding:
+    mode = stat.S_IMODE(status.st_mode)
     name = str(path.relative_to(home)) if path != home else ""
     return Finding(
         key=f"security.mode:home/{name}".rstrip("/"),
@@ -112,7 +131,7 @@ def _home_finding(path: Path, home: Path, *, secret: bool, mode: int) -> Finding
         component="home",
         title=f"{path} is open to others (mode {mode:04o}).",
         detail="It holds keys, logs and data of this node.",
-        remedy=f"chmod {'600' if secret else '700'} {path}",
+        remedy=f"chmod {'700' if stat.S_ISDIR(status.st_mode) else '600'} {path}",
         evidence={"path": str(path), "mode": f"{mode:04o}"},
     )
 

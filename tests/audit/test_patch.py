@@ -22,6 +22,7 @@ from tasks.audit.patch import Patch, PatchError, apply, manifests, plan, read_ma
 from tasks.audit.remedies import Upgrade
 from tasks.audit.specifiers import Range, raised_npm
 from tests.audit.making import component, inventory, locked
+from tests.programs import require
 
 TO = "2.32.4"
 
@@ -299,6 +300,7 @@ def patch_of(root: Path, name: str = "requirements.txt", content: bytes = b"requ
 
 def test_the_diff_is_one_that_git_applies(tmp_path: Path) -> None:
     patch = patch_of(tmp_path, "sub dir/requirements.txt", b"# a\r\nrequests==2.19.0")
+    require("git")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run(["git", "apply", "-p1", "-"], cwd=tmp_path, input=patch.diff.encode(), check=True)
     assert (tmp_path / "sub dir/requirements.txt").read_bytes() == b"# a\r\nrequests==2.32.4"

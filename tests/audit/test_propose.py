@@ -25,6 +25,7 @@ from tasks.audit.patch import Change, Patch, Untouched
 from tasks.audit.propose import Proposal, ProposalError, Repository, State, branch_of, describe, git_blob, propose
 from tests.audit.loopback import Loopback, Reply, Request
 from tests.audit.making import package
+from tests.programs import require
 
 TOKEN = "not-to-be-told-4711"
 OLD, NEW = b"requests==2.19.0\n", b"requests==2.32.4\n"
@@ -334,6 +335,7 @@ async def test_the_repository_of_a_checkout_is_its_origin_and_its_configuration_
         ["config", "core.fsmonitor", f"touch {ran}"],
         ["config", "alias.remote", f"!touch {ran}"],
     ):
+        require("git")
         subprocess.run(["git", *command], cwd=tmp_path / "web", check=True)  # noqa: ASYNC221 - done in a moment
     assert await repository_of(inner) == Repository("github.com", "team", "web", "app")
     assert not ran.exists()

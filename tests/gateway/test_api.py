@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from blocks.postgres import Postgres
-from blocks.settings import CHECKOUT, Settings
+from blocks.settings import Settings
 from models.report import Finding, Report, Severity, Skip, compose
-from services.gateway.__main__ import refuse_unguarded
 from services.gateway.docs_page import docs_page
 from services.gateway.guard import Names
 from tasks.reports import store
@@ -199,17 +196,6 @@ def test_no_secret_is_in_an_answer_the_log_or_the_process_list(gateway: RunningG
     assert oct((gateway.home.secrets / "gateway.key").stat().st_mode & 0o777) == "0o600"
 
 
-def test_beyond_loopback_it_refuses_to_start_without_authentication(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "services.gateway"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60,
-        check=False, env={"LAMA_HOME": str(tmp_path), "LAMA_HOST": "0.0.0.0", "LAMA_GATEWAY_AUTH": "false"},
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "without authentication" in done.stderr
-    refuse_unguarded(Settings(home=tmp_path, host="0.0.0.0"))
-    refuse_unguarded(Settings(home=tmp_path, gateway_auth=False))
-
-
 def test_beyond_loopback_metrics_need_the_key_and_addresses_are_names_of_ours(new_gateway: NewGateway) -> None:
     running = new_gateway('[webhooks]\nhosts = ["hooks.example.com"]\n')
     running.start(LAMA_HOST="0.0.0.0")
@@ -222,12 +208,13 @@ def test_beyond_loopback_metrics_need_the_key_and_addresses_are_names_of_ours(ne
         assert client.get("/health", headers={"Host": "evil.example"}).status_code == 421
 
 
-def test_without_authentication_on_loopback_pages_of_other_sites_still_need_the_key(new_gateway: NewGateway) -> None:
+def test_no_variable_opens_the_api_and_one_names_the_gateway(new_gateway: NewGateway) -> None:
     running = new_gateway()
-    running.start(LAMA_GATEWAY_AUTH="false")
+    running.start(LAMA_GATEWAY_AUTH="false", LAMA_GATEWAY_URL="http://gateway:8765")
     with running.client() as client:
-        assert client.get("/api/deliveries").status_code == 200
-        assert client.get("/api/deliveries", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 401
+        assert client.get("/api/deliveries").status_code == 401
+        assert client.get("/health", headers={"Host": "gateway:8765"}).status_code == 200
+        assert client.get("/health", headers={"Host": "elsewhere:8765"}).status_code == 421
 
 
 def test_every_wildcard_and_loopback_name_is_known(tmp_path: Path) -> None:

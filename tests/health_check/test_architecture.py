@@ -112,6 +112,15 @@ def own(prefect_server: Settings, database: str) -> Settings:
     return prefect_server.model_copy(update={"database_url": SecretStr(dsn(prefect_server, database))})
 
 
+@pytest.fixture
+def kept(own: Settings, tmp_path: Path) -> Settings:
+    """The same, in a home whose whole platform a `lama up` keeps up."""
+    settings = own.model_copy(update={"home": tmp_path / "home"})
+    Home(settings).prepare()
+    Home(settings).keep_mark.touch()
+    return settings
+
+
 async def test_drift_is_reported_until_it_is_accepted(own: Settings, tmp_path: Path) -> None:
     package = tmp_path / "shop"
     package.mkdir()
@@ -128,8 +137,8 @@ async def test_drift_is_reported_until_it_is_accepted(own: Settings, tmp_path: P
     assert not [key for key in _keys(await look(target)) if "drift" in key]
 
 
-async def test_services_down_hanging_and_without_secret_are_told_apart(own: Settings) -> None:
-    Home(own).write_secret("the-token", "hunter2hunter2")
+async def test_services_down_hanging_and_without_secret_are_told_apart(kept: Settings) -> None:
+    Home(kept).write_secret("the-token", "hunter2hunter2")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         services = [
             Service.model_validate({"name": name, "kind": kind, "url": url, "timeout_s": 0.5, "secret": secret})
@@ -139,7 +148,7 @@ async def test_services_down_hanging_and_without_secret_are_told_apart(own: Sett
                 ("keyless", "http", "http://127.0.0.1:1", "no-such-file"),
             )
         ]
-        report = await look(_target(own, services=services))
+        report = await look(_target(kept, services=services))
     assert report.status is Status.incomplete
     assert {"architecture.down:gone", "architecture.hanging:stuck"} <= _keys(report)
     assert "architecture.down:lama-gateway" in _keys(report), "PostgreSQL and Prefect are up: the gateway is broken"
@@ -147,11 +156,11 @@ async def test_services_down_hanging_and_without_secret_are_told_apart(own: Sett
     assert "hunter2" not in report.model_dump_json()
 
 
-async def test_without_a_database_drift_is_unknown_and_the_rest_is_looked_at(own: Settings, tmp_path: Path) -> None:
+async def test_without_a_database_drift_is_unknown_and_the_rest_is_looked_at(kept: Settings, tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").touch()
     nowhere = SecretStr(f"postgresql://lama:hunter2@127.0.0.1:{free_port()}/lama")
-    settings = own.model_copy(update={"database_url": nowhere})
+    settings = kept.model_copy(update={"database_url": nowhere})
     layers = {"layers": {"another": ("x",)}}
     report = await look(_target(settings, (Checkout(name="shop", path=tmp_path),), architecture=layers))
     assert report.status is Status.incomplete
@@ -170,6 +179,16 @@ async def test_a_platform_that_was_never_started_is_one_finding(prefect_server: 
     report = await look(_target(off))
     assert "architecture.platform_off:here" in _keys(report)
     assert not [key for key in _keys(report) if ".down:" in key]
+
+
+async def test_a_gateway_is_missed_only_where_there_should_be_one(own: Settings) -> None:
+    """A command that starts what it needs itself starts no gateway: that it is down is no news."""
+    report = await look(_target(own))
+    assert report.status is Status.ok, [finding.title for finding in report.findings]
+    inventory = next(finding for finding in report.findings if finding.key.startswith("architecture.services:"))
+    assert set(inventory.evidence) == {"lama-postgresql", "lama-prefect"}
+    elsewhere = own.model_copy(update={"gateway_outside": f"http://127.0.0.1:{free_port()}"})
+    assert "architecture.down:lama-gateway" in _keys(await look(_target(elsewhere)))
 
 
 async def test_a_checkout_that_does_not_exist_is_skipped(own: Settings, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ async def test_what_is_excluded_is_not_read(shop: Path) -> None:
     [
         ({}, {"path": "missing"}, "does not exist"),
         ({"a.txt": ""}, {"path": "a.txt"}, "is not a folder"),
-        ({"run.py": ""}, {}, "no packages were found"),
+        ({"scripts/run.py": ""}, {}, "no packages were found"),
         ({"a/__init__.py": ""}, {"packages": ("b",)}, "there is no package 'b'"),
         ({"a/__init__.py": ""}, {"packages": ("../a",)}, "there is no package '../a'"),
     ],
@@ -211,6 +211,18 @@ async def test_what_cannot_be_looked_at_is_skipped_with_its_reason(
 async def test_a_folder_without_python_has_no_imports_to_look_at(tmp_path: Path) -> None:
     _write(tmp_path, {"index.js": ""})
     assert await _read(tmp_path) == CodeGraph()
+
+
+@pytest.mark.parametrize("named", [(), ("run", "parts")])
+async def test_a_checkout_of_modules_of_one_file_has_a_graph(tmp_path: Path, named: tuple[str, ...]) -> None:
+    _write(tmp_path, {"run.py": "import parts\nimport yaml\n", "src/parts.py": "", "setup.py": "", "test_run.py": ""})
+    graph = await _read(tmp_path, packages=named)
+    assert graph.modules == ("parts", "run")
+    assert graph.imports == (("run", "parts"),)
+    assert graph.external == (("run", "yaml"),)
+    (tmp_path / "run.py").write_text("def (:")
+    graph = await _read(tmp_path, packages=named)
+    assert [(unread.path, unread.broken) for unread in graph.unread] == [("run.py", True)]
 
 
 async def test_a_package_with_the_name_of_ours_is_the_checkouts_own(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from blocks.database import dsn
 from blocks.settings import Settings
 from models.health_check import Service, ServiceKind
-from tasks.health_check.architecture.address import AddressError, parse_address
+from models.service_address import AddressError, parse_address
 from tasks.health_check.architecture.answer import Answer, Outcome, findings_of, skip_of
 from tasks.health_check.architecture.look import probe_services
 from tasks.health_check.architecture.probe import probe

@@ -90,6 +90,17 @@ def _broken(root: Path, text: str) -> list[tuple[str, str]]:
     return [(broken.kind, broken.text) for broken in found.broken]
 
 
+async def test_documents_that_nobody_can_read_are_counted(checkout: Path, prefect_server: Settings) -> None:
+    for name in ("docs/index.rst", "docs/deep/more.adoc", "docs/picture.png", "docs/guide.md"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("text\n")
+    report = await _look(checkout)
+    assert report.status is Status.incomplete
+    assert "2 documents are not Markdown (.adoc, .rst)" in report.skipped[0].reason
+    left_out = await look(_target(Checkout(name="shop", path=checkout, exclude=("docs/index.rst", "docs/deep"))))
+    assert left_out.skipped == ()
+
+
 async def test_gaps_become_findings(checkout: Path, prefect_server: Settings) -> None:
     (checkout / "README.md").write_text("See `acme.app.gone`, [guide](docs/guide.md) and `acme.app.ship`.\n")
     report = await _look(checkout, docstring_coverage=0.9)

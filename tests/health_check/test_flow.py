@@ -23,7 +23,7 @@ from models.report import Finding, Report, Severity, Skip, Status, compose
 from tasks.reports import publish, store
 from tasks.reports.diff import diff
 from tasks.target import Target
-from tests.flow_runs import artifacts_of
+from tests.flow_runs import artifacts_of, logs_of
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [
@@ -89,6 +89,29 @@ async def test_the_second_run_says_what_changed(configured: Path, monkeypatch: p
     assert second.changes.persisting == ("security.k:stays",)
 
 
+async def test_a_run_that_could_not_look_makes_nothing_new_and_forgets_nothing(
+    configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[str] = []
+    monkeypatch.setattr(publish, "emit_event", lambda **event: announced.append(str(event["event"])))
+    blind = (Skip(area="security", component="c", reason="it was away"),)
+    _module(monkeypatch, security=_saying("security", "stays", "goes"))
+    await subject.health_check(modules=[Module.security])
+    _module(monkeypatch, security=_saying("security", skipped=blind))
+    for _ in range(2):  # however often
+        lost = await subject.health_check(modules=[Module.security])
+        assert set(lost.changes.unseen) == {"security.k:stays", "security.k:goes"}
+        assert lost.changes.closed == ()
+    announced.clear()
+    _module(monkeypatch, security=_saying("security", "stays"))
+    back = await subject.health_check(modules=[Module.security])
+    assert back.changes.persisting == ("security.k:stays",)
+    assert back.changes.closed == ("security.k:goes",)
+    assert back.changes.opened == ()
+    assert back.unseen == ()
+    assert announced == ["lama.finding.closed", "lama.report.finished"]
+
+
 async def test_a_planted_change_in_a_checkout_opens_and_closes(configured: Path) -> None:
     """The real documentation module, twice, with a document that is mended in between."""
     code = configured.parent / "code"
@@ -134,6 +157,9 @@ async def test_a_module_that_fails_or_hangs_takes_no_other_with_it(
     markdown = str((await artifacts_of(report.run_id))["health-check"])
     assert "took longer than 0.5 s" in markdown
     assert "hunter2" not in markdown
+    told = "\n".join(await logs_of(report.run_id))
+    assert "RuntimeError: postgresql://********@db/x" in told, "the traceback is there, for whoever has to find out"
+    assert "hunter2" not in told
 
 
 async def test_a_checkout_that_does_not_exist_is_incomplete(configured: Path, tmp_path: Path) -> None:
@@ -148,8 +174,11 @@ async def test_a_database_that_is_gone_costs_history_and_not_the_report(
     monkeypatch.setenv("LAMA_DATABASE_URL", "postgresql://nobody:hunter2@127.0.0.1:9/none")
     environment.settings.cache_clear()
     monkeypatch.setattr(publish._latest, "retry_delay_seconds", 0.01)
+    announced: list[str] = []
+    monkeypatch.setattr(publish, "emit_event", lambda **event: announced.append(str(event["event"])))
     _module(monkeypatch, security=_saying("security", "a"))
     report = await subject.health_check(modules=[Module.security])
+    assert announced == ["lama.report.finished"], "nobody knows what is new"
     assert report.status is Status.incomplete
     assert [finding.key for finding in report.findings] == ["security.k:a"]
     (skip,) = report.skipped

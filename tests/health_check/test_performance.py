@@ -320,7 +320,7 @@ def _earlier(number: int, seconds: float, host: str) -> HealthReport:
 
 
 async def test_what_grew_against_its_history_is_found(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.reports.store.socket.gethostname", lambda: "here")
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
     block = Postgres.of(own)
     for number in range(6):
         store.save(block, _earlier(number, 1e-9, "here"))

@@ -140,7 +140,7 @@ def test_what_is_over_its_threshold_is_reported_with_a_remedy_and_only_that(samp
     assert ("performance.swap:h" in found) == (sample.swap_total_bytes > 0 and sample.swap_used_ratio > 0.5)
     for volume in sample.volumes:
         assert (f"performance.disk:{volume.mount}" in found) == (volume.used_ratio > _LIMITS.disk_ratio)
-    assert all(finding.remedy and bottlenecks.pressure_of(finding) >= 0.999 for finding in found.values())
+    assert all(finding.remedy and finding.pressure >= 0.999 for finding in found.values())
 
 
 @given(st.lists(st.tuples(st.sampled_from(Severity), st.none() | st.floats(1, 50)), max_size=8))
@@ -150,7 +150,7 @@ def test_the_ranking_is_by_severity_and_then_by_pressure(given_: list[tuple[Seve
                 evidence={} if pressure is None else {"pressure": pressure})
         for n, (severity, pressure) in enumerate(given_)
     ]  # fmt: skip
-    ranked = [(finding.severity.rank, bottlenecks.pressure_of(finding)) for finding in bottlenecks.ranked(findings)]
+    ranked = [(finding.severity.rank, finding.pressure) for finding in bottlenecks.ranked(findings)]
     assert ranked == sorted(ranked, reverse=True)
     assert len(ranked) == sum(pressure is not None for _, pressure in given_)
 

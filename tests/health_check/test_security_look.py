@@ -27,6 +27,7 @@ from models.scan import ScanSettings
 from tasks.health_check.dependencies import look as dependencies
 from tasks.health_check.security import look as security
 from tasks.target import Target
+from tests.programs import require
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [
@@ -63,6 +64,7 @@ def target(platform: Settings, tmp_path: Path) -> Target:
     (root / "requirements.txt").write_text("alpha<2\nbeta\n")
     (root / "code.py").write_text(f"import subprocess\nsubprocess.run('x' + y, shell=True)\ntoken = '{TOKEN}'\n")
     (root / ".gitignore").write_text(".venv\n")
+    require("git")
     subprocess.run(["git", "init", "-q", str(root)], check=True)
     configuration = Configuration(
         checkouts=(Checkout(name="app", path=root),),

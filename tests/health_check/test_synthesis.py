@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from blocks.gemini import tokens
 from models.health_check import HealthReport, ReportLevel
-from models.report import Finding, Report, Severity, Skip, Status, compose
+from models.report import Finding, Report, Severity, Skip, Status, compose, unique_findings
 from tasks.health_check.synthesis.assemble import assemble, finish
 from tasks.health_check.synthesis.brief import brief_of
 from tasks.health_check.synthesis.causes import causes_of
@@ -98,6 +98,19 @@ def test_a_platform_that_is_off_explains_its_parts() -> None:
     assert causes[0].remedy == "lama up"
     assert len(causes[0].findings) == 3
     assert causes[1].findings == ("architecture.down:crm",)
+
+
+def test_of_one_severity_what_is_furthest_over_its_threshold_comes_first() -> None:
+    findings = [
+        Finding(
+            key=f"performance.{kind}", severity=Severity.medium, component=kind, title=kind, remedy=kind,
+            evidence={"pressure": pressure},
+        )
+        for kind, pressure in (("a:x", 1.1), ("b:x", 7.0), ("c:x", 3.0))
+    ]  # fmt: skip
+    expected = ["performance.b:x", "performance.c:x", "performance.a:x"]
+    assert [finding.key for finding in unique_findings(findings)] == expected
+    assert [cause.findings[0] for cause in causes_of(findings)] == expected
 
 
 def test_findings_about_one_package_are_one_cause_with_the_version_that_mends_all() -> None:

@@ -133,6 +133,12 @@ def test_compose_runs_commands_that_exist_and_publishes_on_loopback_only() -> No
     for name, service in compose["services"].items():
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), name
+        if service["image"].startswith("lama:") and service["command"] != ["setup", "database"]:
+            # whoever reads lama.toml has to see the one that the operator wrote
+            mounted = "home:/home/lama/.lama" in service.get("volumes", ())
+            assert mounted or service["command"] == ["serve", "prefect"], name
+            assert service["environment"]["LAMA_NODE_NAME"], "a container's own name changes with every recreate"
+            assert service["environment"]["LAMA_GATEWAY_URL"] == "http://gateway:8765"
         if service["image"].startswith("lama:"):
             command = cli.get_command(None, service["command"][0])  # type: ignore[arg-type]
             assert command is not None
@@ -159,3 +165,5 @@ def test_the_container_gets_every_package() -> None:
         assert f"COPY {floor} {floor}" in dockerfile
         assert f"!{floor}" in allowed
     assert Path(CHECKOUT / "prefect.yaml").exists()
+    home = dockerfile.index("install -d -m 700 -o lama -g lama /home/lama/.lama")
+    assert home < dockerfile.index("USER lama") < dockerfile.index("VOLUME /home/lama/.lama"), "or it would be root's"

@@ -102,6 +102,15 @@ def temporary_node(**extra: str) -> Iterator[Node]:
         node.remove()
 
 
+def command_lines() -> str:
+    """What everybody on this machine sees in the process list."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found.append(" ".join(process.cmdline()))
+    return "\n".join(found)
+
+
 def eventually(what: Callable[[], Any], *, within_s: float, every_s: float = 0.25) -> Any:
     """The first truthy answer of `what`; fails after `within_s` seconds."""
     deadline = time.monotonic() + within_s

@@ -19,6 +19,7 @@ from blocks.database import dsn
 from blocks.errors import StartError
 from blocks.home import Home
 from blocks.settings import Settings
+from deployments import embedded_postgres
 from deployments.embedded_postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server has a user of its own")
@@ -143,3 +144,16 @@ def _starts_and_stops(config: Settings, server: EmbeddedPostgres) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+
+
+def test_a_copy_of_the_programs_runs_where_the_checkout_cannot_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout in root's own folder is closed to the server's user; what its programs need has to come along."""
+    monkeypatch.setattr(embedded_postgres, "_ROOT_BINARIES", tmp_path)
+    monkeypatch.setattr(embedded_postgres, "_reachable_by_all", lambda _: False)
+    programs = EmbeddedPostgres(Settings(home=tmp_path / "home")).binaries
+    assert programs.is_relative_to(tmp_path)
+    for name in ("initdb", "postgres"):
+        done = subprocess.run([programs / name, "--version"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -11,7 +10,7 @@ import psutil
 
 from blocks.prefect_api import PrefectApi
 from deployments.supervision import Supervisor
-from tests.platform.node import Node, eventually
+from tests.platform.node import Node, command_lines, eventually
 
 
 def test_everything_is_up_and_says_so(node: Node) -> None:
@@ -37,17 +36,28 @@ def test_nothing_listens_beyond_loopback(node: Node) -> None:
 
 def test_a_second_up_attaches_to_the_first(node: Node) -> None:
     before = {row["name"]: row["pid"] for row in node.status()["processes"]}
-    again = node.lama("up", "--detach")
+    again = node.lama("up", "--detach", "--json")
     assert again.returncode == 0
     assert "already" in again.stderr
+    assert json.loads(again.stdout)["started"] is False
+    assert node.lama("up", "--json").returncode == 2
     assert {row["name"]: row["pid"] for row in node.status()["processes"]} == before
+
+
+def test_a_route_to_a_deployment_that_is_not_there_is_told(node: Node) -> None:
+    (node.home / "lama.toml").write_text("[[webhooks.routes]]\nsource = 'github'\ndeployment = 'no/such'\n")
+    again = node.lama("up", "--detach")
+    (node.home / "lama.toml").unlink()
+    assert again.returncode == 0, "it may come yet"
+    assert "lama.toml:3: Prefect has no deployment 'no/such'" in again.stderr
 
 
 def test_logs_are_lines_of_json_that_people_can_read_too(node: Node) -> None:
     names = node.lama("logs").stdout.split()
     assert {"postgres", "prefect", "gateway", "worker"} <= set(names)
-    raw = [json.loads(line) for line in node.lama("logs", "worker", "--json").stdout.splitlines() if line[0] == "{"]
-    assert raw
+    raw = [json.loads(line) for line in (node.home / "logs" / "worker.log").read_text().splitlines()]
+    assert any("started" in line["message"] for line in raw)
+    assert json.loads(node.lama("logs", "worker", "--json", "-n", "1").stdout) in raw
     assert "worker" in {line["component"] for line in raw}
     assert all({"time", "level", "flow", "run_id", "message"} <= line.keys() for line in raw)
     assert node.lama("logs", "nobody").returncode == 2
@@ -117,8 +127,7 @@ def test_a_paused_schedule_stays_paused_when_the_deployments_are_applied_again(n
 
 def test_no_secret_is_in_a_process_list_a_log_or_an_answer(node: Node) -> None:
     key = (node.home / "secrets" / "gateway.key").read_text().strip()
-    listed = subprocess.run(["ps", "-eo", "args", "ww"], capture_output=True, text=True, check=True).stdout
-    assert key not in listed
+    assert key not in command_lines()
     for log in (node.home / "logs").iterdir():
         assert key not in log.read_text(errors="replace"), log
     answer = httpx.get(f"{node.settings.gateway_url}/api/reports", headers={"X-API-Key": key}, timeout=20)
@@ -151,7 +160,10 @@ def test_the_home_and_its_secrets_are_for_their_owner_alone(node: Node) -> None:
 def test_down_leaves_no_process_and_reports_outlive_it(node: Node) -> None:
     assert node.lama("down").returncode == 0
     assert node.processes() == []
-    assert node.lama("down").returncode == 0
+    again = node.lama("down", "--json")
+    assert (again.returncode, json.loads(again.stdout)["was_up"]) == (0, False)
+    accepted = node.lama("accept", "architecture", "--json")
+    assert accepted.returncode == (0 if json.loads(accepted.stdout)["accepted"] else 2)
     listed = node.lama("reports", "--json")
     assert listed.returncode == 0
     assert json.loads(listed.stdout), "reports can be read with the platform down, and are still there"

@@ -49,14 +49,13 @@ def test_a_port_that_somebody_else_has_is_reported_with_its_owner(bare: Node) ->
         ({}, "Prefect's API would listen on 0.0.0.0 without authentication"),
         ({"LAMA_PREFECT_AUTH": ""}, "Prefect's API would listen on 0.0.0.0 without authentication"),
         ({"LAMA_PREFECT_AUTH": ":"}, "user:password"),
-        ({"LAMA_PREFECT_AUTH": "u:p", "LAMA_GATEWAY_AUTH": "false"}, "the gateway would listen on 0.0.0.0 without"),
     ],
 )
 def test_beyond_loopback_nothing_starts_without_authentication(
     bare: Node, extra: dict[str, str], sentence: str
 ) -> None:
     bare.extra = {"LAMA_HOST": "0.0.0.0", **extra}
-    for command in (("up", "--detach"), ("serve", "gateway" if "LAMA_GATEWAY_AUTH" in extra else "prefect")):
+    for command in (("up", "--detach"), ("serve", "prefect")):
         done = bare.lama(*command)
         assert done.returncode == 2
         assert sentence in done.stderr
@@ -71,12 +70,13 @@ def test_an_address_that_this_machine_does_not_have_is_not_called_taken(bare: No
     assert "nothing can listen on 203.0.113.9" in done.stderr
 
 
-def test_a_schedule_for_what_is_not_deployed_stops_what_was_started(bare: Node) -> None:
+def test_a_schedule_for_what_is_not_deployed_is_refused_before_anything_starts(bare: Node) -> None:
     bare.home.mkdir()
     (bare.home / "lama.toml").write_text("[schedules]\nno-such-deployment = '0 * * * *'\n")
     done = bare.lama("up", "--detach")
     assert done.returncode == 2
-    assert "schedules.no-such-deployment: there is no such deployment" in done.stderr
+    assert "lama.toml:2: schedules.no-such-deployment: there is no such deployment" in done.stderr
+    assert not (bare.home / "logs" / "supervisord.log").exists()
 
 
 def test_a_home_that_cannot_be_written_is_refused(bare: Node) -> None:

@@ -13,7 +13,8 @@ from lama.reference import reference
 
 def test_a_child_sees_the_settings_that_its_parent_sees(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     parent = Settings(
-        home=tmp_path, prefect_port=1, gateway_auth=False, database_url="postgresql://u:p%40@h/lama", worker_poll_s=1,
+        home=tmp_path, prefect_port=1, gateway_outside="http://g:1", node_name="n",
+        database_url="postgresql://u:p%40@h/lama", worker_poll_s=1,
         gemini_api_key="k", prefect_auth="a:b", log_level="DEBUG", letta_token="t", config=tmp_path / "x.toml",
     )  # fmt: skip
     for name, value in programs(parent)["worker"].environment.items():

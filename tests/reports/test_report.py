@@ -57,6 +57,22 @@ def test_of_findings_with_one_key_the_most_severe_stays(findings: list[Finding])
     assert [f.severity.rank for f in kept] == sorted((f.severity.rank for f in kept), reverse=True)
 
 
+@given(_FINDINGS, st.lists(st.tuples(_FINDINGS, _SKIPS), max_size=4))
+def test_over_any_number_of_runs_what_opened_closes_once_and_before_it_opens_again(
+    first: list[Finding], runs: list[tuple[list[Finding], list[Skip]]]
+) -> None:
+    report, standing = _report(first, []), {finding.key for finding in first}
+    for findings, skipped in runs:
+        after = _report(findings, skipped)
+        change = diff(report, after)
+        opened, closed = {f.key for f in change.opened}, {f.key for f in change.closed}
+        assert not opened & standing, "open already"
+        assert closed <= standing, "nothing closes that was not open"
+        standing = (standing | opened) - closed
+        report = after.model_copy(update={"unseen": change.unseen})
+    assert standing == {finding.key for finding in (*report.findings, *report.unseen)}
+
+
 @given(_FINDINGS, _FINDINGS, _SKIPS)
 def test_a_diff_accounts_for_every_finding_once_and_closes_nothing_unseen(
     old: list[Finding], new: list[Finding], skipped: list[Skip]

@@ -18,6 +18,7 @@ from tasks.scan.leaks import find_leaks
 from tasks.scan.look import scan_checkout
 from tasks.scan.looked import Looked
 from tasks.scan.sources import list_sources
+from tests.programs import require
 from tests.scan.corpus import SECRETS, Maker, planted, write
 
 TOKENS = [SECRETS["GitHub"](Maker(seed)) for seed in range(4)]
@@ -56,6 +57,7 @@ class Scans:
 
     def git(self, *arguments: str) -> None:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        require("git")
         subprocess.run(["git", "-C", str(self.root), *identity, *arguments], check=True, capture_output=True)
 
 

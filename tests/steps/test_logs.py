@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 import string
 import time
 from urllib.parse import quote
@@ -9,8 +12,12 @@ from urllib.parse import quote
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from prefect import flow
 
-from blocks.logs import masked
+from blocks.logs import JsonLines, masked
+from blocks.settings import Settings
+from tasks.step import step
+from tests.flow_runs import logs_of, task_messages_of
 
 VISIBLE = "".join(sorted({*string.printable} - {*string.whitespace}))
 
@@ -83,3 +90,73 @@ def test_long_lines_take_no_time(text: str) -> None:
     began = time.monotonic()
     masked(text)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+async def test_an_error_of_a_step_is_logged_and_kept_without_its_secret(prefect_server: Settings) -> None:
+    @step("fail", retries=0)
+    async def fail() -> None:
+        raise ValueError("GET https://me:hunter2@host/?token=hunter2 failed")
+
+    @step("fail, too", retries=0)
+    def fail_too() -> None:
+        raise ValueError("password=hunter2")
+
+    @flow
+    async def fails() -> str:
+        from prefect.runtime import flow_run
+
+        for failing in (fail(return_state=True), asyncio.to_thread(fail_too, return_state=True)):
+            await failing
+        return str(flow_run.id)
+
+    run_id = await fails()
+    deadline = time.monotonic() + 60
+    while len(messages := await task_messages_of(run_id)) < 2 or not all(messages):  # the server records them later
+        assert time.monotonic() < deadline, "what the states say was never recorded"
+        await asyncio.sleep(0.2)
+    logged, kept = "\n".join(await logs_of(run_id)), "\n".join(messages)
+    for told in (logged, kept):
+        assert "hunter2" not in told
+        assert "GET https://********@host/?token=******** failed" in told
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+async def test_a_line_of_a_plain_logger_names_the_run_that_it_was_written_in(prefect_server: Settings) -> None:
+    lines: list[dict[str, object]] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(self.format(record)))
+
+    handler = Collect()
+    handler.setFormatter(JsonLines())
+    plain = logging.getLogger("somebody.elses")
+    plain.setLevel("INFO")
+    plain.addHandler(handler)
+
+    @step("work")
+    async def work() -> None:
+        plain.info("in a step")
+        await asyncio.to_thread(plain.info, "in a thread")
+
+    @flow(name="works")
+    async def works() -> str:
+        from prefect.runtime import flow_run
+
+        plain.info("in a flow")
+        await work()
+        return str(flow_run.id)
+
+    try:
+        run_id = await works()
+        plain.info("outside")
+    finally:
+        plain.removeHandler(handler)
+    told = [(line["message"], line["run_id"], line["flow"], line["task"]) for line in lines]
+    assert told == [
+        ("in a flow", run_id, "works", None),
+        ("in a step", run_id, "works", "work"),
+        ("in a thread", run_id, "works", "work"),
+        ("outside", None, None, None),
+    ]

@@ -22,6 +22,7 @@ from grimp.application.ports.filesystem import AbstractFileSystem
 from grimp.application.ports.modulefinder import FoundPackage, ModuleFile
 from grimp.application.ports.packagefinder import AbstractPackageFinder
 from grimp.application.usecases import build_graph
+from grimp.domain.valueobjects import Module
 from grimp.exceptions import SourceSyntaxError
 
 from tasks.health_check.architecture.graph import CodeGraph, Unread
@@ -103,7 +104,7 @@ class _Files(FileSystem):
                 continue
             entries = [entry for entry in entries if not excluded(self.relative(entry), self._exclude)]
             folders = [entry.name for entry in entries if entry.is_dir() and not entry.is_symlink()]
-            yield str(folder), folders, [entry.name for entry in entries if self._is_source(entry)]
+            yield str(folder), folders, [entry.name for entry in entries if self.is_source(entry)]
             waiting.extend(folder / name for name in folders)  # the caller has taken out what it does not want
 
     def get_mtime(self, file_name: str) -> float:
@@ -112,7 +113,8 @@ class _Files(FileSystem):
     def relative(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
 
-    def _is_source(self, path: Path) -> bool:
+    def is_source(self, path: Path) -> bool:
+        """Whether it is a source file to read; why not, when it looks like one, is remembered."""
         if path.suffix != ".py":
             return False
         try:
@@ -138,13 +140,19 @@ class _Modules(ModuleFinder):
     """Grimp's finder, less the modules that cannot be read. It remembers the others, too."""
 
     def __init__(self, files: _Files) -> None:
-        self.file_system = files
+        self.file_system: _Files = files
         self.left_out: Set[str] = frozenset()
 
     def _is_in_portion(self, directory: str, portions: Set[str]) -> bool:
         return False  # else folders without an __init__.py, which Python imports from, would be passed over in silence
 
     def find_package(self, package_name: str, package_directory: str, file_system: AbstractFileSystem) -> FoundPackage:
+        base = Path(package_directory)
+        if not base.is_dir():  # a module of one file: grimp takes `directory` with `.py` behind it for that
+            there = self.file_system.is_source(base.with_name(f"{base.name}.py"))
+            alone = {ModuleFile(module=Module(package_name), mtime=0.0)} if there else set()
+            files = frozenset(file for file in alone if file.module.name not in self.left_out)
+            return FoundPackage(package_name, package_directory, files, frozenset())
         found = super().find_package(package_name, package_directory, file_system)
         files = frozenset(file for file in found.module_files if file.module.name not in self.left_out)
         return FoundPackage(found.name, found.directory, files, found.namespace_packages)

@@ -81,6 +81,10 @@ async def _node(target: Target) -> _Seen:
     answers = await probe_services([(service, secret) for service, secret, problem in everything if problem is None])
     by_name = {answer.service: answer for answer in answers}
     off = platform_is_off([by_name[service.name] for service, _, _ in own])
+    if not off and not _gateway_expected(target.settings) and by_name[_GATEWAY].outcome is Outcome.down:
+        # A platform that a command started for itself has none, and a worker of its own machine neither.
+        everything = [one for one in everything if one[0].name != _GATEWAY]
+        answers = [answer for answer in answers if answer.service != _GATEWAY]
     for service, _, problem in everything:
         if problem is not None:
             seen.skipped.append(_no_secret(service, problem))
@@ -99,7 +103,7 @@ async def _node(target: Target) -> _Seen:
     seen.findings.append(_service_inventory(target.host, answers))
     seen.metrics["services_total"] = len(everything)
     seen.metrics["services_up_total"] = sum(answer.outcome is Outcome.up for answer in answers)
-    seen.views[f"node:{target.host}"] = node_view(facts, answers, target.configuration.services)
+    seen.views[f"node:{target.host}"] = node_view(facts, list(by_name.values()), target.configuration.services)
     return seen
 
 
@@ -194,17 +198,24 @@ async def remember(database: Postgres, views: dict[str, View], now: datetime) ->
     return await asyncio.to_thread(snapshot.record, database, views, now)
 
 
-_OWN = ("lama-postgresql", "lama-prefect", "lama-gateway")
+_GATEWAY = "lama-gateway"
+_OWN = ("lama-postgresql", "lama-prefect", _GATEWAY)
 
 
 def own_parts(settings: Settings) -> list[tuple[Service, SecretStr | None]]:
     """Lama's own platform as services, with what they ask for."""
     database, prefect, gateway = _OWN
+    at = (settings.gateway_outside or settings.gateway_url).rstrip("/")
     return [
         (Service(name=database, kind=ServiceKind.postgresql, url=dsn(settings)), None),
         (Service(name=prefect, kind=ServiceKind.prefect, url=settings.api_url), settings.prefect_auth),
-        (Service(name=gateway, kind=ServiceKind.http, url=f"{settings.gateway_url}/health"), None),
+        (Service(name=gateway, kind=ServiceKind.http, url=f"{at}/health"), None),
     ]
+
+
+def _gateway_expected(settings: Settings) -> bool:
+    """Whether a gateway should be up: a `lama up` keeps one here, or the settings say where it is."""
+    return settings.gateway_outside is not None or Home(settings).keep_mark.exists()
 
 
 def _secret(settings: Settings, service: Service) -> tuple[SecretStr | None, str | None]:

@@ -11,16 +11,17 @@ from typing import Any
 _NOT_THE_PROGRAM = frozenset(
     {"test", "tests", "testing", "doc", "docs", "example", "examples", "benchmarks", "build", "dist"}
 )
+_NOT_THE_PROGRAM_EITHER = ("test_*", "*_test", "setup", "conftest", "noxfile", "fabfile", "tasks", "__*")
 _LARGEST = 1_000_000
 _LOOKED_AT = 50_000  # folder entries, when asking whether there is any Python at all
 
 
 def find_packages(root: Path, named: Sequence[str] = (), exclude: Sequence[str] = ()) -> dict[str, Path]:
-    """The top-level packages of the checkout at `root`, by name.
+    """The top-level packages of the checkout at `root`, by name; `name.py` counts as `name`, which is no folder then.
 
     Those that are `named`; otherwise folders with an `__init__.py` in the root, in `src`, and where `pyproject.toml`
-    says that packages are (also those it names that have no `__init__.py`). Tests, examples and the like: only when
-    named.
+    says that packages are (also those it names that have no `__init__.py`). Where there are none, the modules of one
+    file in those places. Tests, examples and the like: only when named.
 
     Raises:
         FileNotFoundError: one that is named is not there.
@@ -29,7 +30,7 @@ def find_packages(root: Path, named: Sequence[str] = (), exclude: Sequence[str] 
     if named:
         found = {}
         for name in named:
-            folder = next((place / name for place in places if _package_name(name) and (place / name).is_dir()), None)
+            folder = next((place / name for place in places if _package_name(name) and _is_there(place / name)), None)
             if folder is None:
                 raise FileNotFoundError(name)
             found[name] = folder
@@ -43,7 +44,20 @@ def find_packages(root: Path, named: Sequence[str] = (), exclude: Sequence[str] 
                 continue
             if name in declared or ((folder / "__init__.py").is_file() and name not in _NOT_THE_PROGRAM):
                 found[name] = folder
-    return found
+    return found or dict(_modules(root, places, exclude))
+
+
+def _modules(root: Path, places: Iterable[Path], exclude: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    for path in (entry for place in places for entry in sorted(_entries(place))):
+        if path.suffix != ".py" or not path.is_file() or not _package_name(path.stem):
+            continue
+        tooling = any(fnmatch(path.stem, pattern) for pattern in _NOT_THE_PROGRAM_EITHER)
+        if not tooling and not excluded(path.relative_to(root).as_posix(), exclude):
+            yield path.stem, path.with_suffix("")
+
+
+def _is_there(base: Path) -> bool:
+    return base.is_dir() or base.with_name(f"{base.name}.py").is_file()
 
 
 def excluded(relative: str, patterns: Iterable[str]) -> bool:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from blocks.settings import LOOPBACK
 from models.health_check import Service, ServiceKind
-from tasks.health_check.architecture.address import Address, AddressError, parse_address
+from models.service_address import Address, AddressError, parse_address
 from tasks.health_check.architecture.answer import Answer, Outcome
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ LARGEST_DOCUMENT = 2_000_000
 """Bytes above which a document is not read."""
 
 _MOST_DOCUMENTS = 5_000
+_OTHER_FORMS = frozenset({".rst", ".adoc", ".asciidoc", ".mdx", ".org", ".textile", ".ipynb"})
 _NOT_CODE = {
     "tests", "test", "docs", "doc", "examples", "benchmarks", "scripts", "build", "dist", "venv", "env", "node_modules",
     "site-packages",
@@ -89,21 +90,31 @@ def _packages(request: Request) -> tuple[list[tuple[str, Path]], list[Unread]]:
 def _documents(request: Request, unread: list[Unread]) -> tuple[list[Path], tuple[str, ...]]:
     root = request.root.resolve()
     found: list[Path] = []
+    others: list[Path] = []
     missing = []
     for name in request.documents:
         place = request.root / name
         if not place.exists():
             missing.append(name)
+            others += sorted(one for one in place.parent.glob(f"{place.stem}.*") if one.suffix in _OTHER_FORMS)
             continue
-        for path in sorted(place.rglob("*.md")) if place.is_dir() else [place]:
+        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             relative = path.relative_to(request.root).as_posix()
-            if excluded(relative, request.exclude):
+            if excluded(relative, request.exclude) or (place.is_dir() and path.suffix not in {".md", *_OTHER_FORMS}):
+                continue
+            if path.suffix in _OTHER_FORMS:
+                others.append(path)
                 continue
             # A link may lead out of the checkout, or to a device that never ends.
             if not path.is_file() or not path.resolve().is_relative_to(root):
                 unread.append(Unread(place=relative, reason="not a file of this checkout"))
             elif path not in found:
                 found.append(path)
+    if others:
+        forms = ", ".join(sorted({path.suffix for path in others}))
+        count = f"{len(others)} documents are" if len(others) > 1 else f"{others[0].name} is"
+        reason = f"{count} not Markdown ({forms}), and no other form is read; `exclude` says that it is meant"
+        unread.append(Unread(place="documents", reason=reason))
     if len(found) > _MOST_DOCUMENTS:
         unread.append(Unread(place="documents", reason=f"only {_MOST_DOCUMENTS} of {len(found)} were read"))
     return found[:_MOST_DOCUMENTS], tuple(missing)

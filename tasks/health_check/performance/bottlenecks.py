@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import JsonValue
 
 from models.health_check import PerformanceSettings
-from models.report import Finding, Severity
+from models.report import Finding, Severity, urgency
 from tasks.health_check.performance.samples import DatabaseSample, HostSample, Process, Volume
 
 AREA = "performance"
@@ -86,13 +86,7 @@ def database_findings(
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Those with a pressure: the worst severity first, and of one severity the highest pressure."""
     tight = [finding for finding in findings if isinstance(finding.evidence.get("pressure"), (int, float))]
-    return sorted(tight, key=lambda finding: (-finding.severity.rank, -pressure_of(finding), finding.key))
-
-
-def pressure_of(finding: Finding) -> float:
-    """How many times over its threshold; 0 without one."""
-    pressure = finding.evidence.get("pressure")
-    return float(pressure) if isinstance(pressure, (int, float)) else 0.0
+    return sorted(tight, key=urgency)
 
 
 def _memory(host: str, sample: HostSample, limits: PerformanceSettings) -> Iterable[Finding]:

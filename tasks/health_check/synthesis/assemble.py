@@ -70,6 +70,7 @@ def assemble(
         causes=causes,
         narrative=narrate(plain, causes, change),
         changes=changes_of(change),
+        unseen=change.unseen,
         report_level=report_level,
     )
     return report, change

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from packaging.version import InvalidVersion, Version
 
 from models.health_check import Cause
-from models.report import Finding
+from models.report import Finding, urgency
 
 _OUTAGES = frozenset({"down", "hanging", "unreachable"})
 _OFF = "platform_off"
@@ -22,7 +22,8 @@ def causes_of(findings: Sequence[Finding]) -> tuple[Cause, ...]:
     What explains the most is asked first: that the platform is off, that one component is down, that one package is
     old, that one remedy mends several, that several are of one kind in one place.
     """
-    left = sorted(findings, key=lambda finding: (-finding.severity.rank, finding.key))
+    left = sorted(findings, key=urgency)
+    place = {finding.key: number for number, finding in enumerate(left)}
     causes: list[Cause] = []
     for explain, title in (
         (_platform(left), _first),
@@ -41,7 +42,9 @@ def causes_of(findings: Sequence[Finding]) -> tuple[Cause, ...]:
         taken = {finding.key for members in grouped for finding in members}
         left = [finding for finding in left if finding.key not in taken]
     causes += [_cause([finding], finding.title) for finding in left]
-    return tuple(sorted(causes, key=lambda cause: (-cause.severity.rank, -len(cause.findings), cause.findings[0])))
+    return tuple(
+        sorted(causes, key=lambda cause: (-cause.severity.rank, -len(cause.findings), place[cause.findings[0]]))
+    )
 
 
 def _platform(findings: Sequence[Finding]) -> Callable[[Finding], Hashable | None]:
