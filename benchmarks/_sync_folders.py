@@ -13,7 +13,7 @@ _LEAST, _MOST = 200, 8192
 
 def make(folder: Path, files: int, seed: int) -> None:
     """`files` files of 0.2-8 KB of text that packs badly, a hundred in a folder, three folders deep."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
+    chance = random.Random(seed)
     pool = chance.randbytes(1 << 20).hex().encode()
     for number in range(files):
         if number % _AT_ONCE == 0:
@@ -36,7 +36,7 @@ def make_sparse(folder: Path, files: int, size: int) -> None:
 
 def change(folder: Path, count: int, seed: int) -> None:
     """Give `count` files, spread over the folder, another content of nearly the same size."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     paths = sorted(path for path, _ in files_of(folder))
     for path in chance.sample(paths, count):
         place = folder / path

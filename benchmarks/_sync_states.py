@@ -43,11 +43,11 @@ class FileStates:
         state = State()
         try:
             with self._path.open("rb") as file:
-                rows, rest = marshal.load(file)  # noqa: S302 - our own file
+                rows, rest = marshal.load(file)
                 _put(state, rows)
                 while True:
                     try:
-                        rows, rest = marshal.load(file)  # noqa: S302
+                        rows, rest = marshal.load(file)
                     except (EOFError, ValueError):
                         break  # the end, or a save that was cut off
                     self._appended += len(rows)

@@ -164,7 +164,7 @@ def show(results: dict[str, Figures]) -> None:
             "cases": detail,
             "ratios": ratios,
             "ours_at_work": told_by_ours(results),
-            "differs": "ours encrypts, signs, hashes and waits for the disk; the peers keep plain files and do not wait",
+            "differs": "ours encrypts, signs, hashes and waits for the disk; the peers keep plain files, unsynced",
             "cores": os.cpu_count(),
             "load_average": [round(value, 1) for value in os.getloadavg()],
         },

@@ -12,10 +12,8 @@ nothing else. JSON holds the versions by kind, each a list; devices and vectors 
 
 from __future__ import annotations
 
-import contextlib
-import gc
+import dataclasses
 import zlib
-from collections.abc import Iterator
 from itertools import chain, pairwise
 from typing import Any, Final
 
@@ -24,6 +22,7 @@ from blake3 import blake3
 
 from models.sync import Content, Kind, Tree, Vector, Version
 from models.sync_store import Manifest
+from tasks.sync.collector import collector_paused
 from tasks.sync.devices import Envelope, seal, unseal
 from tasks.sync.identity import Identity
 from tasks.sync.names import LONGEST_NAME, problem_of
@@ -79,25 +78,18 @@ def decode(envelope: Envelope, counter: int, body: bytes) -> tuple[Manifest, lis
         ValueError: its bytes say nothing that could be one.
     """
     try:
-        with _collector_paused():
+        with collector_paused():
             tree, dropped = _tree(orjson.loads(_unpacked(body)))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"its entries are malformed: {error}") from error
+    return dataclasses.replace(unread(envelope, counter), tree=tree), dropped
+
+
+def unread(envelope: Envelope, counter: int) -> Manifest:
+    """A manifest whose signature was checked, without its tree: the digest says which that would be."""
     value = envelope.value
     digest = blake3(orjson.dumps(dict(value), option=orjson.OPT_SORT_KEYS)).digest()
-    return Manifest(envelope.by, str(value["category"]), counter, tree, digest), dropped
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """No search for cycles while a tree is built, which has none: it took more than half of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
+    return Manifest(envelope.by, str(value["category"]), counter, {}, digest)
 
 
 def _columns(tree: Tree) -> dict[str, list[Any]]:
@@ -166,7 +158,7 @@ def _tree(columns: Any) -> tuple[dict[str, Version], list[str]]:
         tree[path] = Version(content, vectors[vector], devices[device], at)
     others = chain(
         ((path, folders[mode], *rest) for path, mode, *rest in columns["directories"]),
-        ((path, Content(link, target=target), *rest) for path, target, *rest in columns["links"]),
+        ((path, Content(link, mode=0o777, target=target), *rest) for path, target, *rest in columns["links"]),
         ((path, None, *rest) for path, *rest in columns["deleted"]),
     )
     for path, found, vector, device, at in others:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 from models.sync import Content, Kind, Policy, Vector, Version
@@ -55,13 +54,13 @@ def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | 
     vector = joined(one.vector, other.vector)
     first, second = sorted((one, other), key=lambda version: _precedence(version, rank), reverse=True)
     loser = None
-    winner = replace(first, vector=vector)
+    winner = first._replace(vector=vector)
     if first.content is not None and second.content is not None:
         if first.content.essence != second.content.essence:
             loser = second
         elif first.content.mode != second.content.mode:
             mode = max(first.content.mode, second.content.mode)
-            winner = replace(winner, content=replace(first.content, mode=mode))
+            winner = winner._replace(content=first.content._replace(mode=mode))
     return winner, loser
 
 
