@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ _LETTERS = {kind: letter for letter, kind in _KINDS.items()}
 _GROWN = 4
 """A file is written anew when what was appended is more than one path in so many."""
 
-Row = tuple[Any, ...]
+_content: Callable[[tuple[Any, ...]], Content] = partial(tuple.__new__, Content)
+_version: Callable[[tuple[Any, ...]], Version] = partial(tuple.__new__, Version)
+_mark: Callable[[tuple[Any, ...]], Mark] = partial(tuple.__new__, Mark)
 
 
 class FileStates:
@@ -50,7 +54,7 @@ class FileStates:
                         rows, rest = marshal.load(file)
                     except (EOFError, ValueError):
                         break  # the end, or a save that was cut off
-                    self._appended += len(rows)
+                    self._appended += len(rows[0][0])
                     _put(state, rows)
         except FileNotFoundError:
             return state
@@ -65,22 +69,20 @@ class FileStates:
         self._appended += len(changed)
         self._tree, self._marks = dict(state.tree), dict(state.marks)
         if self._path.exists() and self._appended * _GROWN < len(state.tree):
-            self._write(self._path, "ab", marshal.dumps((changed, rest)))
+            self._write(self._path, "ab", marshal.dumps((_columns(state, changed), rest)))
             return
-        rows = [_row(path, version, state.marks.get(path)) for path, version in state.tree.items()]
         new = self._path.with_suffix(".new")
-        self._write(new, "wb", marshal.dumps((rows, rest)))
+        self._write(new, "wb", marshal.dumps((_columns(state, state.tree), rest)))
         new.replace(self._path)
         self._appended = 0
 
-    def _changed(self, state: State) -> Iterator[Row]:
+    def _changed(self, state: State) -> Iterator[str]:
         tree, marks = self._tree, self._marks
         for path, version in state.tree.items():
             mark = state.marks.get(path)
             if tree.get(path) is not version or marks.get(path) is not mark:
-                yield _row(path, version, mark)
-        for path in tree.keys() - state.tree.keys():
-            yield (path,)
+                yield path
+        yield from tree.keys() - state.tree.keys()
 
     def _write(self, path: Path, mode: str, data: bytes) -> None:
         with path.open(mode) as file:
@@ -90,26 +92,34 @@ class FileStates:
                 os.fsync(file.fileno())
 
 
-def _row(path: str, version: Version, mark: Mark | None) -> Row:
-    content = version.content
-    what = (_LETTERS[content.kind], content.digest, content.size, content.mode, content.target) if content else None
-    return (path, what, version.vector, version.device, version.at, tuple(mark) if mark else None)
-
-
-def _put(state: State, rows: list[Row]) -> None:
-    tree, marks, kinds = state.tree, state.marks, _KINDS
-    for row in rows:
-        if len(row) == 1:
-            tree.pop(row[0], None)
-            marks.pop(row[0], None)
+def _columns(state: State, paths: Iterable[str]) -> tuple[list[Any], ...]:
+    """What is remembered of some paths, column by column, which is read back in the interpreter's own loops."""
+    living: tuple[list[Any], ...] = ([], [], [], [], [], [], [], [], [])
+    deleted: tuple[list[Any], ...] = ([], [], [], [])
+    marks: tuple[list[Any], ...] = ([], [], [], [], [], [])
+    forgotten: list[str] = []
+    for path in paths:
+        version, mark = state.tree.get(path), state.marks.get(path)
+        if version is None:
+            forgotten.append(path)
             continue
-        path, what, vector, device, at, mark = row
-        content = None
-        if what is not None:
-            kind, digest, size, mode, target = what
-            content = Content(kinds[kind], digest, size, mode, target)
-        tree[path] = Version(content, vector, device, at)
+        content = version.content
+        row = (path, *(() if content is None else (_LETTERS[content.kind], *content[1:])), *version[1:])
+        for column, value in zip(deleted if content is None else living, row, strict=True):
+            column.append(value)
         if mark is not None:
-            marks[path] = Mark._make(mark)
-        else:
-            marks.pop(path, None)
+            for column, value in zip(marks, (path, *mark), strict=True):
+                column.append(value)
+    return (list(living), list(deleted), list(marks), forgotten)
+
+
+def _put(state: State, columns: Any) -> None:
+    (paths, kinds, *about, vectors, devices, at), (gone, *rest), (marked, *marks), forgotten = columns
+    contents = map(_content, zip(map(_KINDS.__getitem__, kinds), *about, strict=True))
+    for path in (*paths, *gone, *forgotten) if state.marks else ():
+        state.marks.pop(path, None)
+    state.tree.update(zip(paths, map(_version, zip(contents, vectors, devices, at, strict=True)), strict=True))
+    state.tree.update(zip(gone, map(_version, zip(repeat(None), *rest)), strict=True))
+    state.marks.update(zip(marked, map(_mark, zip(*marks, strict=True)), strict=True))
+    for path in forgotten:
+        state.tree.pop(path, None)
