@@ -46,18 +46,17 @@ class FileStates:
     def load(self, category: str) -> State:
         state = State()
         try:
-            with self._path.open("rb") as file:
-                rows, rest = marshal.load(file)
-                _put(state, rows)
-                while True:
-                    try:
-                        rows, rest = marshal.load(file)
-                    except (EOFError, ValueError):
-                        break  # the end, or a save that was cut off
-                    self._appended += len(rows[0][0])
-                    _put(state, rows)
+            data = memoryview(self._path.read_bytes())
         except FileNotFoundError:
             return state
+        rest: Any = None
+        saved: list[int] = []
+        while len(data) > 8 and len(data) >= 8 + (size := int.from_bytes(data[:8])):  # less: a save that was cut off
+            columns, rest = marshal.loads(data[8 : 8 + size])
+            saved.append(len(columns[0][0]))
+            _put(state, columns)
+            data = data[8 + size :]
+        self._appended = sum(saved[1:])
         state.counter, kept, state.bases, state.seen, state.filter, state.began = rest
         state.kept = set(kept)
         self._tree, self._marks = dict(state.tree), dict(state.marks)
@@ -86,7 +85,7 @@ class FileStates:
 
     def _write(self, path: Path, mode: str, data: bytes) -> None:
         with path.open(mode) as file:
-            file.write(data)
+            file.write(len(data).to_bytes(8) + data)
             file.flush()
             if self._durable:
                 os.fsync(file.fileno())
