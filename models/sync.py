@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Identity, Index, Integer, LargeBinary, String
@@ -29,9 +28,8 @@ class Kind(StrEnum):
     link = "link"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What stands at a path."""
+class Content(NamedTuple):
+    """What stands at a path. A tuple, as is `Version`: there are hundreds of thousands, made and compared at once."""
 
     kind: Kind
     digest: bytes = b""
@@ -53,8 +51,7 @@ Vector = tuple[tuple[str, int], ...]
 """A version vector: for each device that ever changed the path how often it counted, sorted by device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """A state of a path, and which changes led to it (Parker et al. 1983, "Detection of Mutual Inconsistency")."""
 
     content: Content | None

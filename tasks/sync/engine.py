@@ -15,6 +15,7 @@ from models.sync import Category, Content, Kind, Policy, Tree, Version
 from models.sync_store import Manifest, StoreProblem
 from tasks.sync.apply import OURS, Applier
 from tasks.sync.calls import Calls
+from tasks.sync.collector import collector_paused
 from tasks.sync.faults import Changed
 from tasks.sync.joining import Joiner, Merge
 from tasks.sync.names import problem_of
@@ -124,13 +125,19 @@ class Engine:
             GuardError: the folder is not what it was, or far more would change than usual; nothing was done.
             OSError: the folder or the store cannot be used; what was done is remembered.
         """
+        with collector_paused():
+            return self._run(me, guard or Guard(), direction, progress, dry_run=dry_run)
+
+    def _run(
+        self, me: Self, guard: Guard, direction: Direction, progress: Callable[[str, int], None], *, dry_run: bool
+    ) -> Outcome:
         state = self._states.load(self._category.name)
         self._check_folder(state, dry_run=dry_run)
         now_ns = clock_of(self._root)
         recovered = 0 if dry_run else self._recover(me, now_ns)
         found = self._scan(state, now_ns)
         progress("looked", len(found.contents))
-        told = self._store.others(self._category.name)
+        told = self._store.others(self._category.name, self._knows(state, me))
         problems = self._store.problems()
         count = _next_count(state, told, me.device)
         changes = {}
@@ -142,12 +149,17 @@ class Engine:
         behind = not any(one.device == me.device and one.counter >= state.counter for one in told)
         known = (seen, self._takes.fingerprint) == (state.seen, state.filter)
         if known and not changes and not behind and not found.skipped:
+            if found.hashed_files and not dry_run:  # so that they are not read the next time
+                state.marks = found.marks
+                self._states.save(self._category.name, state, {})
             return outcome
+        if state.filter != self._takes.fingerprint:
+            state.filter = ""  # until all is done that follows of the new one
         mine = state.tree | changes
         wanted: Tree = mine
         if direction != "push":
             wanted = self._converge(state, mine, [one.tree for one in told], me, count, outcome, keep=not dry_run)
-        self._guard(guard or Guard(), state, outcome)
+        self._guard(guard, state, outcome)
         if dry_run:
             return outcome
         if self._merge is not None:
@@ -156,6 +168,16 @@ class Engine:
         self._change(state, wanted, outcome, me, progress)
         self._conclude(state, wanted, outcome, me, seen if direction == "both" else {}, behind=behind)
         return outcome
+
+    def _knows(self, state: State, me: Self) -> Callable[[Manifest], bool]:
+        """Of which manifests everything is done that follows from them, so that `state.tree` has their trees in it."""
+
+        def knows(manifest: Manifest) -> bool:
+            if manifest.device == me.device:
+                return 0 < manifest.counter == state.counter
+            return state.seen.get(manifest.device) == manifest.digest
+
+        return knows if state.filter == self._takes.fingerprint else lambda _manifest: False
 
     def _converge(
         self,
@@ -212,8 +234,9 @@ class Engine:
             for path, version in state.tree.items()
             if version.content is not None and path in state.marks
         }
+        decided = state.filter == self._takes.fingerprint and not self._takes.follows_ignores
         largest = int(self._category.largest_mib * 1024 * 1024)
-        found = Scanner(self._root, self._takes, known, largest, now_ns).scan()
+        found = Scanner(self._root, self._takes, known, largest, now_ns, decided=decided).scan()
         for path in sorted(state.kept, key=lambda one: one.count("/"), reverse=True):
             version = state.tree.get(path)
             dead = version is None or version.content is None

@@ -7,6 +7,8 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -110,8 +112,9 @@ class Scanner:
     largest: int
     now_ns: int
     """What the file system's own clock says as the scan begins (see `clock_of`)."""
+    decided: bool = False
+    """Whether `takes` is known to take all of `known`, and decides by the name alone."""
     found: Found = field(default_factory=Found)
-    _moved: dict[tuple[int, int, int, int], bytes] = field(default_factory=dict)
 
     def scan(self) -> Found:
         """Look.
@@ -119,19 +122,13 @@ class Scanner:
         Raises:
             OSError: the folder itself cannot be read.
         """
-        # A directory that was renamed leaves inode and times of the files in it as they are.
-        self._moved = {
-            (mark.inode, mark.size, mark.mtime_ns, mark.ctime_ns): content.digest
-            for content, mark in self.known.values()
-            if mark.sure
-        }
         self._directory("", self.root, self.takes, top=True)
         return self.found
 
     def _directory(self, path: str, place: Path | str, takes: Takes, *, top: bool = False) -> None:
         try:
             with os.scandir(place) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=attrgetter("name"))
         except OSError as error:
             if top:
                 raise
@@ -141,12 +138,38 @@ class Scanner:
         if takes.follows_ignores:
             takes = self._with_ignores(path, entries, takes)
         below: list[tuple[str, str]] = []
+        above = f"{path}/" if path else ""
         for entry in entries:
-            if entry.name.startswith(OWN):
-                continue
-            self._entry(path, entry, takes, below)
+            if not entry.name.startswith(OWN) and not (self.decided and self._unchanged(above + entry.name, entry)):
+                self._entry(path, entry, takes, below)
         for child, child_place in below:
             self._directory(child, child_place, takes)
+
+    def _unchanged(self, path: str, entry: os.DirEntry[str]) -> bool:
+        """Whether `entry` is the file that is known at `path`, which is then found. Nearly all are: this is short."""
+        known = self.known.get(path)
+        if known is None:
+            return False
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return False
+        content, mark = known
+        same = mark == (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, True)
+        if not same or status.st_mode != stat.S_IFREG | content.mode or content.size > self.largest:
+            return False
+        self.found.contents[path] = content
+        self.found.marks[path] = mark
+        return True
+
+    @cached_property
+    def _moved(self) -> dict[tuple[int, int, int, int], bytes]:
+        """Digests of what is known: a directory that was renamed leaves inode and times of the files in it alone."""
+        return {
+            (mark.inode, mark.size, mark.mtime_ns, mark.ctime_ns): content.digest
+            for content, mark in self.known.values()
+            if mark.sure
+        }
 
     def _with_ignores(self, path: str, entries: list[os.DirEntry[str]], takes: Takes) -> Takes:
         for entry in entries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -15,8 +15,8 @@ from tasks.sync.scan import Mark
 class Store(Protocol):
     """What the engine needs of a store. Everything raises a `LamaError` or an `OSError` when it cannot be done."""
 
-    def others(self, category: str) -> Sequence[Manifest]:
-        """What every device told last, this one included."""
+    def others(self, category: str, known: Callable[[Manifest], bool]) -> Sequence[Manifest]:
+        """What every device told last, this one included; of what is `known`, the tree may be left empty."""
         ...
 
     def publish(self, manifest: Manifest) -> None:

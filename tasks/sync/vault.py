@@ -43,6 +43,7 @@ from tasks.sync.registry import Registry, State
 from tasks.sync.shelf import Shelf, Stamp
 
 _CATEGORY = re.compile(NAME)
+Knows = Callable[[Manifest], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class _Read:
     stamp: Stamp
     manifest: Manifest
     dropped: tuple[str, ...]
+    whole: bool = True
+    """Whether its tree was read."""
 
 
 class Vault:
@@ -144,13 +147,18 @@ class Vault:
             found.update(self._published(device))
         return sorted(found)
 
-    def others(self, category: str) -> list[Manifest]:
+    def others(self, category: str, known: Knows = lambda _manifest: False) -> list[Manifest]:
         """The manifests of all devices that take part, with the published one of this device, sorted by device.
 
         One that cannot be read or believed is left out and told by `problems`.
+
+        Args:
+            category: which.
+            known: whether the caller knows the tree of a manifest by its device, counter and digest; if so, it is not
+                read, and empty here.
         """
         state = self._refreshed()
-        found = (self._read(state, device, _checked(category)) for device in sorted(state.standing.active))
+        found = (self._read(state, device, _checked(category), known) for device in sorted(state.standing.active))
         return [one for one in found if one is not None]
 
     def last_words(self, category: str) -> list[Manifest]:
@@ -269,7 +277,7 @@ class Vault:
             self._registry.current(self._refreshed())
             self._refreshed()
 
-    def _read(self, state: State, device: str, category: str) -> Manifest | None:
+    def _read(self, state: State, device: str, category: str, known: Knows | None = None) -> Manifest | None:
         """A manifest that is believed; None: there is none, which is a problem where there was one."""
         place, key = ("manifests", device, f"{category}.age"), (device, category)
         where = "/".join(place)
@@ -277,7 +285,7 @@ class Vault:
             stamp = self._shelf.stamp(place)
             cached = self._cache.get(key)
             if stamp is None or cached is None or cached.stamp != stamp:
-                cached = self._opened(state, device, category)
+                cached = self._opened(state, device, category, known)
         except FileNotFoundError:
             if self._counters.get(key, 0) and device in state.standing.active:
                 self._report(StoreProblem("the manifest is gone.", where))
@@ -290,19 +298,20 @@ class Vault:
         newest = self._cache.get(key)
         if cached.manifest.counter < self._counters.get(key, 0):
             self._report(StoreProblem("the store shows an older manifest than before.", where))
-            known = newest is not None and newest.manifest.counter == self._counters[key]
-            return newest.manifest if newest is not None and known else None
+            seen = newest is not None and newest.manifest.counter == self._counters[key]
+            return newest.manifest if newest is not None and seen else None
         revocation = state.standing.revoked.get(device)
         if revocation is not None and cached.manifest.counter > revocation.counters.get(category, 0):
             self._report(StoreProblem("not believed: it was published after the device was revoked.", where))
             return None
-        self._cache[key] = cached
+        if cached.whole:
+            self._cache[key] = cached
         self._counters[key] = cached.manifest.counter
         for problem in cached.dropped:
             self._report(StoreProblem(f"an entry was dropped: {problem}.", where))
         return cached.manifest
 
-    def _opened(self, state: State, device: str, category: str) -> _Read:
+    def _opened(self, state: State, device: str, category: str, known: Knows | None) -> _Read:
         data, stamp = self._shelf.read(("manifests", device, f"{category}.age"), manifests.LARGEST)
         try:
             plain = pyrage.decrypt(data, [one.key for one in state.epochs])
@@ -311,6 +320,8 @@ class Vault:
         envelope, counter, body = manifests.head(plain, state.marker.vault, device, category)
         if not envelope.signed_with(state.standing.ever[device].keys):
             raise ValueError(f"{device} has not signed it")
+        if known is not None and known(unread := manifests.unread(envelope, counter)):
+            return _Read(stamp, unread, (), whole=False)
         manifest, dropped = manifests.decode(envelope, counter, body)
         return _Read(stamp, manifest, tuple(dropped))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
 
 from models.sync import Content, Kind, Policy, Vector, Version
@@ -56,18 +55,18 @@ def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | 
         return other, None
     vector = joined(one.vector, other.vector)
     if order == "concurrent" and _knew(one, other) != _knew(other, one):
-        return replace(one if _knew(one, other) else other, vector=vector), None
+        return (one if _knew(one, other) else other)._replace(vector=vector), None
     # Devices that merged the same changes differently, because they are told to rank them differently, agree here.
     ranked = rank if order == "concurrent" else _alike
     first, second = sorted((one, other), key=lambda version: _precedence(version, ranked), reverse=True)
     loser = None
-    winner = replace(first, vector=vector)
+    winner = first._replace(vector=vector)
     if first.content is not None and second.content is not None:
         if first.content.essence != second.content.essence:
             loser = second
         elif first.content.mode != second.content.mode:
             mode = max(first.content.mode, second.content.mode)
-            winner = replace(winner, content=replace(first.content, mode=mode))
+            winner = winner._replace(content=first.content._replace(mode=mode))
     return winner, loser
 
 

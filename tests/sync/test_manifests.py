@@ -32,12 +32,12 @@ _PATHS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 _COUNTS = st.integers(0, (1 << 53) - 1)
 _CONTENTS = st.one_of(
     st.none(),
-    st.builds(Content, st.just(Kind.file), st.binary(min_size=32, max_size=32), _COUNTS, st.integers(0, 0o7777)),
-    st.builds(Content, st.just(Kind.directory), mode=st.integers(0, 0o7777)),
     st.builds(
-        Content,
-        st.just(Kind.link),
-        target=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40),
+        Content, st.just(Kind.file), st.binary(min_size=32, max_size=32), _COUNTS, st.integers(0, 0o7777), st.just("")
+    ),
+    st.integers(0, 0o7777).map(lambda mode: Content(Kind.directory, mode=mode)),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40).map(
+        lambda target: Content(Kind.link, mode=0o777, target=target)
     ),
 )
 _VECTORS = st.dictionaries(_DEVICES, _COUNTS, max_size=3).map(lambda one: tuple(sorted(one.items())))

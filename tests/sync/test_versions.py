@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -91,7 +90,7 @@ def test_policies_rank_and_disagreeing_devices_agree_all_the_same() -> None:
     older = Version(file(1), (("anna-00000000", 1),), "anna-00000000", 5)
     newer = Version(file(2), (("bert-00000000", 1),), "bert-00000000", 9)
     assert merge(older, newer, rank_of(Policy.newest, None)) == (
-        replace(newer, vector=joined(older.vector, newer.vector)),
+        newer._replace(vector=joined(older.vector, newer.vector)),
         older,
     )
     for_anna, _ = merge(older, newer, rank_of(Policy.prefer, "anna"))

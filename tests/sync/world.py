@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -87,8 +87,8 @@ class View:
     def _place(self, manifest: Manifest) -> int:
         return next(place for place, one in enumerate(self._cloud.told) if one is manifest)
 
-    def others(self, category: str) -> Sequence[Manifest]:
-        return list(self.manifests.values())
+    def others(self, category: str, known: Callable[[Manifest], bool]) -> Sequence[Manifest]:
+        return [replace(one, tree={}) if known(one) else one for one in self.manifests.values()]
 
     def problems(self) -> list[StoreProblem]:
         return []
