@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
@@ -26,8 +27,9 @@ from tasks.sync.scan import Found, Mark, hash_file, mark_of
 
 OURS = f"{OWN[0]}"
 """The directory of a folder that holds our things: what is being made, and the trash."""
-_STAGE = "stage"
-_TRASH = "trash"
+STAGE = "stage"
+TRASH = "trash"
+INDEX = "index.jsonl"
 _CHUNK = 1 << 20
 _MOST_OPEN = 200
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -68,14 +70,27 @@ class Applier:
         found: what was found there, with its marks.
         run: what the trash of this run is called; unique.
         calls: the system calls.
+        durable: whether `settle` waits for the disk.
+        stage: the directory where things are made; of one's own where several devices have the same folder.
     """
 
-    def __init__(self, root: Path, found: Found, run: str, calls: Calls | None = None, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        found: Found,
+        run: str,
+        calls: Calls | None = None,
+        *,
+        durable: bool = True,
+        stage: str = STAGE,
+    ) -> None:
         self._root = root
         self._found = found
         self._run = run
         self._calls = calls or Calls()
         self._durable = durable
+        self._stage_name = stage
+        self._stage = -1
         self._open: dict[str, int] = {}
         self._trash: int | None = None
         self._trash_index: IO[str] | None = None
@@ -86,7 +101,7 @@ class Applier:
         self._open[""] = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._open[OURS] = self._ours(OURS, self._open[""])
-            self._open[_STAGE] = self._ours(_STAGE, self._open[OURS])
+            self._stage = self._open["stage"] = self._ours(self._stage_name, self._open[OURS])
         except BaseException:
             self._close()
             raise
@@ -111,15 +126,15 @@ class Applier:
 
     # What an earlier run left.
 
-    def recover(self, now_ns: int) -> int:
-        """Put into the trash what a run that was killed had in its hands; how much."""
+    def recover(self, now_ns: int, wanted: Callable[[bytes], bool] = lambda _digest: True) -> int:
+        """Put into the trash what a run that was killed had in its hands; how much. Contents that are `wanted` stay."""
         count = 0
-        for name in sorted(os.listdir(self._open[_STAGE])):  # noqa: PTH208 - of an open directory
+        for name in sorted(os.listdir(self._stage)):  # noqa: PTH208 - of an open directory
             with contextlib.suppress(OSError):
-                hashed = hash_file(name, now_ns, at=self._open[_STAGE])
-                if hashed is not None and hashed[0].hex() == name:
+                hashed = hash_file(name, now_ns, at=self._stage)
+                if hashed is not None and hashed[0].hex() == name and wanted(hashed[0]):
                     continue  # whole: it is used again
-            self._to_trash(name, self._open[_STAGE], f"recovered/{name}")
+            self._to_trash(name, self._stage, f"recovered/{name}")
             count += 1
         return count
 
@@ -139,8 +154,18 @@ class Applier:
             return
         making = f"{name}.part"
         with contextlib.suppress(FileNotFoundError):
-            self._calls.unlink(making, self._open[_STAGE])
-        fd = self._calls.open_new(making, self._open[_STAGE])
+            self._calls.unlink(making, self._stage)
+        try:
+            self._make(one, making, fetch)
+            self._calls.rename_new(making, self._stage, name, self._stage)
+        except Exception:
+            # A copy of what is elsewhere; where the disk is full, it is what fills it.
+            with contextlib.suppress(OSError):
+                self._calls.unlink(making, self._stage)
+            raise
+
+    def _make(self, one: Put, making: str, fetch: Fetch) -> None:
+        fd = self._calls.open_new(making, self._stage)
         with os.fdopen(fd, "wb", buffering=_CHUNK) as file:
             checked = _Checked(file, self._calls)
             if one.source is not None:
@@ -150,12 +175,11 @@ class Applier:
             if checked.digest() != one.content.digest:
                 raise Meanwhile("what it is copied from has another content")
             file.flush()
-            self.applied.bytes += checked.size
-        self._calls.rename_new(making, self._open[_STAGE], name, self._open[_STAGE])
+        self.applied.bytes += checked.size
 
     def _staged(self, name: str, content: Content) -> bool:
         try:
-            status = os.stat(name, dir_fd=self._open[_STAGE], follow_symlinks=False)
+            status = os.stat(name, dir_fd=self._stage, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return stat.S_ISREG(status.st_mode) and status.st_size == content.size
@@ -212,12 +236,12 @@ class Applier:
         if one.content.kind is Kind.link:
             self._number += 1
             staged = f"link-{self._run}-{self._number}"
-            self._calls.symlink(one.content.target, staged, self._open[_STAGE])
+            self._calls.symlink(one.content.target, staged, self._stage)
         else:
-            self._calls.chmod(staged, self._open[_STAGE], one.content.mode)
+            self._calls.chmod(staged, self._stage, one.content.mode)
         if one.expected is None:
             try:
-                self._calls.rename_new(staged, self._open[_STAGE], name, folder)
+                self._calls.rename_new(staged, self._stage, name, folder)
             except FileExistsError:
                 raise Meanwhile("something stands there that did not before") from None
         else:
@@ -227,7 +251,7 @@ class Applier:
             self._mark(one.path, folder, name)
 
     def _replace(self, one: Put, staged: str, folder: int, name: str) -> None:
-        stage = self._open[_STAGE]
+        stage = self._stage
         try:
             exchanged = self._calls.exchange(staged, stage, name, folder)
         except FileNotFoundError:
@@ -236,13 +260,13 @@ class Applier:
             # Without the call: a second name keeps what is there.
             old = self._trash_name(one.path)
             self._calls.link(name, folder, old, self._trash_fd())
-            self._tell_trash(old, one.path)
+            self._tell_trash(old, one.path, one.expected)
             self._calls.replace(staged, stage, name, folder)
             return
         if not self._was(one.path, one.expected, stage, staged):
             self._calls.exchange(staged, stage, name, folder)
             raise Meanwhile("it changed in the last moment")
-        self._to_trash(staged, stage, one.path)
+        self._to_trash(staged, stage, one.path, one.expected)
 
     def set_mode(self, path: str, now: Content, content: Content) -> None:
         """Give `path` other permissions."""
@@ -275,7 +299,7 @@ class Applier:
     def _remove(self, one: Remove) -> None:
         folder, name = self._place(one.path)
         self._expect(one.path, one.expected, folder, name)
-        old = self._to_trash(name, folder, one.path)
+        old = self._to_trash(name, folder, one.path, one.expected)
         if not self._was(one.path, one.expected, self._trash_fd(), old):
             with contextlib.suppress(FileExistsError):
                 self._calls.rename_new(old, self._trash_fd(), name, folder)
@@ -334,14 +358,12 @@ class Applier:
 
     def _trash_fd(self) -> int:
         if self._trash is None:
-            top = self._ours(_TRASH, self._open[OURS])
+            top = self._ours(TRASH, self._open[OURS])
             try:
                 self._trash = self._ours(self._run, top)
             finally:
                 os.close(top)
-            fd = os.open(
-                "index.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600, dir_fd=self._trash
-            )
+            fd = os.open(INDEX, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600, dir_fd=self._trash)
             self._trash_index = os.fdopen(fd, "a", encoding="utf-8")
         return self._trash
 
@@ -350,13 +372,13 @@ class Applier:
         name = path.rpartition("/")[2]
         return f"{self._number}-{name.encode()[:200].decode('utf-8', 'ignore')}"
 
-    def _to_trash(self, name: str, at: int, path: str) -> str:
+    def _to_trash(self, name: str, at: int, path: str, content: Content | None = None) -> str:
         """Move what `name` is into the trash, as what stood at `path`; its name there."""
         trash = self._trash_fd()
         while True:
             old = self._trash_name(path)
             # Told first: a name in the index without a file says less than a file without a path.
-            self._tell_trash(old, path)
+            self._tell_trash(old, path, content)
             try:
                 self._calls.rename_new(name, at, old, trash)
             except FileExistsError:
@@ -365,10 +387,11 @@ class Applier:
                 raise Meanwhile("it has gone") from None
             return old
 
-    def _tell_trash(self, name: str, path: str) -> None:
+    def _tell_trash(self, name: str, path: str, content: Content | None) -> None:
         index = self._trash_index
         assert index is not None  # noqa: S101 - opened with the trash
-        index.write(json.dumps({"name": name, "path": path}) + "\n")
+        digest = {"digest": content.digest.hex()} if content is not None and content.digest else {}
+        index.write(json.dumps({"name": name, "path": path, **digest}) + "\n")
         index.flush()
 
 

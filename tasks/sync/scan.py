@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from models.sync import Content, Kind
 from tasks.sync.names import OWN, folded, problem_of
+from tasks.sync.placeholders import stands_for
 
 _CHUNK = 1 << 20
 RACY_NS = 2_000_000_000
@@ -164,6 +165,8 @@ class Scanner:
         if problem := problem_of(path):
             found.skipped[path] = problem
             return
+        if spelled.endswith(".icloud") and (only_online := stands_for(path)):
+            found.skipped[only_online] = "its content is only online"
         is_directory = entry.is_dir(follow_symlinks=False)
         if not takes.takes(path, is_directory):
             found.left_out.add(path)
@@ -263,13 +266,17 @@ def mark_of(status: os.stat_result, now_ns: int) -> Mark:
     return Mark(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, sure)
 
 
-def clock_of(root: Path) -> int:
+def clock_of(root: Path, who: str = "") -> int:
     """What time it is by the clock that the times of files in `root` are taken from, which may be another machine's.
+
+    Args:
+        root: the folder.
+        who: who asks, where several may at the same time.
 
     Raises:
         OSError: nothing can be written there.
     """
-    probe = root / f"{OWN[1]}clock"
+    probe = root / f"{OWN[1]}clock{who}"
     probe.unlink(missing_ok=True)
     probe.touch(mode=0o600)
     try:
