@@ -285,6 +285,24 @@ def clock_of(root: Path, who: str = "") -> int:
         probe.unlink(missing_ok=True)
 
 
+def keeps_modes(root: Path, who: str = "") -> bool:
+    """Whether the permissions of files in `root` are what they were set to; they are not on FAT, nor on many shares."""
+    probe = root / f"{OWN[1]}mode{who}"
+    try:
+        probe.unlink(missing_ok=True)
+        probe.touch(mode=0o600)
+        try:
+            kept = []
+            for mode in (0o700, 0o640):
+                probe.chmod(mode)
+                kept.append(probe.stat().st_mode & 0o777 == mode)
+            return all(kept)
+        finally:
+            probe.unlink()
+    except OSError:
+        return False
+
+
 def ignores_case(root: Path) -> bool:
     """Whether names that differ only in case are one in `root`."""
     probe = root / f"{OWN[1]}case"

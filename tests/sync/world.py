@@ -16,7 +16,11 @@ from models.sync_store import Manifest, StoreProblem
 from tasks.sync.apply import OURS
 from tasks.sync.calls import Calls
 from tasks.sync.engine import Engine, Guard, Outcome, Self
-from tasks.sync.state import State
+from tasks.sync.joining import Merge
+from tasks.sync.mirror import Mirror
+from tasks.sync.scan import Takes
+from tasks.sync.shelf import MARKER
+from tasks.sync.state import State, Store
 
 
 class Crash(BaseException):
@@ -124,20 +128,20 @@ class Memory:
     """What a device remembers, safe from crashes: `States`."""
 
     def __init__(self) -> None:
-        self._kept = State()
+        self._kept: dict[str, State] = {}
 
     def load(self, category: str) -> State:
-        kept = self._kept
-        return State(
-            dict(kept.tree), dict(kept.marks), kept.counter, set(kept.kept), dict(kept.bases), dict(kept.seen),
-            kept.filter, kept.began,
-        )  # fmt: skip
+        return _copied(self._kept.get(category, State()))
 
     def save(self, category: str, state: State, done: object) -> None:
-        self._kept = State(
-            dict(state.tree), dict(state.marks), state.counter, set(state.kept), dict(state.bases), dict(state.seen),
-            state.filter, state.began,
-        )  # fmt: skip
+        self._kept[category] = _copied(state)
+
+
+def _copied(kept: State) -> State:
+    return State(
+        dict(kept.tree), dict(kept.marks), kept.counter, set(kept.kept), dict(kept.bases), dict(kept.seen),
+        kept.filter, kept.began,
+    )  # fmt: skip
 
 
 class Device:
@@ -152,7 +156,8 @@ class Device:
         self.category = Category.model_validate({"name": "notes", "folder": folder, **category})
         self.clock = 1_700_000_000
         self.runs = 0
-        self.merge = None
+        self.merge: Merge | None = None
+        self.takes: Takes = Everything()
         folder.mkdir(parents=True, exist_ok=True)
 
     def sync(self, *, deliver: random.Random | None = None, guard: Guard | None = None, **asked: Any) -> Outcome:
@@ -162,11 +167,15 @@ class Device:
     def run(self, *, guard: Guard | None = None, **asked: Any) -> Outcome:
         self.runs += 1
         self.clock += 1
-        engine = Engine(
-            self.category, self.view, self.states, Everything(), calls=self.faulty, durable=False, merge=self.merge
-        )
         me = Self(self.name, self.clock, f"run-{self.runs}")
+        store = self.store(me)
+        engine = Engine(
+            self.category, store, self.states, self.takes, calls=self.faulty, durable=False, merge=self.merge
+        )
         return engine.run(me, guard=guard or Guard(confirmed=True), **asked)
+
+    def store(self, me: Self) -> Store:
+        return self.view
 
     def crash(self, after: int, *, deliver: random.Random | None = None) -> bool:
         """Sync, and lose power at the system call with that number; whether it came so far."""
@@ -210,8 +219,37 @@ class Device:
     def contents(self) -> list[bytes]:
         """Contents of all files, the trash and what a killed run had in its hands included."""
         files = [content for content in self.tree().values() if isinstance(content, bytes)]
-        stage = self.folder / OURS / "stage"
-        return files + self.trash() + [path.read_bytes() for path in stage.glob("*") if path.is_file()]
+        ours = self.folder / OURS
+        return files + self.trash() + [path.read_bytes() for path in ours.glob("stage*/*") if path.is_file()]
+
+
+class Sharing(Device):
+    """A device with the others in one mirror, which they all reach at once."""
+
+    def __init__(self, root: Path, name: str, folder: Path, **category: Any) -> None:
+        super().__init__(Cloud(), name, folder, **category)
+        self.root = root
+        self.settled_s = 0.0
+        root.mkdir(exist_ok=True)
+        self.known_as: str | None = None
+        if (root / MARKER).exists():
+            self.known_as = self.mirror("joining").join()
+        else:
+            self.known_as = self.mirror("creating").create()
+
+    def mirror(self, run: str) -> Mirror:
+        return Mirror(
+            self.root, self.category, self.name, self.states, self.takes, run, known_as=self.known_as,
+            settled_s=self.settled_s, calls=self.faulty, durable=False, now=lambda: self.clock,
+        )  # fmt: skip
+
+    def store(self, me: Self) -> Store:
+        return self.mirror(me.run)
+
+
+def shared_tree(root: Path) -> Device:
+    """What stands in a mirror, seen as the folder of a device."""
+    return Device(Cloud(), "looks", root / "notes")
 
 
 def quiet(devices: Sequence[Device], *, rounds: int = 10) -> int:
