@@ -5,9 +5,11 @@ In the end they agree with each other and with the shared folder, and nothing is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -16,7 +18,7 @@ from hypothesis.stateful import initialize, rule
 
 from tasks.sync.apply import OURS
 from tests.sync import test_model
-from tests.sync.test_model import paths
+from tests.sync.test_model import devices, paths, seeds
 from tests.sync.world import Cloud, Sharing, quiet, shared_tree
 
 _SEQUENCES = int(os.environ.get("LAMA_SYNC_SEQUENCES", "300"))
@@ -39,7 +41,6 @@ class Mirrored(test_model.Sync):
         self.number = 0
         self.written: set[bytes] = set()
         self.superseded: set[bytes] = set()
-        self.seen: set[bytes] = set()
 
     @rule(path=paths)
     def write_shared(self, path: str) -> None:
@@ -57,23 +58,39 @@ class Mirrored(test_model.Sync):
         finally:
             del self.devices["store"]
 
+    @rule(name=devices, seed=seeds)
+    def sync(self, name: str, seed: int) -> None:
+        with self._nothing_is_lost():
+            self.devices[name].sync()
+
+    @rule(name=devices, seed=seeds, after=st.integers(1, 60))
+    def lose_power(self, name: str, seed: int, after: int) -> None:
+        with self._nothing_is_lost():
+            self.devices[name].crash(after)
+
+    @contextlib.contextmanager
+    def _nothing_is_lost(self) -> Iterator[None]:
+        before = self._everything()
+        yield
+        assert before <= self._everything()
+
+    def _everything(self) -> set[bytes]:
+        places = [*self.devices.values(), self.shared]
+        return {content for place in places for content in place.contents()} - {b""}
+
     def _settle(self) -> None:
-        there = {content for content in self.shared.tree().values() if isinstance(content, bytes)}
-        devices = [self.devices[name] for name in self.taking_part]
-        absent = [one for name, one in self.devices.items() if name not in self.taking_part]
-        self.seen |= set[bytes]().union(*map(self._files, self.devices))
-        # Who does not come back has told what it told; the rest is in its folder.
-        quiet(devices)
-        trees = [device.tree() for device in [*devices, self.shared]]
+        taking_part = [self.devices[name] for name in self.taking_part]
+        with self._nothing_is_lost():
+            quiet(taking_part)
+        trees = [device.tree() for device in [*taking_part, self.shared]]
         assert all(tree == trees[0] for tree in trees)
-        modes = [{path: one.path(path).lstat().st_mode for path in trees[0]} for one in [*devices, self.shared]]
+        modes = [{path: one.path(path).lstat().st_mode for path in trees[0]} for one in [*taking_part, self.shared]]
         assert all(one == modes[0] for one in modes)
         here = {content for content in trees[0].values() if isinstance(content, bytes)}
-        elsewhere = set[bytes]().union(*(self._files(one.name) for one in absent))
-        had = {content for device in [*self.devices.values(), self.shared] for content in device.contents()}
+        # Who does not come back has told what it told; the rest is in its folder.
+        elsewhere = set[bytes]().union(*(self._files(name) for name in self.devices if name not in self.taking_part))
         assert self.written - self.superseded <= here | elsewhere
-        assert self.seen | there <= had
-        for device in devices:
+        for device in taking_part:
             assert not list((device.folder / OURS).glob("stage*/*.part"))
             assert not list((self.shared.folder / OURS / f"stage-{device.name}").glob("*.part"))
 
