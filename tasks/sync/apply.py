@@ -28,6 +28,7 @@ from tasks.sync.scan import Found, Mark, hash_file, mark_of
 OURS = f"{OWN[0]}"
 """The directory of a folder that holds our things: what is being made, and the trash."""
 STAGE = "stage"
+PART = ".part"
 TRASH = "trash"
 INDEX = "index.jsonl"
 _CHUNK = 1 << 20
@@ -91,6 +92,8 @@ class Applier:
         self._durable = durable
         self._stage_name = stage
         self._stage = -1
+        self._staged_for: dict[str, str] = {}
+        self._staged_as: dict[str, str] = {}
         self._open: dict[str, int] = {}
         self._trash: int | None = None
         self._trash_index: IO[str] | None = None
@@ -132,7 +135,7 @@ class Applier:
         for name in sorted(os.listdir(self._stage)):  # noqa: PTH208 - of an open directory
             with contextlib.suppress(OSError):
                 hashed = hash_file(name, now_ns, at=self._stage)
-                if hashed is not None and hashed[0].hex() == name and wanted(hashed[0]):
+                if hashed is not None and hashed[0].hex() == name.partition("-")[0] and wanted(hashed[0]):
                     continue  # whole: it is used again
             self._to_trash(name, self._stage, f"recovered/{name}")
             count += 1
@@ -149,10 +152,10 @@ class Applier:
         """
         if one.content.kind is not Kind.file:
             return
-        name = one.content.digest.hex()
+        name = self._stage_for(one)
         if self._staged(name, one.content):
             return
-        making = f"{name}.part"
+        making = f"{name}{PART}"
         with contextlib.suppress(FileNotFoundError):
             self._calls.unlink(making, self._stage)
         try:
@@ -169,7 +172,9 @@ class Applier:
         with os.fdopen(fd, "wb", buffering=_CHUNK) as file:
             checked = _Checked(file, self._calls)
             if one.source is not None:
-                self._copy(one.source, checked)
+                self._copy(*self._place(one.source), checked)
+            elif (first := one.content.digest.hex()) != making.removesuffix(PART):
+                self._copy(self._stage, first, checked)
             else:
                 fetch(one.content.digest, checked, size=one.content.size)  # type: ignore[arg-type]
             if checked.digest() != one.content.digest:
@@ -184,8 +189,18 @@ class Applier:
             return False
         return stat.S_ISREG(status.st_mode) and status.st_size == content.size
 
-    def _copy(self, source: str, into: _Checked) -> None:
-        folder, name = self._place(source)
+    def _stage_for(self, one: Put) -> str:
+        """The name under which the content is made ready; its digest, but for further files with the same content."""
+        name = digest = one.content.digest.hex()
+        number = 0
+        while self._staged_for.get(name, one.path) != one.path:
+            number += 1
+            name = f"{digest}-{number}"
+        self._staged_for[name] = one.path
+        self._staged_as[one.path] = name
+        return name
+
+    def _copy(self, folder: int, name: str, into: _Checked) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(fd, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
@@ -232,7 +247,7 @@ class Applier:
     def put(self, one: Put) -> None:
         """Put a staged file, or a link, into its place."""
         folder, name = self._place(one.path)
-        staged = one.content.digest.hex()
+        staged = self._staged_as.get(one.path, one.content.digest.hex())
         if one.content.kind is Kind.link:
             self._number += 1
             staged = f"link-{self._run}-{self._number}"
@@ -248,6 +263,7 @@ class Applier:
             self._expect(one.path, one.expected, folder, name)
             self._replace(one, staged, folder, name)
         if one.content.kind is Kind.file:
+            del self._staged_for[self._staged_as.pop(one.path)]
             self._mark(one.path, folder, name)
 
     def _replace(self, one: Put, staged: str, folder: int, name: str) -> None:

@@ -227,6 +227,9 @@ class Engine:
         gone = sum(1 for version in outcome.changes.values() if version.content is None)
         if told and not found.contents and gone:
             raise GuardError(f"{self._root} is empty, and {told} paths were synced. Nothing is deleted elsewhere.")
+        going = len(outcome.plan.removed) + len(outcome.plan.emptied)
+        if going and going == len(found.contents) == outcome.plan.size:
+            raise GuardError(f"all {going} paths of {self._root} would be deleted here.")
         for what, count, of in (
             ("deleted elsewhere", gone, told),
             ("changed elsewhere", sum(1 for path in outcome.changes if path in state.tree) - gone, told),

@@ -68,6 +68,11 @@ class Filter:
         ignores = {**self._ignores, directory: rules(lines)}
         return Filter(self._include, self._exclude, gitignore=True, ignores=ignores)
 
+    @property
+    def follows_ignores(self) -> bool:
+        """Whether `.gitignore` files count."""
+        return self._gitignore
+
     @cached_property
     def fingerprint(self) -> str:
         """Equal for filters that decide alike: other settings read as no deletion of what they leave out."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from models.sync import Content, Kind, Tree, Version
 from tasks.sync.names import conflict_path
-from tasks.sync.versions import Rank, counted, directory, merge
+from tasks.sync.versions import Rank, compare, counted, directory, merge
 
 Judged = Callable[[str], bool]
 """Whether a path is looked at: it is not when the filter leaves it out, or it could not be read."""
@@ -86,6 +86,7 @@ def converge(mine: Tree, others: Iterable[Tree], rank: Rank, *, keeps_both: bool
     result = Converged(dict(mine))
     lost: list[tuple[str, Version]] = []
     tree = result.tree
+    others = [*others]
     for other in others:
         for path, version in other.items():
             known = tree.get(path)
@@ -95,11 +96,18 @@ def converge(mine: Tree, others: Iterable[Tree], rank: Rank, *, keeps_both: bool
                 tree[path], loser = merge(known, version, rank)
                 if loser is not None:
                     lost.append((path, loser))
+    lost = [(path, loser) for path, loser in lost if not _is_dealt_with(path, loser, (mine, *others))]
     _give_place(result, lost, rank, keeps_both=keeps_both)
     while not _settled(tree):
         # What lies in the way of a directory is no second version of it: it always gets another place.
         _give_place(result, _structure(tree), rank, keeps_both=True)
     return result
+
+
+def _is_dealt_with(path: str, loser: Version, trees: Iterable[Tree]) -> bool:
+    """Whether somebody holds a version that knows of `loser`: they have joined both, or have the copy, or deleted it."""
+    versions = (tree.get(path) for tree in trees)
+    return any(one is not None and compare(one.vector, loser.vector) == "newer" for one in versions)
 
 
 def _give_place(result: Converged, lost: list[tuple[str, Version]], rank: Rank, *, keeps_both: bool) -> None:
