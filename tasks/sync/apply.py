@@ -101,14 +101,20 @@ class Applier:
         self.applied = Applied()
 
     def __enter__(self) -> Applier:
-        self._open[""] = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        top = self._open[""] = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            self._check_root(top)
             self._open[OURS] = self._ours(OURS, self._open[""])
             self._stage = self._open["stage"] = self._ours(self._stage_name, self._open[OURS])
         except BaseException:
             self._close()
             raise
         return self
+
+    def _check_root(self, fd: int) -> None:
+        status = os.fstat(fd)
+        if self._found.folder not in {None, (status.st_dev, status.st_ino)}:
+            raise OSError(errno.ESTALE, "another folder has taken its place", str(self._root))
 
     def __exit__(self, *_told: object) -> None:
         self._close()
@@ -201,7 +207,7 @@ class Applier:
         return name
 
     def _copy(self, folder: int, name: str, into: _Checked) -> None:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(fd, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 into.write(chunk)
@@ -231,7 +237,7 @@ class Applier:
     def move(self, one: Move) -> None:
         """Give a file another path."""
         folder, name = self._place(one.path)
-        to_folder, to_name = self._place(one.to)
+        to_folder, to_name = self._place(one.to, beside=True)
         self._expect(one.path, one.expected, folder, name)
         try:
             self._calls.rename_new(name, folder, to_name, to_folder)
@@ -350,25 +356,40 @@ class Applier:
         # Unsure: what was put just now may be changed within the same tick of the clock.
         self.applied.marks[path] = mark_of(status, 0)
 
-    def _place(self, path: str) -> tuple[int, str]:
-        """The open directory that `path` lies in, and its name there. No link on the way is followed."""
-        spelled = self._found.spelled.get(path, path)
-        above, _, name = spelled.rpartition("/")
-        return self._directory(path.rpartition("/")[0], above), name
+    def _place(self, path: str, *, beside: bool = False) -> tuple[int, str]:
+        """The open directory that `path` lies in, and its name there. No link on the way is followed.
 
-    def _directory(self, path: str, spelled: str) -> int:
-        known = self._open.get(f"/{path}" if path else "")
-        if known is not None:
-            return known
-        above, _, _ = path.rpartition("/")
-        spelled = self._found.spelled.get(path, spelled)
-        at = self._directory(above, spelled.rpartition("/")[0])
-        fd = os.open(spelled.rpartition("/")[2], _FOLDER, dir_fd=at)
-        if len(self._open) > _MOST_OPEN:
-            for name in [name for name in self._open if name.startswith("/") and not path.startswith(name[1:])]:
-                os.close(self._open.pop(name))
-        self._open[f"/{path}"] = fd
-        return fd
+        Until the next call it stays open; `beside`: so does that of the call before.
+        """
+        if not beside and len(self._open) > _MOST_OPEN:
+            for known in [known for known in self._open if known.startswith("/")]:
+                os.close(self._open.pop(known))
+        return self._directory(path.rpartition("/")[0]), self._name(path)
+
+    def _directory(self, path: str) -> int:
+        missing: list[str] = []
+        while path and f"/{path}" not in self._open:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        at = self._open[f"/{path}" if path else ""]
+        passed: int | None = None
+        try:
+            while missing:
+                path = missing.pop()
+                at, above = os.open(self._name(path), _FOLDER, dir_fd=at), passed
+                passed = at
+                if above is not None:
+                    os.close(above)
+                if not missing or len(self._open) <= _MOST_OPEN:
+                    self._open[f"/{path}"], passed = at, None
+        except OSError:
+            if passed is not None:
+                os.close(passed)
+            raise
+        return at
+
+    def _name(self, path: str) -> str:
+        return self._found.spelled.get(path, path).rpartition("/")[2]
 
     # The trash.
 

@@ -18,7 +18,7 @@ from tasks.sync.faults import Changed
 from tasks.sync.joining import Joiner, Merge
 from tasks.sync.look import FOLDER_MARKER, differs, fitting, judged_by, look, marks_of
 from tasks.sync.reconcile import Conflict, Judged, Plan, converge, observe, plan
-from tasks.sync.scan import Found, Takes, clock_of
+from tasks.sync.scan import Found, Takes, clock_of, opened
 from tasks.sync.state import State, States, Store
 from tasks.sync.steps import apply, pieces
 from tasks.sync.versions import rank_of
@@ -161,7 +161,7 @@ class Engine:
     def _converge(
         self,
         state: State,
-        mine: Tree,
+        mine: dict[str, Version],
         trees: list[Tree],
         me: Self,
         count: int,
@@ -170,12 +170,13 @@ class Engine:
         keep: bool,
     ) -> Tree:
         found = outcome.found
+        start = mine
         if self._merge is not None:
             joiner = Joiner(self._root, self._store, self._merge, state)
             joined = joiner.join(mine, outcome.changes, trees, device=me.device, count=count, at=me.at, keep=keep)
             outcome.merged = sorted(joined)
-            trees = [*trees, joined]
-        converged = converge(mine, trees, self._rank, keeps_both=self._keeps_both)
+            start = mine | joined
+        converged = converge(start, trees, self._rank, keeps_both=self._keeps_both)
         outcome.conflicts = converged.conflicts
         fits = fitting(self._root, converged.tree, found, outcome.skipped)
         outcome.plan = plan(converged.tree, found.contents, self._judged(found), fits, converged.needs)
@@ -279,7 +280,7 @@ class Engine:
     def _upload(self, path: str, content: Content, outcome: Outcome) -> None:
         if self._store.has(content.digest):
             return
-        with (self._root / outcome.found.spelled.get(path, path)).open("rb", buffering=0) as file:
+        with opened(self._root, outcome.found.spelled.get(path, path)) as file:
             self._store.put(content.digest, file)
         outcome.uploaded_bytes += content.size
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import time
 import unicodedata
@@ -38,7 +37,7 @@ from tasks.sync.calls import Calls
 from tasks.sync.faults import Changed, Missing
 from tasks.sync.look import FOLDER_MARKER, fitting, judged_by, look, marks_of, takes_all
 from tasks.sync.reconcile import Put, observe, plan
-from tasks.sync.scan import Found, Takes, clock_of, keeps_modes
+from tasks.sync.scan import Found, Takes, clock_of, keeps_modes, opened
 from tasks.sync.shelf import MARKER
 from tasks.sync.state import State, States
 from tasks.sync.steps import apply, pieces
@@ -49,8 +48,6 @@ DEVICE = "store"
 SETTLED_S = 2.0
 _FORMAT = 1
 _CHUNK = 1 << 20
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Mirror:
@@ -289,7 +286,7 @@ class Mirror:
             Changed: the file has another content by now.
         """
         for parts in self._candidates(digest):
-            with contextlib.suppress(FileNotFoundError), _opened(self._folder, parts) as file:
+            with contextlib.suppress(FileNotFoundError), opened(self._folder, parts) as file:
                 _copy(file, digest, into, size)
                 return
         raise Missing("no file of the shared folder has that content.")
@@ -402,7 +399,7 @@ class _Local:
         for path in self._paths.get(digest, ()):
             for form in ("NFC", "NFD"):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    with _opened(self._folder, unicodedata.normalize(form, path)) as file:
+                    with opened(self._folder, unicodedata.normalize(form, path)) as file:
                         _copy(file, digest, into, size)
                     return
         raise Missing("the file is not here any more.")
@@ -443,23 +440,6 @@ def _thrown_away(trash: Path) -> dict[bytes, Path]:
                     if "/" not in name:
                         found[bytes.fromhex(told["digest"])] = index.parent / name
     return found
-
-
-@contextlib.contextmanager
-def _opened(folder: Path, path: str) -> Iterator[BinaryIO]:
-    """A file below `folder`; no link on the way is followed."""
-    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        *above, name = path.split("/")
-        for one in above:
-            below = os.open(one, _FOLDER, dir_fd=at)
-            os.close(at)
-            at = below
-        descriptor = os.open(name, _READ, dir_fd=at)
-    finally:
-        os.close(at)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        yield file
 
 
 def _copy(file: BinaryIO, digest: bytes, into: BinaryIO, size: int | None) -> None:

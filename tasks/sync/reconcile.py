@@ -105,7 +105,7 @@ def converge(mine: Tree, others: Iterable[Tree], rank: Rank, *, keeps_both: bool
 
 
 def _is_dealt_with(path: str, loser: Version, trees: Iterable[Tree]) -> bool:
-    """Whether somebody holds a version that knows of `loser`: they have joined both, or have the copy, or deleted it."""
+    """Whether somebody holds a version that knows of `loser`: it is joined, or has its copy, or had it."""
     versions = (tree.get(path) for tree in trees)
     return any(one is not None and compare(one.vector, loser.vector) == "newer" for one in versions)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -78,6 +80,8 @@ class Found:
     """What could not be looked at, and why: nothing is concluded of it, nor of what lies below it."""
     left_out: set[str] = field(default_factory=set)
     """What the filter leaves out; of a directory, all below."""
+    folder: tuple[int, int] | None = None
+    """Device and inode of the folder itself."""
     hashed_files: int = 0
     hashed_bytes: int = 0
 
@@ -125,10 +129,19 @@ class Scanner:
             for content, mark in self.known.values()
             if mark.sure
         }
-        self._directory("", self.root, self.takes, top=True)
+        status = self.root.stat()
+        self.found.folder = (status.st_dev, status.st_ino)
+        # A stack of our own: trees may be deeper than Python's.
+        waiting = self._directory("", self.root, self.takes, top=True)
+        while waiting:
+            path, place, takes = waiting.pop()
+            waiting += reversed(self._directory(path, place, takes))
         return self.found
 
-    def _directory(self, path: str, place: Path | str, takes: Takes, *, top: bool = False) -> None:
+    def _directory(
+        self, path: str, place: Path | str, takes: Takes, *, top: bool = False
+    ) -> list[tuple[str, str, Takes]]:
+        """Look at what is in a directory; the directories in it, with the filter for them."""
         try:
             with os.scandir(place) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
@@ -137,7 +150,7 @@ class Scanner:
                 raise
             self.found.skipped[path] = f"it cannot be read: {error.strerror}"
             self.found.contents.pop(path, None)
-            return
+            return []
         if takes.follows_ignores:
             takes = self._with_ignores(path, entries, takes)
         below: list[tuple[str, str]] = []
@@ -145,8 +158,7 @@ class Scanner:
             if entry.name.startswith(OWN):
                 continue
             self._entry(path, entry, takes, below)
-        for child, child_place in below:
-            self._directory(child, child_place, takes)
+        return [(child, child_place, takes) for child, child_place in below]
 
     def _with_ignores(self, path: str, entries: list[os.DirEntry[str]], takes: Takes) -> Takes:
         for entry in entries:
@@ -224,6 +236,29 @@ class Scanner:
         found.hashed_bytes += mark.size
         found.contents[path] = Content(Kind.file, digest, mark.size, mode)
         found.marks[path] = mark
+
+
+@contextlib.contextmanager
+def opened(folder: Path, path: str) -> Iterator[BinaryIO]:
+    """A file below `folder`, to be read; no link on the way is followed, and nothing waited for.
+
+    Raises:
+        OSError: it is not there, is no file, or cannot be read.
+    """
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        *above, name = path.split("/")
+        for one in above:
+            below = os.open(one, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = below
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    finally:
+        os.close(at)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file any more", path)
+        yield file
 
 
 def hash_file(place: str, now_ns: int, *, at: int | None = None) -> tuple[bytes, Mark] | None:

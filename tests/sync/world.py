@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,21 +28,22 @@ class Crash(BaseException):
 
 
 class Faulty(Calls):
-    """Ends at the call whose number was given; counts otherwise."""
+    """Ends at the call whose number was given, and at all after it; counts otherwise."""
 
     def __init__(self) -> None:
         self.count = 0
         self.ends_at: int | None = None
+        self.how: Callable[[], BaseException] = Crash
 
     def step(self) -> None:
         """Something that changes the world is about to happen."""
         self.count += 1
         if self.ends_at is not None and self.count >= self.ends_at:
-            raise Crash
+            raise self.how()
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
-        if not name.startswith("_") and name not in {"count", "ends_at", "step"}:
+        if not name.startswith("_") and name not in {"count", "ends_at", "how", "step"}:
             self.step()
         return value
 
