@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
@@ -26,8 +27,10 @@ from tasks.sync.scan import Found, Mark, hash_file, mark_of
 
 OURS = f"{OWN[0]}"
 """The directory of a folder that holds our things: what is being made, and the trash."""
-_STAGE = "stage"
-_TRASH = "trash"
+STAGE = "stage"
+PART = ".part"
+TRASH = "trash"
+INDEX = "index.jsonl"
 _CHUNK = 1 << 20
 _MOST_OPEN = 200
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -68,14 +71,29 @@ class Applier:
         found: what was found there, with its marks.
         run: what the trash of this run is called; unique.
         calls: the system calls.
+        durable: whether `settle` waits for the disk.
+        stage: the directory where things are made; of one's own where several devices have the same folder.
     """
 
-    def __init__(self, root: Path, found: Found, run: str, calls: Calls | None = None, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        found: Found,
+        run: str,
+        calls: Calls | None = None,
+        *,
+        durable: bool = True,
+        stage: str = STAGE,
+    ) -> None:
         self._root = root
         self._found = found
         self._run = run
         self._calls = calls or Calls()
         self._durable = durable
+        self._stage_name = stage
+        self._stage = -1
+        self._staged_for: dict[str, str] = {}
+        self._staged_as: dict[str, str] = {}
         self._open: dict[str, int] = {}
         self._trash: int | None = None
         self._trash_index: IO[str] | None = None
@@ -83,14 +101,20 @@ class Applier:
         self.applied = Applied()
 
     def __enter__(self) -> Applier:
-        self._open[""] = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        top = self._open[""] = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            self._check_root(top)
             self._open[OURS] = self._ours(OURS, self._open[""])
-            self._open[_STAGE] = self._ours(_STAGE, self._open[OURS])
+            self._stage = self._open["stage"] = self._ours(self._stage_name, self._open[OURS])
         except BaseException:
             self._close()
             raise
         return self
+
+    def _check_root(self, fd: int) -> None:
+        status = os.fstat(fd)
+        if self._found.folder not in {None, (status.st_dev, status.st_ino)}:
+            raise OSError(errno.ESTALE, "another folder has taken its place", str(self._root))
 
     def __exit__(self, *_told: object) -> None:
         self._close()
@@ -111,15 +135,15 @@ class Applier:
 
     # What an earlier run left.
 
-    def recover(self, now_ns: int) -> int:
-        """Put into the trash what a run that was killed had in its hands; how much."""
+    def recover(self, now_ns: int, wanted: Callable[[bytes], bool] = lambda _digest: True) -> int:
+        """Put into the trash what a run that was killed had in its hands; how much. Contents that are `wanted` stay."""
         count = 0
-        for name in sorted(os.listdir(self._open[_STAGE])):  # noqa: PTH208 - of an open directory
+        for name in sorted(os.listdir(self._stage)):  # noqa: PTH208 - of an open directory
             with contextlib.suppress(OSError):
-                hashed = hash_file(name, now_ns, at=self._open[_STAGE])
-                if hashed is not None and hashed[0].hex() == name:
+                hashed = hash_file(name, now_ns, at=self._stage)
+                if hashed is not None and hashed[0].hex() == name.partition("-")[0] and wanted(hashed[0]):
                     continue  # whole: it is used again
-            self._to_trash(name, self._open[_STAGE], f"recovered/{name}")
+            self._to_trash(name, self._stage, f"recovered/{name}")
             count += 1
         return count
 
@@ -134,35 +158,56 @@ class Applier:
         """
         if one.content.kind is not Kind.file:
             return
-        name = one.content.digest.hex()
+        name = self._stage_for(one)
         if self._staged(name, one.content):
             return
-        making = f"{name}.part"
+        making = f"{name}{PART}"
         with contextlib.suppress(FileNotFoundError):
-            self._calls.unlink(making, self._open[_STAGE])
-        fd = self._calls.open_new(making, self._open[_STAGE])
+            self._calls.unlink(making, self._stage)
+        try:
+            self._make(one, making, fetch)
+            self._calls.rename_new(making, self._stage, name, self._stage)
+        except Exception:
+            # A copy of what is elsewhere; where the disk is full, it is what fills it.
+            with contextlib.suppress(OSError):
+                self._calls.unlink(making, self._stage)
+            raise
+
+    def _make(self, one: Put, making: str, fetch: Fetch) -> None:
+        fd = self._calls.open_new(making, self._stage)
         with os.fdopen(fd, "wb", buffering=_CHUNK) as file:
             checked = _Checked(file, self._calls)
             if one.source is not None:
-                self._copy(one.source, checked)
+                self._copy(*self._place(one.source), checked)
+            elif (first := one.content.digest.hex()) != making.removesuffix(PART):
+                self._copy(self._stage, first, checked)
             else:
                 fetch(one.content.digest, checked, size=one.content.size)  # type: ignore[arg-type]
             if checked.digest() != one.content.digest:
                 raise Meanwhile("what it is copied from has another content")
             file.flush()
-            self.applied.bytes += checked.size
-        self._calls.rename_new(making, self._open[_STAGE], name, self._open[_STAGE])
+        self.applied.bytes += checked.size
 
     def _staged(self, name: str, content: Content) -> bool:
         try:
-            status = os.stat(name, dir_fd=self._open[_STAGE], follow_symlinks=False)
+            status = os.stat(name, dir_fd=self._stage, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return stat.S_ISREG(status.st_mode) and status.st_size == content.size
 
-    def _copy(self, source: str, into: _Checked) -> None:
-        folder, name = self._place(source)
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    def _stage_for(self, one: Put) -> str:
+        """The name under which the content is made ready; its digest, but for further files with the same content."""
+        name = digest = one.content.digest.hex()
+        number = 0
+        while self._staged_for.get(name, one.path) != one.path:
+            number += 1
+            name = f"{digest}-{number}"
+        self._staged_for[name] = one.path
+        self._staged_as[one.path] = name
+        return name
+
+    def _copy(self, folder: int, name: str, into: _Checked) -> None:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(fd, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
                 into.write(chunk)
@@ -192,7 +237,7 @@ class Applier:
     def move(self, one: Move) -> None:
         """Give a file another path."""
         folder, name = self._place(one.path)
-        to_folder, to_name = self._place(one.to)
+        to_folder, to_name = self._place(one.to, beside=True)
         self._expect(one.path, one.expected, folder, name)
         try:
             self._calls.rename_new(name, folder, to_name, to_folder)
@@ -208,26 +253,27 @@ class Applier:
     def put(self, one: Put) -> None:
         """Put a staged file, or a link, into its place."""
         folder, name = self._place(one.path)
-        staged = one.content.digest.hex()
+        staged = self._staged_as.get(one.path, one.content.digest.hex())
         if one.content.kind is Kind.link:
             self._number += 1
             staged = f"link-{self._run}-{self._number}"
-            self._calls.symlink(one.content.target, staged, self._open[_STAGE])
+            self._calls.symlink(one.content.target, staged, self._stage)
         else:
-            self._calls.chmod(staged, self._open[_STAGE], one.content.mode)
+            self._calls.chmod(staged, self._stage, one.content.mode)
         if one.expected is None:
             try:
-                self._calls.rename_new(staged, self._open[_STAGE], name, folder)
+                self._calls.rename_new(staged, self._stage, name, folder)
             except FileExistsError:
                 raise Meanwhile("something stands there that did not before") from None
         else:
             self._expect(one.path, one.expected, folder, name)
             self._replace(one, staged, folder, name)
         if one.content.kind is Kind.file:
+            del self._staged_for[self._staged_as.pop(one.path)]
             self._mark(one.path, folder, name)
 
     def _replace(self, one: Put, staged: str, folder: int, name: str) -> None:
-        stage = self._open[_STAGE]
+        stage = self._stage
         try:
             exchanged = self._calls.exchange(staged, stage, name, folder)
         except FileNotFoundError:
@@ -236,13 +282,13 @@ class Applier:
             # Without the call: a second name keeps what is there.
             old = self._trash_name(one.path)
             self._calls.link(name, folder, old, self._trash_fd())
-            self._tell_trash(old, one.path)
+            self._tell_trash(old, one.path, one.expected)
             self._calls.replace(staged, stage, name, folder)
             return
         if not self._was(one.path, one.expected, stage, staged):
             self._calls.exchange(staged, stage, name, folder)
             raise Meanwhile("it changed in the last moment")
-        self._to_trash(staged, stage, one.path)
+        self._to_trash(staged, stage, one.path, one.expected)
 
     def set_mode(self, path: str, now: Content, content: Content) -> None:
         """Give `path` other permissions."""
@@ -275,7 +321,7 @@ class Applier:
     def _remove(self, one: Remove) -> None:
         folder, name = self._place(one.path)
         self._expect(one.path, one.expected, folder, name)
-        old = self._to_trash(name, folder, one.path)
+        old = self._to_trash(name, folder, one.path, one.expected)
         if not self._was(one.path, one.expected, self._trash_fd(), old):
             with contextlib.suppress(FileExistsError):
                 self._calls.rename_new(old, self._trash_fd(), name, folder)
@@ -310,38 +356,51 @@ class Applier:
         # Unsure: what was put just now may be changed within the same tick of the clock.
         self.applied.marks[path] = mark_of(status, 0)
 
-    def _place(self, path: str) -> tuple[int, str]:
-        """The open directory that `path` lies in, and its name there. No link on the way is followed."""
-        spelled = self._found.spelled.get(path, path)
-        above, _, name = spelled.rpartition("/")
-        return self._directory(path.rpartition("/")[0], above), name
+    def _place(self, path: str, *, beside: bool = False) -> tuple[int, str]:
+        """The open directory that `path` lies in, and its name there. No link on the way is followed.
 
-    def _directory(self, path: str, spelled: str) -> int:
-        known = self._open.get(f"/{path}" if path else "")
-        if known is not None:
-            return known
-        above, _, _ = path.rpartition("/")
-        spelled = self._found.spelled.get(path, spelled)
-        at = self._directory(above, spelled.rpartition("/")[0])
-        fd = os.open(spelled.rpartition("/")[2], _FOLDER, dir_fd=at)
-        if len(self._open) > _MOST_OPEN:
-            for name in [name for name in self._open if name.startswith("/") and not path.startswith(name[1:])]:
-                os.close(self._open.pop(name))
-        self._open[f"/{path}"] = fd
-        return fd
+        Until the next call it stays open; `beside`: so does that of the call before.
+        """
+        if not beside and len(self._open) > _MOST_OPEN:
+            for known in [known for known in self._open if known.startswith("/")]:
+                os.close(self._open.pop(known))
+        return self._directory(path.rpartition("/")[0]), self._name(path)
+
+    def _directory(self, path: str) -> int:
+        missing: list[str] = []
+        while path and f"/{path}" not in self._open:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        at = self._open[f"/{path}" if path else ""]
+        passed: int | None = None
+        try:
+            while missing:
+                path = missing.pop()
+                at, above = os.open(self._name(path), _FOLDER, dir_fd=at), passed
+                passed = at
+                if above is not None:
+                    os.close(above)
+                if not missing or len(self._open) <= _MOST_OPEN:
+                    self._open[f"/{path}"], passed = at, None
+        except OSError:
+            if passed is not None:
+                os.close(passed)
+            raise
+        return at
+
+    def _name(self, path: str) -> str:
+        return self._found.spelled.get(path, path).rpartition("/")[2]
 
     # The trash.
 
     def _trash_fd(self) -> int:
         if self._trash is None:
-            top = self._ours(_TRASH, self._open[OURS])
+            top = self._ours(TRASH, self._open[OURS])
             try:
                 self._trash = self._ours(self._run, top)
             finally:
                 os.close(top)
-            fd = os.open(
-                "index.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600, dir_fd=self._trash
-            )
+            fd = os.open(INDEX, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600, dir_fd=self._trash)
             self._trash_index = os.fdopen(fd, "a", encoding="utf-8")
         return self._trash
 
@@ -350,13 +409,13 @@ class Applier:
         name = path.rpartition("/")[2]
         return f"{self._number}-{name.encode()[:200].decode('utf-8', 'ignore')}"
 
-    def _to_trash(self, name: str, at: int, path: str) -> str:
+    def _to_trash(self, name: str, at: int, path: str, content: Content | None = None) -> str:
         """Move what `name` is into the trash, as what stood at `path`; its name there."""
         trash = self._trash_fd()
         while True:
             old = self._trash_name(path)
             # Told first: a name in the index without a file says less than a file without a path.
-            self._tell_trash(old, path)
+            self._tell_trash(old, path, content)
             try:
                 self._calls.rename_new(name, at, old, trash)
             except FileExistsError:
@@ -365,10 +424,11 @@ class Applier:
                 raise Meanwhile("it has gone") from None
             return old
 
-    def _tell_trash(self, name: str, path: str) -> None:
+    def _tell_trash(self, name: str, path: str, content: Content | None) -> None:
         index = self._trash_index
         assert index is not None  # noqa: S101 - opened with the trash
-        index.write(json.dumps({"name": name, "path": path}) + "\n")
+        digest = {"digest": content.digest.hex()} if content is not None and content.digest else {}
+        index.write(json.dumps({"name": name, "path": path, **digest}) + "\n")
         index.flush()
 
 

@@ -6,7 +6,6 @@ state that is true, if old, and the next run comes to the same.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,16 +17,12 @@ from tasks.sync.calls import Calls
 from tasks.sync.collector import collector_paused
 from tasks.sync.faults import Changed
 from tasks.sync.joining import Joiner, Merge
-from tasks.sync.names import problem_of
-from tasks.sync.reconcile import Conflict, Plan, Put, converge, observe, plan
-from tasks.sync.scan import Found, Scanner, Takes, clock_of, colliding, ignores_case
+from tasks.sync.look import FOLDER_MARKER, differs, fitting, judged_by, look, marks_of
+from tasks.sync.reconcile import Conflict, Judged, Plan, converge, observe, plan
+from tasks.sync.scan import Found, Takes, clock_of, opened
 from tasks.sync.state import State, States, Store
-from tasks.sync.steps import apply
+from tasks.sync.steps import apply, pieces
 from tasks.sync.versions import rank_of
-
-MARKER = "folder.json"
-_BATCH = 2_000
-_BATCH_BYTES = 512 * 1024 * 1024
 
 
 class GuardError(Exception):
@@ -149,8 +144,8 @@ class Engine:
         behind = not any(one.device == me.device and one.counter >= state.counter for one in told)
         known = (seen, self._takes.fingerprint) == (state.seen, state.filter)
         if known and not changes and not behind and not found.skipped:
-            if found.hashed_files and not dry_run:  # so that they are not read the next time
-                state.marks = found.marks
+            if not dry_run and differs(state.marks, found):
+                state.marks = marks_of(state.tree, found)
                 self._states.save(self._category.name, state, {})
             return outcome
         if state.filter != self._takes.fingerprint:
@@ -167,6 +162,7 @@ class Engine:
         self._tell(state, mine, wanted, outcome, me, count, progress)
         self._change(state, wanted, outcome, me, progress)
         self._conclude(state, wanted, outcome, me, seen if direction == "both" else {}, behind=behind)
+        outcome.problems += self._store.problems()
         return outcome
 
     def _knows(self, state: State, me: Self) -> Callable[[Manifest], bool]:
@@ -182,7 +178,7 @@ class Engine:
     def _converge(
         self,
         state: State,
-        mine: Tree,
+        mine: dict[str, Version],
         trees: list[Tree],
         me: Self,
         count: int,
@@ -191,21 +187,22 @@ class Engine:
         keep: bool,
     ) -> Tree:
         found = outcome.found
+        start = mine
         if self._merge is not None:
             joiner = Joiner(self._root, self._store, self._merge, state)
             joined = joiner.join(mine, outcome.changes, trees, device=me.device, count=count, at=me.at, keep=keep)
             outcome.merged = sorted(joined)
-            mine = {**mine, **joined}
-        converged = converge(mine, trees, self._rank, keeps_both=self._keeps_both)
+            start = mine | joined
+        converged = converge(start, trees, self._rank, keeps_both=self._keeps_both)
         outcome.conflicts = converged.conflicts
-        fits = self._fits(converged.tree, outcome)
+        fits = fitting(self._root, converged.tree, found, outcome.skipped)
         outcome.plan = plan(converged.tree, found.contents, self._judged(found), fits, converged.needs)
         return converged.tree
 
     # Before anything.
 
     def _check_folder(self, state: State, *, dry_run: bool) -> None:
-        marker = self._root / OURS / MARKER
+        marker = self._root / OURS / FOLDER_MARKER
         if not self._root.is_dir():
             if state.began:
                 raise GuardError(f"{self._root} is not there. Is its disk mounted?")
@@ -214,7 +211,7 @@ class Engine:
             self._root.mkdir(parents=True, mode=0o700)
         if state.began and not marker.exists():
             raise GuardError(
-                f"{self._root} is not the folder that was synced: {OURS}/{MARKER} is not in it. "
+                f"{self._root} is not the folder that was synced: {OURS}/{FOLDER_MARKER} is not in it. "
                 "Is its disk mounted, was it restored from elsewhere?"
             )
         if not dry_run and not marker.exists():
@@ -229,58 +226,16 @@ class Engine:
             return applier.recover(now_ns)
 
     def _scan(self, state: State, now_ns: int) -> Found:
-        known = {
-            path: (version.content, state.marks[path])
-            for path, version in state.tree.items()
-            if version.content is not None and path in state.marks
-        }
         decided = state.filter == self._takes.fingerprint and not self._takes.follows_ignores
         largest = int(self._category.largest_mib * 1024 * 1024)
-        found = Scanner(self._root, self._takes, known, largest, now_ns, decided=decided).scan()
-        for path in sorted(state.kept, key=lambda one: one.count("/"), reverse=True):
-            version = state.tree.get(path)
-            dead = version is None or version.content is None
-            if not dead or any(other.startswith(f"{path}/") for other in found.contents):
-                state.kept.discard(path)
-            else:
-                found.contents.pop(path, None)
-                found.left_out.add(path)
-        return found
+        return look(self._root, self._takes, state, largest, now_ns, decided=decided)
 
-    def _judged(self, found: Found) -> Callable[[str], bool]:
-        def judged(path: str) -> bool:
-            return found.judged(path) and self._takes_all(path)
-
-        return judged
-
-    def _takes_all(self, path: str) -> bool:
-        """Whether the filter takes `path` and all that it lies in, wherever it may be."""
-        at = path.find("/")
-        while at >= 0:
-            if not self._takes.takes(path[:at], True):  # noqa: FBT003
-                return False
-            at = path.find("/", at + 1)
-        return self._takes.takes(path, False) or self._takes.takes(path, True)  # noqa: FBT003
+    def _judged(self, found: Found) -> Judged:
+        return judged_by(found, self._takes)
 
     @property
     def _keeps_both(self) -> bool:
         return self._category.policy in {Policy.keep_both, Policy.merge}
-
-    def _fits(self, wanted: Tree, outcome: Outcome) -> Callable[[str], bool]:
-        unfit: set[str] = set()
-        if ignores_case(self._root):
-            living = (path for path, one in wanted.items() if one.content is not None)
-            unfit = colliding(living, outcome.found.contents)
-
-        def fits(path: str) -> bool:
-            problem = problem_of(path)
-            if path in unfit:
-                problem = "its name is one with another one's here, where case does not count"
-            if problem is not None:
-                outcome.skipped[path] = problem
-            return problem is None
-
-        return fits
 
     def _guard(self, guard: Guard, state: State, outcome: Outcome) -> None:
         """Stop what nobody may have meant: very many deletions or changes, there or here."""
@@ -291,6 +246,9 @@ class Engine:
         gone = sum(1 for version in outcome.changes.values() if version.content is None)
         if told and not found.contents and gone:
             raise GuardError(f"{self._root} is empty, and {told} paths were synced. Nothing is deleted elsewhere.")
+        going = len(outcome.plan.removed) + len(outcome.plan.emptied)
+        if going and going == len(found.contents) == outcome.plan.size:
+            raise GuardError(f"all {going} paths of {self._root} would be deleted here.")
         for what, count, of in (
             ("deleted elsewhere", gone, told),
             ("changed elsewhere", sum(1 for path in outcome.changes if path in state.tree) - gone, told),
@@ -331,7 +289,7 @@ class Engine:
         if outcome.changes:
             state.tree = mine
             state.counter = count
-            state.marks = {path: mark for path, mark in outcome.found.marks.items() if path in mine}
+            state.marks = marks_of(mine, outcome.found)
             state.began = True
             self._acknowledge(state, wanted, outcome)
             self._states.save(self._category.name, state, dict.fromkeys(outcome.changes, "told"))
@@ -340,7 +298,7 @@ class Engine:
     def _upload(self, path: str, content: Content, outcome: Outcome) -> None:
         if self._store.has(content.digest):
             return
-        with (self._root / outcome.found.spelled.get(path, path)).open("rb", buffering=0) as file:
+        with opened(self._root, outcome.found.spelled.get(path, path)) as file:
             self._store.put(content.digest, file)
         outcome.uploaded_bytes += content.size
 
@@ -373,7 +331,7 @@ class Engine:
         if whole.nothing:
             return
         with Applier(self._root, outcome.found, me.run, self._calls, durable=self._durable) as applier:
-            for piece in _pieces(whole):
+            for piece in pieces(whole):
                 for _ in apply(piece, applier, self._store.fetch):
                     progress("done", 1)
                 applier.settle()
@@ -424,20 +382,3 @@ def _next_count(state: State, told: Sequence[Manifest], device: str) -> int:
             count for one in told for version in one.tree.values() for name, count in version.vector if name == device
         ]
     return max(known) + 1
-
-
-def _pieces(whole: Plan) -> list[Plan]:
-    """`whole` in pieces that are each made ready, done and remembered before the next."""
-    first = dataclasses.replace(whole, put=[])
-    if not whole.put:
-        return [first]
-    pieces: list[list[Put]] = [[]]
-    size = 0
-    for one in sorted(whole.put, key=lambda put: put.source is None):  # copies first, while their sources stand
-        if pieces[-1] and (len(pieces[-1]) == _BATCH or size + one.content.size > _BATCH_BYTES):
-            pieces.append([])
-            size = 0
-        pieces[-1].append(one)
-        size += one.content.size
-    first.put = pieces[0]
-    return [first, *(Plan(put=piece, needs=whole.needs) for piece in pieces[1:])]

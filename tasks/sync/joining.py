@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from blocks.errors import LamaError
 from models.sync import Content, Kind, Tree, Version
+from tasks.sync.scan import opened
 from tasks.sync.state import State, Store
 from tasks.sync.versions import compare, counted, joined
 
@@ -115,7 +116,8 @@ class Joiner:
     def _ours(self, path: str, content: Content) -> bytes:
         if content.size <= _LARGEST:
             try:
-                here = (self._root / path).read_bytes()
+                with opened(self._root, path) as file:
+                    here = file.read(_LARGEST + 1)
             except OSError:
                 here = b""
             if blake3(here).digest() == content.digest:

@@ -12,7 +12,7 @@ from typing import Any
 
 from models.sync import Content, Kind, Tree, Version
 from tasks.sync.names import conflict_path
-from tasks.sync.versions import Rank, counted, directory, merge
+from tasks.sync.versions import Rank, counted, directory, merge, settle
 
 Judged = Callable[[str], bool]
 """Whether a path is looked at: it is not when the filter leaves it out, or it could not be read."""
@@ -84,17 +84,19 @@ def converge(mine: Tree, others: Iterable[Tree], rank: Rank, *, keeps_both: bool
         keeps_both: whether what loses its place gets a copy beside it.
     """
     result = Converged(dict(mine))
-    lost: list[tuple[str, Version]] = []
     tree = result.tree
+    told: dict[str, list[Version]] = {}
     for other in others:
         for path, version in other.items():
             known = tree.get(path)
             if known is None:
                 tree[path] = version
             elif known is not version and known != version:
-                tree[path], loser = merge(known, version, rank)
-                if loser is not None:
-                    lost.append((path, loser))
+                told.setdefault(path, [known]).append(version)
+    lost: list[tuple[str, Version]] = []
+    for path, versions in told.items():
+        tree[path], losers = settle(versions, rank)
+        lost += ((path, loser) for loser in losers)
     _give_place(result, lost, rank, keeps_both=keeps_both)
     while not _settled(tree):
         # What lies in the way of a directory is no second version of it: it always gets another place.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -80,6 +82,8 @@ class Found:
     """What could not be looked at, and why: nothing is concluded of it, nor of what lies below it."""
     left_out: set[str] = field(default_factory=set)
     """What the filter leaves out; of a directory, all below."""
+    folder: tuple[int, int] | None = None
+    """Device and inode of the folder itself."""
     hashed_files: int = 0
     hashed_bytes: int = 0
 
@@ -122,10 +126,19 @@ class Scanner:
         Raises:
             OSError: the folder itself cannot be read.
         """
-        self._directory("", self.root, self.takes, top=True)
+        status = self.root.stat()
+        self.found.folder = (status.st_dev, status.st_ino)
+        # A stack of our own: trees may be deeper than Python's.
+        waiting = self._directory("", self.root, self.takes, top=True)
+        while waiting:
+            path, place, takes = waiting.pop()
+            waiting += reversed(self._directory(path, place, takes))
         return self.found
 
-    def _directory(self, path: str, place: Path | str, takes: Takes, *, top: bool = False) -> None:
+    def _directory(
+        self, path: str, place: Path | str, takes: Takes, *, top: bool = False
+    ) -> list[tuple[str, str, Takes]]:
+        """Look at what is in a directory; the directories in it, with the filter for them."""
         try:
             with os.scandir(place) as listing:
                 entries = sorted(listing, key=attrgetter("name"))
@@ -134,7 +147,7 @@ class Scanner:
                 raise
             self.found.skipped[path] = f"it cannot be read: {error.strerror}"
             self.found.contents.pop(path, None)
-            return
+            return []
         if takes.follows_ignores:
             takes = self._with_ignores(path, entries, takes)
         below: list[tuple[str, str]] = []
@@ -142,8 +155,7 @@ class Scanner:
         for entry in entries:
             if not entry.name.startswith(OWN) and not (self.decided and self._unchanged(above + entry.name, entry)):
                 self._entry(path, entry, takes, below)
-        for child, child_place in below:
-            self._directory(child, child_place, takes)
+        return [(child, child_place, takes) for child, child_place in below]
 
     def _unchanged(self, path: str, entry: os.DirEntry[str]) -> bool:
         """Whether `entry` is the file that is known at `path`, which is then found. Nearly all are: this is short."""
@@ -251,6 +263,29 @@ class Scanner:
         found.marks[path] = mark
 
 
+@contextlib.contextmanager
+def opened(folder: Path, path: str) -> Iterator[BinaryIO]:
+    """A file below `folder`, to be read; no link on the way is followed, and nothing waited for.
+
+    Raises:
+        OSError: it is not there, is no file, or cannot be read.
+    """
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        *above, name = path.split("/")
+        for one in above:
+            below = os.open(one, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = below
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    finally:
+        os.close(at)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file any more", path)
+        yield file
+
+
 def hash_file(place: str, now_ns: int, *, at: int | None = None) -> tuple[bytes, Mark] | None:
     """Digest and mark of a file; None: it changed while it was read.
 
@@ -291,19 +326,41 @@ def mark_of(status: os.stat_result, now_ns: int) -> Mark:
     return Mark(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, sure)
 
 
-def clock_of(root: Path) -> int:
+def clock_of(root: Path, who: str = "") -> int:
     """What time it is by the clock that the times of files in `root` are taken from, which may be another machine's.
+
+    Args:
+        root: the folder.
+        who: who asks, where several may at the same time.
 
     Raises:
         OSError: nothing can be written there.
     """
-    probe = root / f"{OWN[1]}clock"
+    probe = root / f"{OWN[1]}clock{who}"
     probe.unlink(missing_ok=True)
     probe.touch(mode=0o600)
     try:
         return probe.stat().st_mtime_ns
     finally:
         probe.unlink(missing_ok=True)
+
+
+def keeps_modes(root: Path, who: str = "") -> bool:
+    """Whether the permissions of files in `root` are what they were set to; they are not on FAT, nor on many shares."""
+    probe = root / f"{OWN[1]}mode{who}"
+    try:
+        probe.unlink(missing_ok=True)
+        probe.touch(mode=0o600)
+        try:
+            kept = []
+            for mode in (0o700, 0o640):
+                probe.chmod(mode)
+                kept.append(probe.stat().st_mode & 0o777 == mode)
+            return all(kept)
+        finally:
+            probe.unlink()
+    except OSError:
+        return False
 
 
 def ignores_case(root: Path) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from blocks.errors import LamaError
 from tasks.sync.apply import Applied, Applier, Fetch, Meanwhile
-from tasks.sync.reconcile import Plan, Remove
+from tasks.sync.reconcile import Plan, Put, Remove
+
+_BATCH = 2_000
+_BATCH_BYTES = 512 * 1024 * 1024
 
 
 def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> Iterator[None]:
@@ -71,3 +75,20 @@ def _try(applied: Applied, path: str, step: Callable[[], Any]) -> bool:
         return True
     applied.done.discard(path)
     return False
+
+
+def pieces(whole: Plan) -> list[Plan]:
+    """`whole` in pieces that are each made ready, done and remembered before the next."""
+    first = dataclasses.replace(whole, put=[])
+    if not whole.put:
+        return [first]
+    pieces: list[list[Put]] = [[]]
+    size = 0
+    for one in sorted(whole.put, key=lambda put: put.source is None):  # copies first, while their sources stand
+        if pieces[-1] and (len(pieces[-1]) == _BATCH or size + one.content.size > _BATCH_BYTES):
+            pieces.append([])
+            size = 0
+        pieces[-1].append(one)
+        size += one.content.size
+    first.put = pieces[0]
+    return [first, *(Plan(put=piece, needs=whole.needs) for piece in pieces[1:])]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from models.sync import Content, Kind, Policy, Vector, Version
@@ -41,33 +42,41 @@ def compare(one: Vector, other: Vector) -> Literal["same", "newer", "older", "co
 
 
 def merge(one: Version, other: Version, rank: Rank) -> tuple[Version, Version | None]:
-    """What stands at the path when both are known, and what lost its place to it.
+    """`settle` of two."""
+    winner, lost = settle([one, other], rank)
+    return winner, lost[0] if lost else None
 
-    A content that whoever made the other one knew is no conflict with it, whatever else either has heard of since
-    (Preguiça et al. 2012, "Dotted Version Vectors"). Of two that knew nothing of each other, what lives beats what was
-    deleted, a directory beats what is none, and otherwise `rank` decides. Nothing is lost when both say the same, or
-    differ only in permissions.
+
+def settle(versions: Sequence[Version], rank: Rank) -> tuple[Version, list[Version]]:
+    """What stands at the path when all of `versions` are known, and what lost its place to it.
+
+    What is older than another one is gone; so is a content that whoever made another one knew, whatever else either has
+    heard of since (Preguiça et al. 2012, "Dotted Version Vectors"). Of what is left, which knew nothing of each other,
+    what lives beats what was deleted, a directory beats what is none, and otherwise `rank` decides. Nothing is lost to
+    what says the same, or differs only in permissions.
     """
-    order = compare(one.vector, other.vector)
-    if order == "newer":
-        return one, None
-    if order == "older":
-        return other, None
-    vector = joined(one.vector, other.vector)
-    if order == "concurrent" and _knew(one, other) != _knew(other, one):
-        return (one if _knew(one, other) else other)._replace(vector=vector), None
+    left = [one for one in versions if not any(_makes_obsolete(other, one) for other in versions)]
+    vector = functools.reduce(joined, (one.vector for one in versions))
     # Devices that merged the same changes differently, because they are told to rank them differently, agree here.
-    ranked = rank if order == "concurrent" else _alike
-    first, second = sorted((one, other), key=lambda version: _precedence(version, ranked), reverse=True)
-    loser = None
+    ranked = rank if len({one.vector for one in left}) == len(left) else _alike
+    first, *others = sorted(left, key=lambda version: _precedence(version, ranked), reverse=True)
     winner = first._replace(vector=vector)
-    if first.content is not None and second.content is not None:
-        if first.content.essence != second.content.essence:
-            loser = second
-        elif first.content.mode != second.content.mode:
-            mode = max(first.content.mode, second.content.mode)
-            winner = winner._replace(content=first.content._replace(mode=mode))
-    return winner, loser
+    lost: dict[tuple[str, bytes, str], Version] = {}
+    for one in others:
+        if winner.content is None or one.content is None:
+            continue
+        if one.content.essence != winner.content.essence:
+            lost.setdefault(one.content.essence, one)
+        elif one.content.mode > winner.content.mode:
+            winner = winner._replace(content=winner.content._replace(mode=one.content.mode))
+    return winner, list(lost.values())
+
+
+def _makes_obsolete(one: Version, other: Version) -> bool:
+    order = compare(one.vector, other.vector)
+    if order == "concurrent":
+        return _knew(one, other) and not _knew(other, one)
+    return order == "newer"
 
 
 def _knew(one: Version, other: Version) -> bool:

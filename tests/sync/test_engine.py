@@ -181,6 +181,33 @@ def test_a_rename_is_recognised_and_nothing_is_sent(pair: tuple[Device, Device],
     assert not bert.path("old").exists()
 
 
+def test_files_with_the_same_content_come_at_once(pair: tuple[Device, Device]) -> None:
+    anna, bert = pair
+    for number in range(5):
+        write(anna, f"{number}.txt", "the same")
+        write(anna, f"empty-{number}.txt", "")
+    anna.sync()
+    assert bert.sync().skipped == {}
+    assert bert.tree() == anna.tree()
+    for number in range(5):
+        write(anna, f"more-{number}.txt", "the same")
+    anna.sync()
+    assert bert.sync().skipped == {}
+    assert bert.tree() == anna.tree()
+
+
+def test_two_changes_that_can_be_joined_leave_no_copy(cloud: Cloud, tmp_path: Path) -> None:
+    pair = Device(cloud, "anna", tmp_path / "a", policy="merge"), Device(cloud, "bert", tmp_path / "b", policy="merge")
+    anna, bert = pair
+    anna.merge = bert.merge = lambda _path, _base, one, other: one + other
+    write(anna, "a.txt", "base")
+    quiet(pair)
+    write(anna, "a.txt", "1")
+    write(bert, "a.txt", "2")
+    quiet(pair)
+    assert anna.tree() == bert.tree() == {"a.txt": b"12"}
+
+
 def test_two_names_are_exchanged(pair: tuple[Device, Device]) -> None:
     anna, bert = pair
     write(anna, "a", "one")

@@ -17,7 +17,10 @@ from tasks.sync.apply import OURS
 from tasks.sync.calls import Calls
 from tasks.sync.engine import Engine, Guard, Outcome, Self
 from tasks.sync.joining import Merge
-from tasks.sync.state import State
+from tasks.sync.mirror import Mirror
+from tasks.sync.scan import Takes
+from tasks.sync.shelf import MARKER
+from tasks.sync.state import State, Store
 
 
 class Crash(BaseException):
@@ -25,21 +28,22 @@ class Crash(BaseException):
 
 
 class Faulty(Calls):
-    """Ends at the call whose number was given; counts otherwise."""
+    """Ends at the call whose number was given, and at all after it; counts otherwise."""
 
     def __init__(self) -> None:
         self.count = 0
         self.ends_at: int | None = None
+        self.how: Callable[[], BaseException] = Crash
 
     def step(self) -> None:
         """Something that changes the world is about to happen."""
         self.count += 1
         if self.ends_at is not None and self.count >= self.ends_at:
-            raise Crash
+            raise self.how()
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
-        if not name.startswith("_") and name not in {"count", "ends_at", "step"}:
+        if not name.startswith("_") and name not in {"count", "ends_at", "how", "step"}:
             self.step()
         return value
 
@@ -125,20 +129,20 @@ class Memory:
     """What a device remembers, safe from crashes: `States`."""
 
     def __init__(self) -> None:
-        self._kept = State()
+        self._kept: dict[str, State] = {}
 
     def load(self, category: str) -> State:
-        kept = self._kept
-        return State(
-            dict(kept.tree), dict(kept.marks), kept.counter, set(kept.kept), dict(kept.bases), dict(kept.seen),
-            kept.filter, kept.began,
-        )  # fmt: skip
+        return _copied(self._kept.get(category, State()))
 
     def save(self, category: str, state: State, done: object) -> None:
-        self._kept = State(
-            dict(state.tree), dict(state.marks), state.counter, set(state.kept), dict(state.bases), dict(state.seen),
-            state.filter, state.began,
-        )  # fmt: skip
+        self._kept[category] = _copied(state)
+
+
+def _copied(kept: State) -> State:
+    return State(
+        dict(kept.tree), dict(kept.marks), kept.counter, set(kept.kept), dict(kept.bases), dict(kept.seen),
+        kept.filter, kept.began,
+    )  # fmt: skip
 
 
 class Device:
@@ -154,6 +158,7 @@ class Device:
         self.clock = 1_700_000_000
         self.runs = 0
         self.merge: Merge | None = None
+        self.takes: Takes = Everything()
         folder.mkdir(parents=True, exist_ok=True)
 
     def sync(self, *, deliver: random.Random | None = None, guard: Guard | None = None, **asked: Any) -> Outcome:
@@ -163,11 +168,15 @@ class Device:
     def run(self, *, guard: Guard | None = None, **asked: Any) -> Outcome:
         self.runs += 1
         self.clock += 1
-        engine = Engine(
-            self.category, self.view, self.states, Everything(), calls=self.faulty, durable=False, merge=self.merge
-        )
         me = Self(self.name, self.clock, f"run-{self.runs}")
+        store = self.store(me)
+        engine = Engine(
+            self.category, store, self.states, self.takes, calls=self.faulty, durable=False, merge=self.merge
+        )
         return engine.run(me, guard=guard or Guard(confirmed=True), **asked)
+
+    def store(self, me: Self) -> Store:
+        return self.view
 
     def crash(self, after: int, *, deliver: random.Random | None = None) -> bool:
         """Sync, and lose power at the system call with that number; whether it came so far."""
@@ -211,8 +220,37 @@ class Device:
     def contents(self) -> list[bytes]:
         """Contents of all files, the trash and what a killed run had in its hands included."""
         files = [content for content in self.tree().values() if isinstance(content, bytes)]
-        stage = self.folder / OURS / "stage"
-        return files + self.trash() + [path.read_bytes() for path in stage.glob("*") if path.is_file()]
+        ours = self.folder / OURS
+        return files + self.trash() + [path.read_bytes() for path in ours.glob("stage*/*") if path.is_file()]
+
+
+class Sharing(Device):
+    """A device with the others in one mirror, which they all reach at once."""
+
+    def __init__(self, root: Path, name: str, folder: Path, **category: Any) -> None:
+        super().__init__(Cloud(), name, folder, **category)
+        self.root = root
+        self.settled_s = 0.0
+        root.mkdir(exist_ok=True)
+        self.known_as: str | None = None
+        if (root / MARKER).exists():
+            self.known_as = self.mirror("joining").join()
+        else:
+            self.known_as = self.mirror("creating").create()
+
+    def mirror(self, run: str) -> Mirror:
+        return Mirror(
+            self.root, self.category, self.name, self.states, self.takes, run, known_as=self.known_as,
+            settled_s=self.settled_s, calls=self.faulty, durable=False, now=lambda: self.clock,
+        )  # fmt: skip
+
+    def store(self, me: Self) -> Store:
+        return self.mirror(me.run)
+
+
+def shared_tree(root: Path) -> Device:
+    """What stands in a mirror, seen as the folder of a device."""
+    return Device(Cloud(), "looks", root / "notes")
 
 
 def quiet(devices: Sequence[Device], *, rounds: int = 10) -> int:
