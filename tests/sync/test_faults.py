@@ -347,7 +347,7 @@ def interfered(device: Device, name: str, does: Callable[[], object]) -> dict[st
 
 
 class TestWhatHappensMeanwhile:
-    @pytest.mark.parametrize("call", ["sync_files", "exchange", "chmod"])
+    @pytest.mark.parametrize("call", ["open_new", "exchange", "chmod"])
     def test_a_file_becomes_a_folder(self, pair: tuple[Device, Device], call: str) -> None:
         anna, bert = pair
         write(anna, "a.txt", "a")
@@ -365,7 +365,7 @@ class TestWhatHappensMeanwhile:
         assert anna.tree() == bert.tree()
         assert {b"of anna", b"of bert"} <= set(anna.tree().values())
 
-    @pytest.mark.parametrize("call", ["sync_files", "rename_new", "exchange", "mkdir"])
+    @pytest.mark.parametrize("call", ["open_new", "rename_new", "exchange", "mkdir"])
     def test_a_folder_becomes_a_link_to_outside(self, pair: tuple[Device, Device], tmp_path: Path, call: str) -> None:
         anna, bert = pair
         outside = tmp_path / "outside"
@@ -436,7 +436,7 @@ class TestExtremes:
         deep = "/".join([name] * levels)
         with contextlib.chdir(anna.folder):
             for _ in range(levels):
-                os.mkdir(name)
+                Path(name).mkdir()
                 os.chdir(name)
             Path("a.txt").write_text("a")
         quiet(pair)
