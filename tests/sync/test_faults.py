@@ -431,8 +431,12 @@ class TestExtremes:
         assert len(bert.tree()) == 2
 
     @pytest.mark.parametrize(("levels", "name"), [(200, "folder-of-them"), (1200, "d")])
-    def test_trees_may_be_deep(self, pair: tuple[Device, Device], levels: int, name: str) -> None:
+    def test_trees_may_be_deep(
+        self, pair: tuple[Device, Device], levels: int, name: str, request: pytest.FixtureRequest
+    ) -> None:
         anna, bert = pair
+        # They are deeper than pytest's own clearing away can follow.
+        request.addfinalizer(lambda: subprocess.run(["rm", "-rf", anna.folder, bert.folder], check=True))
         deep = "/".join([name] * levels)
         with contextlib.chdir(anna.folder):
             for _ in range(levels):
