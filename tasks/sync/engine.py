@@ -330,6 +330,8 @@ class Engine:
         whole = outcome.plan
         if whole.nothing:
             return
+        # What is remembered below is told at the end; a run that is killed before is behind by this count.
+        state.counter += 1
         with Applier(self._root, outcome.found, me.run, self._calls, durable=self._durable) as applier:
             for piece in pieces(whole):
                 for _ in apply(piece, applier, self._store.fetch):

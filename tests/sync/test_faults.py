@@ -348,7 +348,7 @@ def interfered(device: Device, name: str, does: Callable[[], object]) -> dict[st
 
 
 class TestWhatHappensMeanwhile:
-    @pytest.mark.parametrize("call", ["sync_files", "exchange", "chmod"])
+    @pytest.mark.parametrize("call", ["open_new", "exchange", "chmod"])
     def test_a_file_becomes_a_folder(self, pair: tuple[Device, Device], call: str) -> None:
         anna, bert = pair
         write(anna, "a.txt", "a")
@@ -366,7 +366,7 @@ class TestWhatHappensMeanwhile:
         assert anna.tree() == bert.tree()
         assert {b"of anna", b"of bert"} <= set(anna.tree().values())
 
-    @pytest.mark.parametrize("call", ["sync_files", "rename_new", "exchange", "mkdir"])
+    @pytest.mark.parametrize("call", ["open_new", "rename_new", "exchange", "mkdir"])
     def test_a_folder_becomes_a_link_to_outside(self, pair: tuple[Device, Device], tmp_path: Path, call: str) -> None:
         anna, bert = pair
         outside = tmp_path / "outside"
@@ -432,12 +432,16 @@ class TestExtremes:
         assert len(bert.tree()) == 2
 
     @pytest.mark.parametrize(("levels", "name"), [(200, "folder-of-them"), (1200, "d")])
-    def test_trees_may_be_deep(self, pair: tuple[Device, Device], levels: int, name: str) -> None:
+    def test_trees_may_be_deep(
+        self, pair: tuple[Device, Device], levels: int, name: str, request: pytest.FixtureRequest
+    ) -> None:
         anna, bert = pair
+        # They are deeper than pytest's own clearing away can follow.
+        request.addfinalizer(lambda: subprocess.run(["rm", "-rf", anna.folder, bert.folder], check=True))
         deep = "/".join([name] * levels)
         with contextlib.chdir(anna.folder):
             for _ in range(levels):
-                os.mkdir(name)  # noqa: PTH102 - relative to where we are
+                Path(name).mkdir()
                 os.chdir(name)
             Path("a.txt").write_text("a")
         quiet(pair)
