@@ -61,20 +61,13 @@ async def ask_all(sources: Sequence[Source], wanted: Wanted) -> Known:
         return Known({})
     told = await _all_told(sources, wanted)
     advisories: dict[Package, tuple[Advisory, ...]] = {}
-    told_by: dict[str, tuple[str, ...]] = {}
     for package in wanted:
         merged = newest_of(advisory for part in told for advisory in part.advisories.get(package, ()))
-        for part in told:
-            name = part.state.name
-            for advisory in part.advisories.get(package, ()):
-                known = told_by.get(advisory.id, ())
-                if not advisory.withdrawn and name not in known:
-                    told_by[advisory.id] = (*known, name)
         if merged:
             advisories[package] = merged
     gaps = [found for part in told for found in part.gaps]
     gaps += _uncovered(wanted, told)
-    return Known(advisories, tuple(part.state for part in told), tuple(dict.fromkeys(gaps)), told_by)
+    return Known(advisories, tuple(part.state for part in told), tuple(dict.fromkeys(gaps)), tuple(told))
 
 
 async def _all_told(sources: Sequence[Source], wanted: Wanted) -> list[Told]:

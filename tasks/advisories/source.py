@@ -68,11 +68,15 @@ class Known:
     """One record an id (the most recently modified one), withdrawn ones left out."""
     states: tuple[SourceState, ...] = ()
     gaps: tuple[Gap, ...] = ()
-    told_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By id of a record, the names of the sources that have it."""
+    told: tuple[Told, ...] = ()
+    """What each source said by itself."""
 
-    def sources_of(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The sources that tell of a vulnerability with these `names`."""
-        return tuple(sorted({source for name in names for source in self.told_by.get(name, ())}))
-
-    """Also one for each ecosystem that was wanted and that no source covers."""
+    def sources_of(self, package: Package, names: Iterable[str]) -> tuple[str, ...]:
+        """The sources that tell of a vulnerability of `package` with one of these `names`."""
+        wanted = frozenset(names)
+        found = (
+            part.state.name
+            for part in self.told
+            if any(one.id in wanted and not one.withdrawn for one in part.advisories.get(package, ()))
+        )
+        return tuple(sorted(set(found)))

@@ -88,7 +88,7 @@ def record_of(weakness: Weakness, known: Known) -> dict[str, Any]:
         "exploited": weakness.exploited,
         "fixed": weakness.fixed,
         "url": weakness.url,
-        "sources": list(known.sources_of(weakness.names)),
+        "sources": list(known.sources_of(weakness.package, weakness.names)),
         "places": [
             {
                 "file": place.place.file,
@@ -168,7 +168,11 @@ def _of_weakness(weakness: Weakness, examination: Examination) -> Finding:
         f"EPSS: {weakness.epss:.0%} within 30 days." if weakness.epss and weakness.epss >= _LIKELY else "",
         f"Brought in by {' > '.join(via)}." if via and not direct else "",
         f"It is {' and '.join(_seen_as(weakness.places))}"
-        + (f"; told by {', '.join(sources)}." if (sources := known.sources_of(weakness.names)) else "."),
+        + (
+            f"; told by {', '.join(sources)}."
+            if (sources := known.sources_of(weakness.package, weakness.names))
+            else "."
+        ),
     ]
     summary = weakness.summary.rstrip(".")
     name = weakness.package.name
@@ -203,7 +207,7 @@ def _of_weakness(weakness: Weakness, examination: Examination) -> Finding:
             "epss": weakness.epss,
             "exploited": weakness.exploited,
             "url": weakness.url,
-            "sources": list(known.sources_of(weakness.names)),
+            "sources": list(known.sources_of(weakness.package, weakness.names)),
             "seen_as": list(_seen_as(weakness.places)),
         },
     )

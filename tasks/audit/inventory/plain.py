@@ -8,7 +8,6 @@ from typing import Any
 
 from models.gap import Gap
 from tasks.audit.inventory.document import Document
-from tasks.masked import masked
 
 _DEEPEST = 100
 _MOST_NODES = 1_500_000
@@ -32,6 +31,8 @@ class Misread:
 
     def add(self, what: str) -> None:
         """Note something; said twice it counts once. What may be a secret is left out."""
+        from tasks.masked import masked  # noqa: PLC0415 - most files are understood
+
         self.told[masked(_SECRET.sub("//***@", " ".join(what[:1_000].split())))[:200]] = None
 
     def gaps(self) -> tuple[Gap, ...]:

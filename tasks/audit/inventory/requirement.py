@@ -10,12 +10,11 @@ from urllib.parse import unquote, urlsplit
 
 from tasks.advisories.package import PYPI, Package
 from tasks.audit.component import Component, Evidence, Origin, Place, Scope
-from tasks.masked import MASK, is_secret, masked
 
 _LONGEST = 2_000
 """Characters of one requirement; longer ones are no requirements, and cost time to find that out."""
-_LONG_NAME = 12
-"""Characters; what is shorter is no secret by its form."""
+_LONG_NAME = 19
+"""Characters; what is shorter is hardly a secret."""
 _SHOWN_NAME = 40
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _RUNS = re.compile(r"[-_.]+")
@@ -114,7 +113,7 @@ def parse(text: str) -> Requirement:
         raise NotARequirementError(f"is longer than {_LONGEST} characters")
     text = " ".join(text.split())  # expressions below would try every way to share out a long run of spaces
     plain = _PLAIN.fullmatch(text)
-    if len(text) > _LONG_NAME and (name := _NAME.match(text)) is not None and is_secret(name[0]):
+    if plain is not None and len(plain[1]) > _LONG_NAME and _is_secret(plain[1]):
         raise NotARequirementError("has the form of a secret, and is told to nobody; take it out")
     if plain is not None:  # the full grammar takes ten times as long, and longer to load than most files take to read
         return Requirement(normal(plain[1]), _extras((plain[2] or "").split(",")), _bare(plain[3] or ""))
@@ -168,9 +167,17 @@ def named(file: str) -> tuple[str, str] | None:
 
 def shown(text: str) -> str:
     """`text` for a message: one short line, without what may be a secret."""
+    from tasks.masked import MASK, masked  # noqa: PLC0415 - most files are understood, and tell nothing
+
     line = " ".join(text[:_LONGEST].split()).encode("utf-8", errors="replace").decode()
     line = re.sub(r"//[^/@\s]*@", f"//{MASK}@", line)
     return masked(re.sub(r"(://[^\s?]*\?)\S+", rf"\1{MASK}", line))[:120]
+
+
+def _is_secret(name: str) -> bool:
+    from tasks.masked import is_secret  # noqa: PLC0415 - few names are so long
+
+    return is_secret(name)
 
 
 def shown_name(text: str) -> str:

@@ -20,7 +20,6 @@ from tasks.audit.inventory.requirement import (
     scope_of,
     shown_name,
 )
-from tasks.masked import masked
 
 _INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:[ \t]*=[ \t]*|[ \t]+|(?<=-[rc]))(\S.*)")
 _EDITABLE = re.compile(r"(?:-e|--editable)(?:[ \t]*=[ \t]*|[ \t]+|(?<=-e))(\S.*)")
@@ -189,6 +188,8 @@ def _why(text: str, error: NotARequirementError) -> str:
 
 def _option_of(text: str) -> str:
     """The name of an option, without its value: that may be a password."""
+    from tasks.masked import masked  # noqa: PLC0415 - most files are understood
+
     return masked("".join(re.findall(r"\A--?[A-Za-z-]{0,40}", text)))
 
 
