@@ -85,6 +85,7 @@ async def sync(
     report = report_of(
         results,
         skipped,
+        node=config.node,
         asked=asked,
         started_at=started_at,
         finished_at=datetime.now(UTC),

@@ -24,6 +24,7 @@ from tasks.sync.filters import Filter
 from tasks.sync.identity import Identity
 from tasks.sync.joining import Merge
 from tasks.sync.merging import merge_contents
+from tasks.sync.shadow import Shadow
 from tasks.sync.states import Counters, PostgresStates
 from tasks.sync.trash import expire
 from tasks.sync.vault import Vault
@@ -158,13 +159,23 @@ def sync_one(
         states = PostgresStates(connection, identity.id, run)
         if not category.folder.is_dir() and not states.load(category.name).began and not _told(vault, category.name):
             return Absent(f"{category.folder} is not there, nor has any device told of it.")
-        engine = Engine(category, vault, states, Filter.of(category), merge=merging(category))
         me = Self(identity.id, int(time.time()), run)
+        shadow = None
+        if category.content == "databases":
+            shadow = Shadow(category, config.home / "sync" / category.name, Filter.of(category))
+            shadow.gather(me.device, me.at)
+        wanted = shadow.synced if shadow else category
+        engine = Engine(wanted, vault, states, Filter.of(category), merge=merging(category))
         guard = Guard(settings.most_changed, settings.few, asked.confirmed)
         try:
             outcome = engine.run(me, guard=guard, direction=asked.direction, dry_run=asked.dry_run, progress=progress)
         except GuardError as stopped:
             return Stopped(str(stopped))
+        if shadow is not None:
+            if not asked.dry_run:
+                shadow.spread(run)
+                expire(shadow.folder, days=settings.trash_days, now=time.time())
+            outcome.skipped.update(shadow.skipped)
         if not asked.dry_run:
             expire(category.folder, days=settings.trash_days, now=time.time())
             if Counters(connection, identity.id).due(days=_COLLECT_DAYS):
@@ -181,6 +192,7 @@ def report_of(
     results: Mapping[str, Outcome | Stopped | Absent],
     skipped: Sequence[Skip],
     *,
+    node: str,
     asked: Asked,
     started_at: datetime,
     finished_at: datetime,
@@ -212,7 +224,7 @@ def report_of(
         Report,
         capability=CAPABILITY,
         summary=f"{where}: {told} changes {words.format(taken)}",
-        scope=f"{socket.gethostname()}; categories: {', '.join(results) or 'none'}; {asked.direction}"
+        scope=f"{node}; categories: {', '.join(results) or 'none'}; {asked.direction}"
         + ("; dry run" if asked.dry_run else ""),
         findings=findings,
         skipped=skips,
