@@ -20,9 +20,9 @@ from blocks.prefect_starter import PrefectStarter
 from blocks.settings import Settings
 from models.handoff_route import HandoffsSettings
 from models.webhook import WebhooksSettings
+from services.connection import Connection
 from services.gateway import deliveries, probes, reports, webhooks
 from services.gateway.auth import Key, require_key
-from services.gateway.connection import Connection
 from services.gateway.dispatch import Dispatcher
 from services.gateway.docs_page import docs_page
 from services.gateway.drains import DrainStarter

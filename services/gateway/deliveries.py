@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 
 from models.report import Value
 from models.webhook import DeliveryStatus
-from services.gateway.connection import UNAVAILABLE, Connection
+from services.connection import UNAVAILABLE, Connection
 
 router = APIRouter(prefix="/api/deliveries", tags=["deliveries"])
 

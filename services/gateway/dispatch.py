@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from blocks.logs import logger
 from blocks.prefect_starter import NotYetError, OutageError, RefusedError
 from models.webhook import DeliveryStatus, Route, WebhooksSettings
-from services.gateway.connection import UNAVAILABLE, Connection
+from services.connection import UNAVAILABLE, Connection
 from services.gateway.measures import Measures
 from services.gateway.payload import GarbageError, parse
 from services.gateway.routing import idempotency_key, matching, parameters

@@ -19,7 +19,7 @@ from blocks.logs import logger
 from blocks.prefect_starter import NotYetError, OutageError, PrefectStarter, RefusedError
 from models.handoff import CHANNEL
 from models.handoff_route import HandoffsSettings, Route
-from services.gateway.connection import CONNECT_S, UNAVAILABLE, Connection
+from services.connection import CONNECT_S, UNAVAILABLE, Connection
 from tasks.handoffs.drain import lock_key
 from tasks.handoffs.outbox import due
 

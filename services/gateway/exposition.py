@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from models.handoff_route import HandoffsSettings
 from models.report import Severity, Status
-from services.gateway.connection import UNAVAILABLE, Connection
+from services.connection import UNAVAILABLE, Connection
 from services.gateway.measures import Measures
 from services.gateway.prefect_figures import PrefectFigures
 from tasks.handoffs.figures import Standing, standings

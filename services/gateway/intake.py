@@ -18,7 +18,7 @@ import psycopg
 
 from blocks.logs import logger
 from models.webhook import DeliveryStatus
-from services.gateway.connection import UNAVAILABLE, Connection
+from services.connection import UNAVAILABLE, Connection
 from services.gateway.measures import Measures
 from tasks.handoffs.hearing import Heard, hear
 from tasks.handoffs.inbox import Row, store

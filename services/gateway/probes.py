@@ -9,8 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
 from models.report import Value
+from services.connection import UNAVAILABLE, Connection
 from services.gateway.auth import require_key
-from services.gateway.connection import UNAVAILABLE, Connection
 from services.gateway.exposition import Exposition
 from services.gateway.prefect_figures import PrefectFigures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from blocks.logs import logger
-from services.gateway.connection import UNAVAILABLE, Connection
+from services.connection import UNAVAILABLE, Connection
 
 _log = logger("gateway")
 

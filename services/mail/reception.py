@@ -11,7 +11,7 @@ from functools import partial
 from blocks.logs import logger
 from models.handoff_route import Route
 from models.mail import Receiver
-from services.gateway.connection import UNAVAILABLE, Connection
+from services.connection import UNAVAILABLE, Connection
 from services.mail.server import AGAIN, Connections, conversation
 from tasks.mail.storing import store_mails
 from tasks.mail.taking import take_mail
@@ -35,7 +35,7 @@ class Reception:
     def __init__(self, receivers: Sequence[Receiver], routes: Sequence[Route], url: str) -> None:
         self._receivers = tuple(receivers)
         self._routes = tuple(routes)
-        self._connection = Connection(url)
+        self._connection = Connection(url, name="lama mail")
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
         self._under_way: set[asyncio.Task[str]] = set()
         self._servers: list[asyncio.Server] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blocks.logs import logger
 from models.handoff import EffectState, Message
-from services.gateway.connection import UNAVAILABLE, Connection
+from services.connection import UNAVAILABLE, Connection
 from tasks.handoffs.direct import Direct, Standing, standing
 from tasks.handoffs.inbox import natural_id
 from tasks.handoffs.outbox import record
@@ -41,8 +41,8 @@ class Calls:
     """
 
     def __init__(self, url: str) -> None:
-        self._writes = Connection(url)
-        self._reads = Connection(url)
+        self._writes = Connection(url, name="lama mcp")
+        self._reads = Connection(url, name="lama mcp")
         self._under_way: dict[tuple[str, str], _Pursuit] = {}
 
     async def outcome(self, direct: Direct, message: Message, wait_s: float) -> Standing | None:

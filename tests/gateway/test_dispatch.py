@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from blocks.database import dsn
 from blocks.settings import Settings
-from services.gateway.connection import Connection
+from services.connection import Connection
 from services.gateway.retention import prune
 from tests.gateway.conftest import NOBODY, NewGateway
 from tests.gateway.running import RunningGateway, push, signed

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from models.webhook import DeliveryStatus
-from services.gateway.connection import Connection
+from services.connection import Connection
 from services.gateway.intake import Arrival, Intake
 from services.gateway.measures import Measures
 from tests.handoffs.making import Bench, make_message

@@ -1,4 +1,4 @@
-"""One PostgreSQL connection of the gateway, opened when needed and opened anew after a failure."""
+"""One PostgreSQL connection of a service, opened when needed and opened anew after a failure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ class Connection:
 
     Args:
         url: where the database is; never logged.
+        name: what the database is told that we are.
         timeout_s: seconds that one use may take before it counts as failed.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, *, name: str = "lama gateway", timeout_s: float = 10.0) -> None:
         self._url = url
+        self._name = name
         self._timeout_s = timeout_s
         self._lock = asyncio.Lock()
         self._open: psycopg.AsyncConnection[Any] | None = None
@@ -43,7 +45,7 @@ class Connection:
                     self._url,
                     autocommit=True,
                     connect_timeout=CONNECT_S,
-                    application_name="lama gateway",
+                    application_name=self._name,
                     # A database or role may have switched it off; what we promise rests on it.
                     options="-c synchronous_commit=on",
                 )
