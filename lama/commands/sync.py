@@ -68,7 +68,9 @@ def sync() -> None:
 
 @sync.command()
 def init() -> int:
-    """Make a new vault in the store, which is an empty folder, with this device as its first."""
+    """Make a new vault (or mirror) in the store, which is an empty folder, with this device as its first."""
+    if sync_settings().kind == "mirror":
+        return _mirror(create=True)
     with opened_store() as (identity, vault):
         vault.create()
         click.echo(f"The vault {vault.id} is made; this device is {identity.id}.")
@@ -80,7 +82,12 @@ def init() -> int:
     "--vault", "expected", help="Id of the vault that it has to be, as `lama sync devices` shows it elsewhere."
 )
 def join(*, expected: str | None) -> int:
-    """Ask to take part in the vault of the store. Another device lets this one in: `lama sync devices approve`."""
+    """Ask to take part in the vault of the store. Another device lets this one in: `lama sync devices approve`.
+
+    A mirror is simply taken for the one of this device.
+    """
+    if sync_settings().kind == "mirror":
+        return _mirror(create=False)
     with opened_store() as (identity, vault):
         known = vault.join(expected)
         click.echo(f"This device is {identity.id}, fingerprint {identity.keys.fingerprint}.")
@@ -161,7 +168,7 @@ def status(*, as_json: bool) -> int:
     from rich.table import Table
 
     from blocks.postgres import Postgres
-    from tasks.sync.run import identity_of
+    from tasks.sync.opened import identity_of
     from tasks.sync.states import summaries
     from tasks.sync.trash import discarded
 
@@ -298,6 +305,22 @@ def restore(*, category: str, path: str, run_: str | None, to: str | None) -> in
     return OK
 
 
+def _mirror(*, create: bool) -> int:
+    from blocks.postgres import Postgres
+    from tasks.sync.opened import identity_of, mirror_of, remember_mirror
+    from tasks.sync.states import PostgresStates
+
+    config, wanted = settings(), sync_settings()
+    identity = identity_of(config, wanted)
+    with Postgres.of(config).get_client(autocommit=True) as connection:
+        states = PostgresStates(connection, identity.id, "setup")
+        mirror = mirror_of(config, wanted, wanted.categories[0], identity.id, states, "setup")
+        known_as = mirror.create() if create else mirror.join()
+    remember_mirror(config, known_as)
+    click.echo(f"{wanted.store} is the mirror {known_as}; this device is {identity.id}.")
+    return OK
+
+
 def sync_settings() -> SyncSettings:
     """`[sync]` of `lama.toml`."""
     from blocks.configuration import load_configuration
@@ -320,13 +343,13 @@ def opened_store() -> Any:
     import contextlib
 
     from blocks.postgres import Postgres
-    from tasks.sync.run import opened
+    from tasks.sync.opened import opened_vault
 
     @contextlib.contextmanager
     def both() -> Any:
         with (
             Postgres.of(settings()).get_client(autocommit=True) as connection,
-            opened(settings(), sync_settings(), connection) as pair,
+            opened_vault(settings(), sync_settings(), connection) as pair,
         ):
             yield pair
 

@@ -77,7 +77,7 @@ def reset(*, keep_keys: bool) -> int:
     """Make this home, copied from other hardware, a device of its own."""
     from blocks.home import Home
     from tasks.sync.identity import Identity
-    from tasks.sync.run import device_name
+    from tasks.sync.opened import device_name
 
     identity = Identity.reset(Home(settings()), device_name(sync_settings()), keep_keys=keep_keys)
     click.echo(f"This device is {identity.id}.")

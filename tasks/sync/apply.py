@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
-from blake3 import blake3
-
 from models.sync import Content, Kind
 from tasks.sync.calls import Calls
+from tasks.sync.checked import Checked
 from tasks.sync.names import OWN
 from tasks.sync.reconcile import Move, Put, Remove
 from tasks.sync.scan import Found, Mark, hash_file, mark_of
@@ -176,7 +175,7 @@ class Applier:
     def _make(self, one: Put, making: str, fetch: Fetch) -> None:
         fd = self._calls.open_new(making, self._stage)
         with os.fdopen(fd, "wb", buffering=_CHUNK) as file:
-            checked = _Checked(file, self._calls)
+            checked = Checked(file, self._calls)
             if one.source is not None:
                 self._copy(*self._place(one.source), checked)
             elif (first := one.content.digest.hex()) != making.removesuffix(PART):
@@ -206,7 +205,7 @@ class Applier:
         self._staged_as[one.path] = name
         return name
 
-    def _copy(self, folder: int, name: str, into: _Checked) -> None:
+    def _copy(self, folder: int, name: str, into: Checked) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(fd, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
@@ -430,25 +429,6 @@ class Applier:
         digest = {"digest": content.digest.hex()} if content is not None and content.digest else {}
         index.write(json.dumps({"name": name, "path": path, **digest}) + "\n")
         index.flush()
-
-
-class _Checked:
-    """Writes on, and knows the digest of what was written."""
-
-    def __init__(self, file: IO[bytes], calls: Calls) -> None:
-        self._file = file
-        self._calls = calls
-        self._hasher = blake3()
-        self.size = 0
-
-    def write(self, content: bytes) -> int:
-        self._calls.write(self._file, content)
-        self._hasher.update(content)
-        self.size += len(content)
-        return len(content)
-
-    def digest(self) -> bytes:
-        return self._hasher.digest()
 
 
 def _same(mark: Mark, status: os.stat_result) -> bool:

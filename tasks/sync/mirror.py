@@ -33,6 +33,7 @@ from models.sync import Category, Content, Kind, Tree, Version
 from models.sync_store import Manifest, StoreProblem
 from tasks.sync.apply import INDEX, OURS, TRASH, Applied, Applier, Meanwhile
 from tasks.sync.calls import Calls
+from tasks.sync.checked import copy
 from tasks.sync.faults import Changed, Missing
 from tasks.sync.look import FOLDER_MARKER, fitting, judged_by, look, marks_of, takes_all
 from tasks.sync.reconcile import Put, observe, plan
@@ -286,7 +287,7 @@ class Mirror:
         """
         for parts in self._candidates(digest):
             with contextlib.suppress(FileNotFoundError), opened(self._folder, parts) as file:
-                _copy(file, digest, into, size)
+                copy(file, digest, into, size)
                 return
         raise Missing("no file of the shared folder has that content.")
 
@@ -399,7 +400,7 @@ class _Local:
             for form in ("NFC", "NFD"):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     with opened(self._folder, unicodedata.normalize(form, path)) as file:
-                        _copy(file, digest, into, size)
+                        copy(file, digest, into, size)
                     return
         raise Missing("the file is not here any more.")
 
@@ -439,16 +440,3 @@ def _thrown_away(trash: Path) -> dict[bytes, Path]:
                     if "/" not in name:
                         found[bytes.fromhex(told["digest"])] = index.parent / name
     return found
-
-
-def _copy(file: BinaryIO, digest: bytes, into: BinaryIO, size: int | None) -> None:
-    hasher = blake3()
-    length = 0
-    while chunk := file.read(_CHUNK):
-        length += len(chunk)
-        if size is not None and length > size:
-            break
-        hasher.update(chunk)
-        into.write(chunk)
-    if hasher.digest() != digest or (size is not None and length != size):
-        raise Changed("the file has another content by now.")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from blocks.errors import ConfigurationError
-from blocks.home import Home
 from blocks.postgres import Postgres
 from blocks.settings import Settings
 from models.report import Finding, Report, Severity, Skip, compose
@@ -21,13 +20,13 @@ from models.sync import Category, SyncSettings
 from models.sync_store import StoreProblem
 from tasks.sync.engine import Direction, Engine, Guard, GuardError, Outcome, Self
 from tasks.sync.filters import Filter
-from tasks.sync.identity import Identity
 from tasks.sync.joining import Merge
 from tasks.sync.merging import merge_contents
+from tasks.sync.opened import identity_of, mirror_of, opened_vault
 from tasks.sync.shadow import Shadow
+from tasks.sync.state import Store
 from tasks.sync.states import Counters, PostgresStates
 from tasks.sync.trash import expire
-from tasks.sync.vault import Vault
 
 CAPABILITY = "sync"
 _MOST_TOLD = 50
@@ -86,51 +85,6 @@ def chosen(settings: SyncSettings, asked: list[str] | None) -> tuple[Category, .
     return tuple(known[name] for name in dict.fromkeys(asked))
 
 
-def device_name(settings: SyncSettings) -> str:
-    """The name of this device: as `lama.toml` says, otherwise the host's."""
-    if settings.device:
-        return settings.device
-    bare = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().partition(".")[0].lower()).strip("-")
-    return bare[:50] or "device"
-
-
-def identity_of(config: Settings, settings: SyncSettings) -> Identity:
-    """Who this device is.
-
-    Raises:
-        ConfigurationError: the home was copied from another device.
-    """
-    home = Home(config)
-    home.prepare()
-    return Identity.load_or_create(home, device_name(settings))
-
-
-@contextmanager
-def opened(
-    config: Settings, settings: SyncSettings, connection: psycopg.Connection[tuple[object, ...]]
-) -> Iterator[tuple[Identity, Vault]]:
-    """Who this device is, and the store; what it saw of the store is remembered at the end.
-
-    Raises:
-        ConfigurationError: the home was copied, or this device takes no part in the vault.
-        UnavailableError: the store is away.
-    """
-    if settings.store is None:
-        raise ConfigurationError(
-            "there is no store.", component=CAPABILITY, remedy="Name it in lama.toml: [sync] store."
-        )
-    identity = identity_of(config, settings)
-    remembered = Counters(connection, identity.id)
-    counters = remembered.load()
-    before = dict(counters)
-    vault = Vault(settings.store, identity, known_counters=counters)
-    try:
-        yield identity, vault
-    finally:
-        if counters != before and not connection.closed:
-            remembered.save(counters)
-
-
 def sync_one(
     config: Settings,
     settings: SyncSettings,
@@ -143,44 +97,90 @@ def sync_one(
     """Sync one category. Blocks.
 
     Raises:
-        ConfigurationError, UnavailableError: see `opened`.
+        ConfigurationError, UnavailableError: see `opened_vault`.
         psycopg.Error, OSError: the database or a folder cannot be used; what was done is remembered.
     """
+    database = Postgres.of(config)
+    if settings.kind == "mirror":
+        with database.get_client(autocommit=True) as connection:
+            device = identity_of(config, settings).id
+            states = PostgresStates(connection, device, run)
+            mirror = mirror_of(config, settings, category, device, states, run)
+            mirror.check()
+            if category.content == "databases":
+                return Skip(area=CAPABILITY, component=category.name, reason="Databases are synced by a vault only.")
+            return _Run(config, settings, category, asked, run, progress).go(connection, device, mirror, states)
     with (
-        Postgres.of(config).get_client(autocommit=True) as connection,
-        opened(config, settings, connection) as (
-            identity,
-            vault,
-        ),
+        database.get_client(autocommit=True) as connection,
+        opened_vault(config, settings, connection) as (identity, vault),
     ):
         vault.check()
-        if not _only_one(connection, identity.id, category.name):
-            return Skip(area=CAPABILITY, component=category.name, reason="Another run is at it.")
         states = PostgresStates(connection, identity.id, run)
-        if not category.folder.is_dir() and not states.load(category.name).began and not _told(vault, category.name):
+        result = _Run(config, settings, category, asked, run, progress).go(connection, identity.id, vault, states)
+        if (
+            isinstance(result, Outcome)
+            and not asked.dry_run
+            and Counters(connection, identity.id).due(days=_COLLECT_DAYS)
+        ):
+            vault.collect(set(), max(_KEEP_OBJECTS_DAYS, settings.trash_days))
+        return result
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run of one category, against a store of either kind."""
+
+    config: Settings
+    settings: SyncSettings
+    category: Category
+    asked: Asked
+    run: str
+    progress: Callable[[str, int], None]
+
+    def go(
+        self, connection: psycopg.Connection[Any], device: str, store: Store, states: PostgresStates
+    ) -> Outcome | Stopped | Absent | Skip:
+        category = self.category
+        if not _only_one(connection, device, category.name):
+            return Skip(area=CAPABILITY, component=category.name, reason="Another run is at it.")
+        if not category.folder.is_dir() and not states.load(category.name).began and not _told(store, category.name):
             return Absent(f"{category.folder} is not there, nor has any device told of it.")
-        me = Self(identity.id, int(time.time()), run)
-        shadow = None
-        if category.content == "databases":
-            shadow = Shadow(category, config.home / "sync" / category.name, Filter.of(category))
-            shadow.gather(me.device, me.at)
-        wanted = shadow.synced if shadow else category
-        engine = Engine(wanted, vault, states, Filter.of(category), merge=merging(category))
-        guard = Guard(settings.most_changed, settings.few, asked.confirmed)
+        me = Self(device, int(time.time()), self.run)
         try:
-            outcome = engine.run(me, guard=guard, direction=asked.direction, dry_run=asked.dry_run, progress=progress)
+            if category.content == "databases":
+                return self._databases(me, store, states)
+            return self._engine(me, category, store, states)
         except GuardError as stopped:
             return Stopped(str(stopped))
-        if shadow is not None:
-            if not asked.dry_run:
-                shadow.spread(run)
-                expire(shadow.folder, days=settings.trash_days, now=time.time())
-            outcome.skipped.update(shadow.skipped)
-        if not asked.dry_run:
-            expire(category.folder, days=settings.trash_days, now=time.time())
-            if Counters(connection, identity.id).due(days=_COLLECT_DAYS):
-                vault.collect(set(), max(_KEEP_OBJECTS_DAYS, settings.trash_days))
+
+    def _databases(self, me: Self, store: Store, states: PostgresStates) -> Outcome:
+        shadow = Shadow(self.category, self.config.home / "sync" / self.category.name, Filter.of(self.category))
+        shadow.gather(me.device, me.at)
+        outcome = self._engine(me, shadow.synced, store, states)
+        if not self.asked.dry_run:
+            shadow.spread(self.run)
+            self._expire(self.category.folder)
+        outcome.skipped.update(shadow.skipped)
         return outcome
+
+    def _engine(self, me: Self, category: Category, store: Store, states: PostgresStates) -> Outcome:
+        engine = Engine(category, store, states, Filter.of(category), merge=merging(category))
+        asked = self.asked
+        outcome = engine.run(
+            me,
+            guard=Guard(self.settings.most_changed, self.settings.few, asked.confirmed),
+            direction=asked.direction,
+            dry_run=asked.dry_run,
+            progress=self.progress,
+        )
+        if not asked.dry_run:
+            self._expire(category.folder)
+            if self.settings.kind == "mirror" and self.settings.store is not None:
+                self._expire(self.settings.store / category.name)
+        return outcome
+
+    def _expire(self, folder: Path) -> None:
+        expire(folder, days=self.settings.trash_days, now=time.time())
 
 
 def merging(category: Category) -> Merge | None:
@@ -235,8 +235,8 @@ def report_of(
     )
 
 
-def _told(vault: Vault, category: str) -> bool:
-    return any(one.tree for one in vault.others(category))
+def _told(store: Store, category: str) -> bool:
+    return any(one.tree for one in store.others(category, lambda _manifest: False))
 
 
 def _only_one(connection: psycopg.Connection[tuple[object, ...]], device: str, category: str) -> bool:
