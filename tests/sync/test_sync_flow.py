@@ -58,7 +58,7 @@ def notes(configured: Path, tmp_path: Path) -> Iterator[Path]:
             file.write(f'[[sync.categories]]\nname = "{name}"\nfolder = "{tmp_path / name}"\n')
     secrets = Home(settings()).secrets
     yield folder
-    for path in secrets.glob("sync-*"):
+    for path in (*secrets.glob("sync-*"), *(settings().home / "sync").glob("mirror")):
         path.unlink()
     assert FILE.startswith("sync-")
 
@@ -169,6 +169,27 @@ async def test_a_store_that_is_away_makes_the_report_incomplete(notes: Path, tmp
     report = await sync(categories=["notes"])
     assert report.status is Status.incomplete
     assert (notes / "a.txt").exists()
+
+
+def _is_a_mirror(configured: Path) -> None:
+    configured.write_text(configured.read_text().replace('device = "this-one"', 'device = "this-one"\nkind = "mirror"'))
+
+
+async def test_a_mirror_holds_the_plain_tree(notes: Path, configured: Path, tmp_path: Path) -> None:
+    await asyncio.to_thread(_is_a_mirror, configured)
+    report = await sync(categories=["notes"])
+    assert report.status is Status.incomplete  # nobody has made it
+    assert "is the mirror" in (await asyncio.to_thread(lama, "init"))[1]
+    (notes / "a.txt").write_text("of this one")
+    assert (await sync(categories=["notes"])).status is Status.ok
+    plain = tmp_path / "store" / "notes"
+    assert (plain / "a.txt").read_text() == "of this one"
+    (plain / "b.txt").write_text("of somebody without Lama")
+    await asyncio.sleep(2.5)  # what is younger may still be being written
+    await sync(categories=["notes"])
+    assert (notes / "b.txt").read_text() == "of somebody without Lama"
+    with pytest.raises(ConfigurationError, match="the store is a mirror"):
+        await asyncio.to_thread(lama, "devices")
 
 
 async def test_what_cannot_be_used_is_refused(notes: Path) -> None:
