@@ -127,6 +127,27 @@ def run(
 
 
 @sync.command()
+@click.option("--quiet-s", default=2.0, show_default=True, help="Seconds without a change before a run is started.")
+def watch(*, quiet_s: float) -> int:
+    """Start a run whenever files of a category have changed, until Ctrl-C. The platform has to be up."""
+    import watchfiles
+
+    from lama.commands.flows import trigger_and_follow
+    from tasks.sync.watch import changed, seen
+
+    watched = [one for one in sync_settings().categories if one.folder.is_dir()]
+    if not watched:
+        raise click.UsageError("no category has a folder to watch.")
+    click.echo(f"Watching {', '.join(str(one.folder) for one in watched)}", err=True)
+    folders = [one.folder for one in watched]
+    for changes in watchfiles.watch(*folders, watch_filter=seen, debounce=60_000, step=int(quiet_s * 1000)):
+        names = changed([path for _, path in changes], watched)
+        run_ = trigger_and_follow("sync", {"categories": names}, timeout_s=3600.0, quiet=True)
+        click.echo(f"{', '.join(names)}: {run_.state_name}", err=True)
+    return OK
+
+
+@sync.command()
 @_category
 @_json
 def plan(*, category: str, as_json: bool) -> int:

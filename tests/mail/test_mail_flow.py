@@ -38,7 +38,7 @@ target = {{ kind = "board" }}
 @pytest.fixture
 async def desk(configured: Path, imap: RunningImap, tmp_path: Path) -> str:
     """The name of a mailbox, of its block and of its route; the database is the session's."""
-    name = f"desk-{tmp_path.parent.name[-4:]}-{abs(hash(tmp_path)) % 10_000}".lower()
+    name = f"desk-{abs(hash(tmp_path)) % 100_000}"
     with configured.open("a") as file:
         file.write(TOML.format(name=name))
     await imap.block.save(name)  # type: ignore[misc]
