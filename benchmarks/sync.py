@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--large-gib", type=float, help="size of the folder that is renamed; 0: none")
     chosen = parser.parse_args()
     quick: bool = chosen.quick
-    rounds = chosen.rounds or (3 if quick else 5)
+    rounds = chosen.rounds or (2 if quick else 5)
     found = programs(chosen.folder)
     results: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory(prefix="lama-bench-sync-", dir=chosen.scratch) as made:
@@ -58,7 +58,7 @@ def main() -> None:
                 everyone = ways(found, Path(scratch), chosen.folder, hasty=not quick)
                 title = f"{files:,} files"
                 results[title] = table(title, small(everyone, files, rounds))
-        large = chosen.large_gib if chosen.large_gib is not None else (0.25 if quick else 10.0)
+        large = chosen.large_gib if chosen.large_gib is not None else (0.1 if quick else 10.0)
         if large:
             with tempfile.TemporaryDirectory(dir=made) as scratch:
                 everyone = ways(found, Path(scratch), chosen.folder, hasty=False)
