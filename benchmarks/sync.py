@@ -49,19 +49,21 @@ def main() -> None:
     parser.add_argument("--large-gib", type=float, help="size of the folder that is renamed; 0: none")
     chosen = parser.parse_args()
     quick: bool = chosen.quick
-    rounds = chosen.rounds or (3 if quick else 5)
+    rounds = chosen.rounds or (2 if quick else 5)
     found = programs(chosen.folder)
     results: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory(prefix="lama-bench-sync-", dir=chosen.scratch) as made:
         for files in chosen.files or ([2_000] if quick else [10_000, 100_000]):
             with tempfile.TemporaryDirectory(dir=made) as scratch:
                 everyone = ways(found, Path(scratch), chosen.folder, hasty=not quick)
-                results[f"{files:,} files"] = small(everyone, files, rounds)
-        large = chosen.large_gib if chosen.large_gib is not None else (0.25 if quick else 10.0)
+                title = f"{files:,} files"
+                results[title] = table(title, small(everyone, files, rounds))
+        large = chosen.large_gib if chosen.large_gib is not None else (0.1 if quick else 10.0)
         if large:
             with tempfile.TemporaryDirectory(dir=made) as scratch:
                 everyone = ways(found, Path(scratch), chosen.folder, hasty=False)
-                results[f"{large:g} GiB"] = renamed(everyone, round(large * (1 << 30)))
+                title = f"{large:g} GiB"
+                results[title] = table(title, renamed(everyone, round(large * (1 << 30))))
     show(results)
 
 
@@ -136,20 +138,24 @@ def agree(everyone: Sequence[Way], after: str) -> None:
             sys.exit(f"{way.name}: after {after} {told}")
 
 
+def table(title: str, figures: Figures) -> Figures:
+    """Show the figures of one folder, as soon as there are any: others take long."""
+    names = list(next(iter(figures.values())))
+    print(f"\n{title}\n  {'median, least; CPU; peak':24}" + "".join(f"{name:>34}" for name in names))
+    for case, of in figures.items():
+        print(f"  {case:24}" + "".join(
+            f"{one['wall_s']:10.2f} {one['least_s']:6.2f} s{one['cpu_s']:6.2f} s{one['peak_mib']:5.0f} MiB"
+            for one in map(summed, of.values())
+        ), flush=True)  # fmt: skip
+    return figures
+
+
 def show(results: dict[str, Figures]) -> None:
-    detail: dict[str, Any] = {}
-    ratios: dict[str, dict[str, dict[str, float]]] = {}
-    for title, figures in results.items():
-        names = list(next(iter(figures.values())))
-        print(f"\n{title}\n  {'median, least; CPU; peak':24}" + "".join(f"{name:>32}" for name in names))
-        for case, of in figures.items():
-            cells = {name: summed(runs) for name, runs in of.items()}
-            detail.setdefault(title, {})[case] = cells
-            ratios.setdefault(title, {})[case] = against(cells)
-            print(f"  {case:24}" + "".join(
-                f"{one['wall_s']:8.2f} {one['least_s']:6.2f} s{one['cpu_s']:6.2f} s{one['peak_mib']:5.0f} MiB"
-                for one in cells.values()
-            ))  # fmt: skip
+    detail = {
+        title: {case: {name: summed(runs) for name, runs in of.items()} for case, of in figures.items()}
+        for title, figures in results.items()
+    }
+    ratios = {title: {case: against(cells) for case, cells in cases.items()} for title, cases in detail.items()}
     title = [one for one in detail if one.endswith("files")][-1]
     cells = detail[title]["no-op"]
     print()
