@@ -298,7 +298,7 @@ class Engine:
     def _upload(self, path: str, content: Content, outcome: Outcome) -> None:
         if self._store.has(content.digest):
             return
-        with opened(self._root, outcome.found.spelled.get(path, path)) as file:
+        with opened(self._root, outcome.found.on_disk(path)) as file:
             self._store.put(content.digest, file)
         outcome.uploaded_bytes += content.size
 

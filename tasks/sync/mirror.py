@@ -295,7 +295,7 @@ class Mirror:
         yield f"{OURS}/{self._stage}/{digest.hex()}"
         path = self._places().get(digest)
         if path is not None:
-            yield self._found.spelled.get(path, path)
+            yield self._found.on_disk(path)
             return
         if self._trash is None:
             self._trash = _thrown_away(self._folder / OURS / TRASH)

@@ -87,6 +87,16 @@ class Found:
     hashed_files: int = 0
     hashed_bytes: int = 0
 
+    def on_disk(self, path: str) -> str:
+        """`path` as its names are written on the disk."""
+        if not self.spelled or path.isascii():
+            return path
+        names, at = [], ""
+        for name in path.split("/"):
+            at = f"{at}/{name}" if at else name
+            names.append(self.spelled.get(at, at).rpartition("/")[2])
+        return "/".join(names)
+
     def judged(self, path: str) -> bool:
         """Whether anything can be concluded from `path` not having been found."""
         if not self.skipped and not self.left_out:
@@ -160,7 +170,7 @@ class Scanner:
     def _unchanged(self, path: str, entry: os.DirEntry[str]) -> bool:
         """Whether `entry` is the file that is known at `path`, which is then found. Nearly all are: this is short."""
         known = self.known.get(path)
-        if known is None:
+        if known is None or path in self.found.spelled:
             return False
         try:
             status = entry.stat(follow_symlinks=False)
@@ -208,10 +218,12 @@ class Scanner:
         if not takes.takes(path, is_directory):
             found.left_out.add(path)
             return
+        if path in found.spelled or (path != spelled and path in found.contents):
+            found.skipped[path] = "two names differ only in their form of Unicode"
+            if path in found.marks:  # nobody can tell which of the two files is meant: both are left alone
+                del found.contents[path], found.marks[path]
+            return
         if path != spelled:
-            if path in found.contents:
-                found.skipped[path] = "two names differ only in their form of Unicode"
-                return
             found.spelled[path] = spelled
         try:
             status = entry.stat(follow_symlinks=False)

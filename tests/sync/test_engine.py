@@ -322,6 +322,36 @@ def test_a_rewrite_within_the_same_second_and_size_is_seen(pair: tuple[Device, D
     assert bert.tree() == {"a.txt": b"bbbb"}
 
 
+def test_names_that_differ_only_in_their_form_of_unicode_are_left_alone(pair: tuple[Device, Device]) -> None:
+    anna, bert = pair
+    write(anna, "caf\u00e9", "composed")
+    quiet(pair)
+    assert bert.tree() == {"caf\u00e9": b"composed"}
+    write(anna, "cafe\u0301", "decomposed")
+    write(bert, "caf\u00e9", "changed by bert")
+    for _ in range(3):
+        assert list(anna.sync().skipped) == ["caf\u00e9"]
+        bert.sync()
+    assert anna.tree() == {"cafe\u0301": b"decomposed", "caf\u00e9": b"composed"}
+    assert bert.tree() == {"caf\u00e9": b"changed by bert"}
+    anna.path("cafe\u0301").unlink()
+    quiet(pair)
+    assert anna.tree() == bert.tree() == {"caf\u00e9": b"changed by bert"}
+
+
+def test_a_name_in_another_form_of_unicode_is_the_same_path(pair: tuple[Device, Device]) -> None:
+    anna, bert = pair
+    write(anna, "cafe\u0301/x", "x")
+    quiet(pair)
+    assert bert.tree() == {"caf\u00e9": None, "caf\u00e9/x": b"x"}
+    write(bert, "caf\u00e9/x", "changed")
+    quiet(pair)
+    assert anna.tree() == {"cafe\u0301": None, "cafe\u0301/x": b"changed"}
+    anna.path("cafe\u0301/x").unlink()
+    quiet(pair)
+    assert bert.tree() == {"caf\u00e9": None}
+
+
 def test_push_only_tells_and_pull_only_takes(pair: tuple[Device, Device]) -> None:
     anna, bert = pair
     write(anna, "a.txt", "a")
