@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
-from blocks.settings import LOOPBACK
+from blocks.secure_address import SecureAddress
 
 if TYPE_CHECKING:
     import httpx
@@ -22,18 +21,10 @@ class HubSpot(Block):
     _documentation_url: ClassVar[Any] = "https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview"
 
     token: SecretStr = Field(description="Access token of a private app that may read and write contacts.")
-    base_url: str = Field(default="https://api.hubapi.com", description="Address of the API.")
+    base_url: SecureAddress = Field(default="https://api.hubapi.com", description="Address of the API.")
     connect_timeout_s: float = Field(default=5.0, gt=0, description="Seconds to wait for a connection.")
     timeout_s: float = Field(default=20.0, gt=0, description="Seconds to wait for an answer.")
     connections: int = Field(default=2, ge=1, le=16, description="Requests at once, each with up to 100 leads.")
-
-    @field_validator("base_url", mode="after")
-    @classmethod
-    def _guarded(cls, base_url: str) -> str:
-        parts = urlsplit(base_url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-            raise ValueError("it must begin with https://, or the token would be sent in the clear")
-        return base_url.rstrip("/")
 
     def get_client(self) -> httpx.AsyncClient:
         """A client that sends the token; use it as a context manager."""

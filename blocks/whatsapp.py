@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
-from blocks.settings import LOOPBACK
+from blocks.secure_address import SecureAddress
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +27,7 @@ class WhatsApp(Block):
     app_secret: SecretStr | None = Field(
         default=None, description="The app's secret, where the app demands a proof of it (`appsecret_proof`)."
     )
-    base_url: str = Field(default="https://graph.facebook.com", description="Address of the Graph API.")
+    base_url: SecureAddress = Field(default="https://graph.facebook.com", description="Address of the Graph API.")
     version: str = Field(default="v23.0", pattern=r"^v\d{1,3}\.\d$", description="Version of the Graph API.")
     connect_timeout_s: float = Field(default=5.0, gt=0, description="Seconds to wait for a connection.")
     timeout_s: float = Field(default=20.0, gt=0, description="Seconds to wait for a part of an answer.")
@@ -37,14 +36,6 @@ class WhatsApp(Block):
     )
     largest_media_mib: float = Field(default=100.0, gt=0, description="Largest file that is fetched, in MiB.")
     connections: int = Field(default=8, ge=1, le=64, description="Requests at once.")
-
-    @field_validator("base_url", mode="after")
-    @classmethod
-    def _guarded(cls, base_url: str) -> str:
-        parts = urlsplit(base_url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-            raise ValueError("it must begin with https://, or the token would be sent in the clear")
-        return base_url.rstrip("/")
 
     @property
     def proof(self) -> dict[str, str]:

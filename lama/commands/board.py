@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from lama.cli import OK
 from lama.commands.database import with_database
-from lama.commands.terminal import console, echo_json
+from lama.commands.terminal import console, echo_json, printable
 from models.board import Priority, TaskState
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -193,7 +193,7 @@ def _changes(changes: dict[str, Any]) -> str:
 
 def _printable(text: str) -> str:
     """What a stranger wrote, without what a terminal would obey."""
-    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
+    return printable(text, keep="\n\t")
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

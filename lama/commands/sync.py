@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from blocks.settings import settings
 from lama.cli import FINDINGS, OK
-from lama.commands.terminal import console, echo_json, starting
+from lama.commands.terminal import console, echo_json, printable, starting
 from models.health_check import ReportLevel
 from models.report import Severity
 
@@ -176,7 +176,7 @@ def plan(*, category: str, as_json: bool) -> int:
         echo_json([{"what": what, "path": path} for what, path in rows])
     else:
         for what, path in rows:
-            click.echo(f"{what:12} {_printable(path)}")
+            click.echo(f"{what:12} {printable(path)}")
         if not rows:
             click.echo("There is nothing to do.")
     return OK
@@ -243,7 +243,7 @@ def ls(*, category: str, as_json: bool) -> int:
     for path, one in living:
         if one.content is not None:
             when = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M")
-            click.echo(f"{one.content.kind:10} {one.content.size:>12}  {when}  {one.device:24} {_printable(path)}")
+            click.echo(f"{one.content.kind:10} {one.content.size:>12}  {when}  {one.device:24} {printable(path)}")
     return OK
 
 
@@ -257,7 +257,7 @@ def conflicts(*, categories: tuple[str, ...], as_json: bool) -> int:
         echo_json(found)
     else:
         for row in found:
-            click.echo(f"{row['category']:16} {_printable(row['path'])}")
+            click.echo(f"{row['category']:16} {printable(row['path'])}")
         if not found:
             click.echo("There are no conflict copies.")
     return FINDINGS if found else OK
@@ -299,7 +299,7 @@ def trash(*, category: str, path: str | None, as_json: bool) -> int:
         return OK
     for one in found:
         when = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        click.echo(f"{one.run:28} {when} {one.size:>12}  {_printable(one.path)}")
+        click.echo(f"{one.run:28} {when} {one.size:>12}  {printable(one.path)}")
     if not found:
         click.echo("There is nothing in the trash.")
     return OK
@@ -387,8 +387,3 @@ def _conflicts(category: Category) -> list[str]:
         for path in category.folder.rglob("*")
         if is_conflict(path.name) and not path.relative_to(category.folder).parts[0].startswith(OWN)
     )
-
-
-def _printable(text: str) -> str:
-    """A name that a stranger gave, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -24,6 +24,11 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """What a stranger wrote, without what a terminal would obey; control characters of `keep` stay."""
+    return "".join(letter if letter in keep or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def console() -> Console:
     """Standard output: as wide as the terminal, or 120 columns where there is none and COLUMNS does not say."""
     from rich.console import Console

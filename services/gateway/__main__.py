@@ -9,9 +9,9 @@ from blocks.errors import LamaError
 from blocks.home import Home
 from blocks.logs import log_to_stderr, logger
 from blocks.settings import Settings, settings
+from services.serving import options
 
 _CONNECTIONS = 1000
-_STOP_S = 5
 
 
 def main() -> int:
@@ -43,14 +43,7 @@ def serve(config: Settings) -> None:
         create_app(config, configuration.webhooks, configuration.handoffs),
         host=config.host,
         port=config.gateway_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=_STOP_S,
-        ws="none",
+        **options(connections=_CONNECTIONS),
     )
 
 

@@ -11,9 +11,9 @@ from blocks.errors import LamaError
 from blocks.home import Home
 from blocks.logs import log_to_stderr, logger
 from blocks.settings import Settings, settings
+from services.serving import options
 
 _CONNECTIONS = 500
-_STOP_S = 5
 
 
 def main() -> int:
@@ -43,22 +43,8 @@ async def serve(config: Settings) -> None:
     from services.mcp.app import create_app  # noqa: PLC0415
 
     app = await create_app(config, configuration)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=config.host,
-            port=config.mcp_port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=_STOP_S,
-            ws="none",
-        )
-    )
-    await server.serve()
+    told = uvicorn.Config(app, host=config.host, port=config.mcp_port, **options(connections=_CONNECTIONS))
+    await uvicorn.Server(told).serve()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from models.handoff_route import HandoffsSettings, Route
 from models.handoff_route import HttpTarget as ToHttp
 from models.handoff_route import WhatsAppTarget as ToWhatsApp
 from models.whatsapp import Outgoing
+from tasks.choose import choose
 from tasks.handoffs.expressions import ExpressionError
 from tasks.handoffs.functions import Context
 from tasks.handoffs.target import InsideTarget, Target
@@ -47,20 +48,7 @@ def chosen(settings: HandoffsSettings, asked: list[str] | None) -> tuple[Route, 
     Raises:
         ConfigurationError: there is no such route, or `asked` is empty.
     """
-    if asked is None:
-        return settings.routes
-    known = ", ".join(route.name for route in settings.routes) or "none in lama.toml"
-    if not asked:
-        raise ConfigurationError("routes is an empty list.", component=CAPABILITY, remedy=f"There are: {known}.")
-    found = []
-    for name in dict.fromkeys(asked):
-        route = settings.route(name)
-        if route is None:
-            raise ConfigurationError(
-                f"there is no route {name[:100]!r}.", component=CAPABILITY, remedy=f"There are: {known}."
-            )
-        found.append(route)
-    return tuple(found)
+    return choose(settings.routes, asked, one="route", many="routes", component=CAPABILITY)
 
 
 def transformation_of(route: Route) -> Transformation:

@@ -14,6 +14,7 @@ from blocks.postgres import Postgres
 from blocks.settings import Settings
 from models.mail import Mailbox, MailSettings
 from models.report import Finding, Report, Severity, Skip, compose
+from tasks.choose import choose
 from tasks.mail.fetching import Fetched, fetch
 from tasks.mail.storing import drop_unused
 
@@ -26,16 +27,7 @@ def chosen(settings: MailSettings, asked: list[str] | None) -> tuple[Mailbox, ..
     Raises:
         ConfigurationError: there is no such mailbox, or `asked` is empty.
     """
-    if asked is None:
-        return settings.mailboxes
-    known = {one.name: one for one in settings.mailboxes}
-    there = f"There are: {', '.join(known) or 'none in lama.toml'}."
-    if not asked:
-        raise ConfigurationError("mailboxes is an empty list.", component=CAPABILITY, remedy=there)
-    for name in asked:
-        if name not in known:
-            raise ConfigurationError(f"there is no mailbox {name[:100]!r}.", component=CAPABILITY, remedy=there)
-    return tuple(known[name] for name in dict.fromkeys(asked))
+    return choose(settings.mailboxes, asked, one="mailbox", many="mailboxes", component=CAPABILITY)
 
 
 async def fetch_one(config: Settings, database: Postgres, mailbox: Mailbox, *, dry_run: bool) -> Fetched | Skip:

@@ -18,6 +18,7 @@ from blocks.settings import Settings
 from models.report import Finding, Report, Severity, Skip, compose
 from models.sync import Category, SyncSettings
 from models.sync_store import StoreProblem
+from tasks.choose import choose
 from tasks.sync.engine import Direction, Engine, Guard, GuardError, Outcome, Self
 from tasks.sync.filters import Filter
 from tasks.sync.joining import Merge
@@ -73,16 +74,7 @@ def chosen(settings: SyncSettings, asked: list[str] | None) -> tuple[Category, .
             component=CAPABILITY,
             remedy='Name the shared folder in lama.toml: [sync] store = "..."',
         )
-    if asked is None:
-        return settings.categories
-    known = {one.name: one for one in settings.categories}
-    there = f"There are: {', '.join(known) or 'none in lama.toml'}."
-    if not asked:
-        raise ConfigurationError("categories is an empty list.", component=CAPABILITY, remedy=there)
-    for name in asked:
-        if name not in known:
-            raise ConfigurationError(f"there is no category {name[:100]!r}.", component=CAPABILITY, remedy=there)
-    return tuple(known[name] for name in dict.fromkeys(asked))
+    return choose(settings.categories, asked, one="category", many="categories", component=CAPABILITY)
 
 
 def sync_one(
