@@ -11,6 +11,8 @@ from blocks.settings import settings
 if TYPE_CHECKING:
     import psycopg
 
+    from blocks.errors import UnavailableError
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,6 @@ def with_database(ask: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -
     """
     import psycopg
 
-    from blocks.errors import UnavailableError
     from blocks.postgres import Postgres
 
     async def asked() -> T:
@@ -32,6 +33,13 @@ def with_database(ask: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -
     try:
         return asyncio.run(asked())
     except (psycopg.OperationalError, OSError) as error:
-        raise UnavailableError(
-            f"does not answer: {type(error).__name__}.", component="postgres", remedy="Start it with `lama up`."
-        ) from error
+        raise away(error) from error
+
+
+def away(error: Exception) -> UnavailableError:
+    """What is said when the database does not answer."""
+    from blocks.errors import UnavailableError
+
+    return UnavailableError(
+        f"does not answer: {type(error).__name__}.", component="postgres", remedy="Start it with `lama up`."
+    )

@@ -60,6 +60,17 @@ class _Group(click.Group):
             return command
         return super().get_command(ctx, cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for; a database that is away is told as such, whichever it is."""
+        import psycopg
+
+        from lama.commands.database import away
+
+        try:
+            return super().invoke(ctx)
+        except psycopg.OperationalError as error:
+            raise away(error) from error
+
 
 @click.group(cls=_Group)
 def sync() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from blocks.errors import ConfigurationError
+from blocks.errors import ConfigurationError, UnavailableError
 from blocks.home import Home
 from blocks.settings import Settings, settings
 from flows.sync import sync
@@ -197,6 +197,14 @@ async def test_what_cannot_be_used_is_refused(notes: Path) -> None:
         await sync(categories=["nothing"])
     report = await sync(categories=["notes"])  # no vault was made
     assert report.status is Status.incomplete
+
+
+@pytest.mark.parametrize("command", ["status", "init", "ls notes", "plan notes", "devices", "verify"])
+def test_a_database_that_is_away_is_told(notes: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("LAMA_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/lama")
+    settings.cache_clear()
+    with pytest.raises(UnavailableError, match="does not answer"):
+        lama(*command.split())
 
 
 def test_folders_within_each_other_are_refused(tmp_path: Path) -> None:
