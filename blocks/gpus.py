@@ -1,0 +1,102 @@
+"""The NVIDIA GPUs of this machine, by NVML; none where there is no driver."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from blocks.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU."""
+
+    index: int
+    """As NVML counts them; it may change with a restart."""
+    uuid: str
+    """`GPU-...`: stays, and is what `CUDA_VISIBLE_DEVICES` takes."""
+    name: str
+    memory_bytes: int
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """Every GPU that NVML shows us. Reads the driver; takes no memory of a GPU."""
+    with _nvml() as nvml:
+        if nvml is None:
+            return ()
+        found = []
+        for index in range(nvml.nvmlDeviceGetCount()):
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            found.append(
+                Gpu(
+                    index=index,
+                    uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+                    name=_text(nvml.nvmlDeviceGetName(handle)),
+                    memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+                )
+            )
+        return tuple(found)
+
+
+def chosen_gpus(device: str) -> tuple[Gpu, ...]:
+    """The GPUs that `device` of `[model_host]` means; empty: the CPU.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or the UUID of a GPU.
+
+    Raises:
+        ConfigurationError: it names a GPU that is not here.
+    """
+    if device == "cpu":
+        return ()
+    found = gpus()
+    if device in {"auto", "cuda"}:
+        if device == "cuda" and not found:
+            raise ConfigurationError(
+                "no GPU can be seen.", component="model_host.device", remedy="Install NVIDIA's driver, or say `cpu`."
+            )
+        return found
+    chosen = tuple(gpu for gpu in found if gpu.uuid == device)
+    if not chosen:
+        there = ", ".join(f"{gpu.uuid} ({gpu.name})" for gpu in found) or "none"
+        raise ConfigurationError(f"{device} is not here; there is {there}.", component="model_host.device")
+    return chosen
+
+
+def process_bytes(uuid: str, pid: int) -> int | None:
+    """Memory of the GPU that the process holds; None: NVML does not show it, as in most containers."""
+    with _nvml() as nvml:
+        if nvml is None:
+            return None
+        try:
+            running = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByUUID(uuid.encode()))
+        except nvml.NVMLError:
+            return None
+        held = [one.usedGpuMemory for one in running if one.pid == pid]
+        return int(held[0]) if held and held[0] is not None else None
+
+
+@contextlib.contextmanager
+def _nvml() -> Iterator[Any]:
+    try:
+        import pynvml  # noqa: PLC0415 - of the extra `models`
+    except ImportError:
+        yield None
+        return
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver, or one that we may not talk to
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
