@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     mcp_key: SecretStr | None = Field(
         default=None, description="Key that callers by MCP have; otherwise generated into the home."
     )
+    model_host_port: int = Field(
+        default=8767, ge=1, le=65535, description="Port of the model host; those of further GPUs are the next ones."
+    )
+    model_host_key: SecretStr | None = Field(
+        default=None, description="Key of the model host's API; otherwise generated into the home."
+    )
     database_url: SecretStr | None = Field(
         default=None,
         description="`postgresql://...` of a PostgreSQL >= 15 to use instead of the embedded one.",
@@ -108,7 +114,7 @@ class Settings(BaseSettings):
                 raise ValueError("write it as user:password, both not empty")
         return auth
 
-    @field_validator("gateway_key", "mcp_key", "gemini_api_key", "github_token", mode="after")
+    @field_validator("gateway_key", "mcp_key", "model_host_key", "gemini_api_key", "github_token", mode="after")
     @classmethod
     def _not_empty(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and not secret.get_secret_value().strip():
@@ -176,6 +182,11 @@ class Settings(BaseSettings):
     def mcp_url(self) -> str:
         """Where tools are offered by MCP."""
         return f"http://{self.reachable_host}:{self.mcp_port}"
+
+    @property
+    def model_host_url(self) -> str:
+        """Where language models answer, without `/v1`."""
+        return f"http://{self.reachable_host}:{self.model_host_port}"
 
     @property
     def reachable_host(self) -> str:

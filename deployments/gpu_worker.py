@@ -9,7 +9,7 @@ from uuid import UUID
 
 import anyio.abc
 import httpx
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.base import BaseWorkerResult
@@ -47,7 +47,7 @@ class GpuVariables(LamaVariables):
     models: list[str] = Field(
         default_factory=list,
         title="Models",
-        description="Names of the model host's catalogue. They are loaded before the run starts, and stay until it ends.",
+        description="Names of the model host's catalogue: loaded before the run starts, and kept until it ends.",
     )
     memory: int | None = Field(
         default=None,
@@ -84,7 +84,7 @@ class LamaGpuWorker(LamaWorker):
 
     type = "lama-gpu"
     job_configuration = GpuJobConfiguration
-    job_configuration_variables = GpuVariables  # type: ignore[assignment]
+    job_configuration_variables = GpuVariables
 
     _display_name = "Lama GPU"
     _description = "Execute flow runs beside resident models, within the memory of one GPU."
@@ -121,14 +121,14 @@ class LamaGpuWorker(LamaWorker):
             workers = await self.client.read_workers_for_work_pool(self._work_pool_name)
         except (httpx.HTTPError, ObjectNotFound):
             return
-        self._alone = not any(one.name != self.name and one.status == "ONLINE" for one in workers)
+        self._alone = not any(one.name != self.name and one.status == WorkerStatus.ONLINE for one in workers)
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
         seen = {entry.flow_run.id for entry in flow_run_response}
         for gone in self._waiting.keys() - seen:
             del self._waiting[gone]
         room = self._limiter.available_tokens if self._limiter else len(flow_run_response)
-        takeable = []
+        takeable: list[WorkerFlowRunResponse] = []
         for entry in flow_run_response:
             if entry.flow_run.id in self._submitting_flow_run_ids:
                 continue
@@ -172,10 +172,11 @@ class LamaGpuWorker(LamaWorker):
         values |= flow_run.job_variables or {}
         try:
             template = _leased_part(self.work_pool)
-            configuration = await GpuJobConfiguration.from_template_and_values(template, values, client=self.client)
+            found = await GpuJobConfiguration.from_template_and_values(template, values, client=self.client)
         except (ValidationError, ValueError):
             return Need()
-        return configuration.need
+        assert isinstance(found, GpuJobConfiguration)  # noqa: S101 - made from our class
+        return found.need
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
         try:
@@ -209,7 +210,7 @@ class LamaGpuWorker(LamaWorker):
 
 
 def _leased_part(pool: WorkPool) -> dict[str, Any]:
-    """The pool's template with only what a lease is about: the rest may name blocks, and is read when the run starts."""
+    """The pool's template with only what a lease is about; the rest, which may name blocks, is read at the start."""
     template = pool.base_job_template
     names = ("models", "memory", "exclusive")
     asked = template.get("job_configuration", {})

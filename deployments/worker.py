@@ -1,6 +1,6 @@
-"""Runs a warm worker: `python -m deployments.worker --pool lama --name NAME`.
+"""Runs a worker: `python -m deployments.worker --pool lama --name NAME`; with `--gpu`, of the pool of GPUs.
 
-Importing it registers the worker type with Prefect, so `prefect worker start --type lama` starts one, too.
+Importing it registers the worker types with Prefect, so `prefect worker start --type lama` starts one, too.
 """
 
 from __future__ import annotations
@@ -15,11 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blocks.logs import logger
+from blocks.model_host import ModelHost
 from blocks.settings import settings
+from deployments.gpu_worker import GpuJobConfiguration, GpuVariables, LamaGpuWorker
 from deployments.late_tls import read_authorities_late
 from deployments.warm_worker import LamaJobConfiguration, LamaVariables, LamaWorker
 
-__all__ = ["LamaJobConfiguration", "LamaVariables", "LamaWorker", "main"]
+__all__ = [
+    "GpuJobConfiguration",
+    "GpuVariables",
+    "LamaGpuWorker",
+    "LamaJobConfiguration",
+    "LamaVariables",
+    "LamaWorker",
+    "main",
+]
 
 _PREFETCH_S = 2
 """How far ahead runs are taken: about what a start takes. More would hold slots that others could use."""
@@ -40,15 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         updates={PREFECT_WORKER_QUERY_SECONDS: config.worker_poll_s},
         set_defaults={PREFECT_API_URL: config.api_url},
     ):
-        worker = LamaWorker(
-            work_pool_name=options.pool,
-            name=options.name,
-            work_queues=options.work_queue,
-            limit=options.limit,
-            prefetch_seconds=_PREFETCH_S,
-            checkout=options.checkout,
-        )
-        return asyncio.run(_serve(worker, options.drain_seconds))
+        return asyncio.run(_serve(_worker(options), options.drain_seconds))
+
+
+def _worker(options: argparse.Namespace) -> LamaWorker:
+    of_every_worker = {
+        "work_pool_name": options.pool,
+        "name": options.name,
+        "work_queues": options.work_queue,
+        "limit": options.limit,
+        "prefetch_seconds": _PREFETCH_S,
+        "checkout": options.checkout,
+    }
+    if options.gpu is None:
+        return LamaWorker(**of_every_worker)
+    host = ModelHost.of(settings())
+    if options.model_host:
+        host = ModelHost(url=options.model_host, key=host.key)
+    return LamaGpuWorker(**of_every_worker, host=host, gpu=None if options.gpu == "cpu" else options.gpu)
 
 
 async def _serve(worker: LamaWorker, drain_seconds: float) -> int:
@@ -94,6 +113,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--checkout", type=Path, help="folder with the prefect.yaml whose flows are imported ahead (default: Lama's)"
+    )
+    parser.add_argument(
+        "--gpu",
+        metavar="UUID",
+        help="be of the type lama-gpu, pinned to this GPU, or with `cpu` to none: runs wait for their memory",
+    )
+    parser.add_argument(
+        "--model-host", metavar="URL", help="with --gpu: the model host of that device (default: the node's)"
     )
     return parser.parse_args(arguments)
 
