@@ -33,13 +33,20 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address that Prefect, the gateway and MCP listen on. Other than loopback needs authentication.",
+        description="Address that Prefect, the gateway, MCP and the model host listen on. "
+        "Other than loopback needs authentication.",
     )
     prefect_port: int = Field(default=4200, ge=1, le=65535, description="Port of the Prefect server and UI.")
     gateway_port: int = Field(default=8765, ge=1, le=65535, description="Port of the gateway.")
     mcp_port: int = Field(default=8766, ge=1, le=65535, description="Port on which tools are offered by MCP.")
     mcp_key: SecretStr | None = Field(
         default=None, description="Key that callers by MCP have; otherwise generated into the home."
+    )
+    model_host_port: int = Field(
+        default=8767, ge=1, le=65535, description="Port of the model host; hosts of further devices take the next ones."
+    )
+    model_host_key: SecretStr | None = Field(
+        default=None, description="Key of the model host's API; otherwise generated into the home."
     )
     database_url: SecretStr | None = Field(
         default=None,
@@ -108,7 +115,7 @@ class Settings(BaseSettings):
                 raise ValueError("write it as user:password, both not empty")
         return auth
 
-    @field_validator("gateway_key", "mcp_key", "gemini_api_key", "github_token", mode="after")
+    @field_validator("gateway_key", "mcp_key", "model_host_key", "gemini_api_key", "github_token", mode="after")
     @classmethod
     def _not_empty(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and not secret.get_secret_value().strip():
@@ -176,6 +183,11 @@ class Settings(BaseSettings):
     def mcp_url(self) -> str:
         """Where tools are offered by MCP."""
         return f"http://{self.reachable_host}:{self.mcp_port}"
+
+    @property
+    def model_host_url(self) -> str:
+        """The model host, without the `/v1` of its OpenAI-compatible part."""
+        return f"http://{self.reachable_host}:{self.model_host_port}"
 
     @property
     def reachable_host(self) -> str:
