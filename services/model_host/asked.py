@@ -133,7 +133,10 @@ class _Request(BaseModel):
             if name in _NEUTRAL and name not in cls.model_fields:
                 if not any(type(value) in _alike(one) and value == one for one in _NEUTRAL[name]):
                     raise RefusedError(
-                        400, f"This host cannot do {name!r}; leave it out.", parameter=name, code="unsupported_parameter"
+                        400,
+                        f"This host cannot do {name!r}; leave it out.",
+                        parameter=name,
+                        code="unsupported_parameter",
                     )
                 continue
             kept[name] = value
@@ -243,8 +246,8 @@ class EmbeddingRequest(_Request):
         if isinstance(self.input, str):
             return (self.input,)
         if isinstance(self.input[0], int):
-            return (tuple(self.input),)  # type: ignore[arg-type]
-        return tuple(one if isinstance(one, str) else tuple(one) for one in self.input)  # type: ignore[arg-type]
+            return (tuple(self.input),)
+        return tuple(one if isinstance(one, str) else tuple(one) for one in self.input)
 
 
 def priority_of(header: str | None) -> Priority | None:

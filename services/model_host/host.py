@@ -84,8 +84,8 @@ class Host(Protocol):
     def ready(self) -> bool:
         """Whether requests are taken."""
 
-    def serve(self, model: str, ask: Ask | None, priority: Priority) -> AbstractAsyncContextManager[Serving]:
-        """Keep `model` for a request, loaded first if need be. `ask` None: to embed.
+    def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Serving]:
+        """Keep `model` for a request, loaded first if need be. `ask` None: to embed; `priority` None: its own.
 
         Raises:
             RequestError, LoadError, NoRoomError, BusyError: neither it nor a fallback of it can answer.
@@ -103,7 +103,7 @@ class Host(Protocol):
     def changes(self) -> AsyncIterator[HostStatus]:
         """How things are, now and whenever that changes."""
 
-    async def load(self, model: str, priority: Priority) -> ModelStatus:
+    async def load(self, model: str, priority: Priority | None) -> ModelStatus:
         """Load a model."""
 
     async def unload(self, model: str) -> ModelStatus:
@@ -115,7 +115,7 @@ class Host(Protocol):
     async def release(self, model: str) -> HostStatus:
         """Take a model's reserve back."""
 
-    def plan(self, model: str, priority: Priority) -> Plan:
+    def plan(self, model: str, priority: Priority | None) -> Plan:
         """What loading it would mean; does nothing."""
 
     async def lease_job(self, run_id: str, request: JobRequest) -> JobLease:

@@ -91,7 +91,9 @@ def problem_of(error: BaseException) -> Problem:  # noqa: PLR0911 - a table
         case ValidationError():
             return _of_validation(error)
         case UnknownModelError():
-            return Problem(404, _told(error), parameter=error.parameter or "model", code=error.code or "model_not_found")
+            return Problem(
+                404, _told(error), parameter=error.parameter or "model", code=error.code or "model_not_found"
+            )
         case RequestError():
             return Problem(400, _told(error), parameter=error.parameter, code=error.code)
         case BusyError():
@@ -136,6 +138,8 @@ def _of_validation(error: ValidationError) -> Problem:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])[:200]
     if first["type"] == "extra_forbidden":
-        return Problem(400, f"This host does not know the parameter {place!r}.", parameter=place, code="unknown_parameter")
+        return Problem(
+            400, f"This host does not know the parameter {place!r}.", parameter=place, code="unknown_parameter"
+        )
     message = first["msg"].removeprefix("Value error, ")
     return Problem(400, f"{place or 'The request'}: {message}."[:500], parameter=place, code="invalid_value")
