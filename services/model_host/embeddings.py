@@ -34,7 +34,7 @@ class Embeddings(Endpoint):
         async with self._host.serve(model, None, priority) as serving:
             if serving.engine.kind is not EngineKind.llamacpp and any(not isinstance(text, str) for text in texts):
                 raise RequestError(
-                    f"{serving.model} takes texts, not ids of tokens: those of another vocabulary would be other words.",
+                    f"{serving.model} takes texts, not ids of tokens: of another vocabulary they are other words.",
                     parameter="input",
                     code="unsupported_parameter",
                 )
