@@ -33,7 +33,8 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address that Prefect, the gateway and MCP listen on. Other than loopback needs authentication.",
+        description="Address that Prefect, the gateway, MCP and the model host listen on. "
+        "Other than loopback needs authentication.",
     )
     prefect_port: int = Field(default=4200, ge=1, le=65535, description="Port of the Prefect server and UI.")
     gateway_port: int = Field(default=8765, ge=1, le=65535, description="Port of the gateway.")
@@ -42,7 +43,7 @@ class Settings(BaseSettings):
         default=None, description="Key that callers by MCP have; otherwise generated into the home."
     )
     model_host_port: int = Field(
-        default=8767, ge=1, le=65535, description="Port of the model host; those of further GPUs are the next ones."
+        default=8767, ge=1, le=65535, description="Port of the model host; hosts of further devices take the next ones."
     )
     model_host_key: SecretStr | None = Field(
         default=None, description="Key of the model host's API; otherwise generated into the home."
@@ -185,7 +186,7 @@ class Settings(BaseSettings):
 
     @property
     def model_host_url(self) -> str:
-        """Where language models answer, without `/v1`."""
+        """The model host, without the `/v1` of its OpenAI-compatible part."""
         return f"http://{self.reachable_host}:{self.model_host_port}"
 
     @property

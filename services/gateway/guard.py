@@ -1,23 +1,18 @@
-"""The outermost layer: who may ask by which name, what every answer carries, and how long it took.
-
-A page on a hostile site can make its own name point to this machine (DNS rebinding) and then read what we answer. So
-only names that are ours are answered to.
-"""
+"""The outermost layer: who may ask by which name, what every answer carries, and how long it took."""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blocks.settings import LOOPBACK, Settings
+from blocks.settings import Settings
 from services.gateway.measures import Measures
+from services.guard import Names
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -28,23 +23,6 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
 }
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # nosec B104 - compared with, not bound to
-
-
-class Names:
-    """The names that this machine is asked by: those of loopback, its own where it listens beyond, and `hosts`."""
-
-    def __init__(self, settings: Settings, hosts: Iterable[str]) -> None:
-        self._any_address = settings.host in _WILDCARDS
-        own = set() if settings.on_loopback else {settings.host, socket.gethostname(), socket.getfqdn()}
-        self._names = {name.lower().rstrip(".") for name in (*LOOPBACK, *own, *hosts)}
-
-    def know(self, hosts: Sequence[str]) -> bool:
-        """Whether `hosts`, the values of a header, are one host of ours, with or without a port."""
-        if len(hosts) != 1:
-            return False
-        name = _without_port(hosts[0]).lower().rstrip(".")
-        return name in self._names or (self._any_address and _is_address(name))
 
 
 class Guard:
@@ -82,18 +60,3 @@ class Guard:
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._measures.request(scope["method"], route, status, time.perf_counter() - started)
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def _is_address(name: str) -> bool:
-    # Rebinding needs a name; an address always leads to whom it says.
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -17,18 +17,19 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from blocks.database import dsn
 from blocks.errors import ConfigurationError
+from blocks.home import Home
 from blocks.settings import Settings
 from models.configuration import Configuration
 from models.handoff_route import ApiTarget as ToApi
 from models.handoff_route import Route
+from services.guard import Guard, Names
 from services.mcp.calls import Calls
-from services.mcp.guard import Guard
 from services.mcp.tools import Offer, Toolbox
 from tasks.handoffs.api_target import ApiTarget
 from tasks.handoffs.direct import Direct
@@ -83,10 +84,16 @@ async def create_app(config: Settings, configuration: Configuration) -> ASGIApp:
             yield
 
     return Guard(
-        Starlette(routes=[Path("/mcp/{name}", _Endpoint(managers))], lifespan=lifespan),
-        config,
-        configuration.webhooks.hosts,
+        Starlette(routes=[Path("/health", _health), Path("/mcp/{name}", _Endpoint(managers))], lifespan=lifespan),
+        Names(config, configuration.webhooks.hosts),
+        Home(config),
+        "mcp.key",
+        config.mcp_key,
     )
+
+
+async def _health(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
 
 
 class _Endpoint:

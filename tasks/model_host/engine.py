@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -33,6 +33,8 @@ class Ask:
     messages: tuple[dict[str, Any], ...] | None = None
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the answer has to follow. Only llama.cpp does; others refuse it."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,11 @@ class Engine(Protocol):
             EngineError: the engine failed; other requests may go on.
         """
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Vectors of `texts`.
+    async def embed(self, texts: Sequence[str | tuple[int, ...]]) -> Embedded:
+        """Vectors of `texts`, each a text or the ids of its tokens.
 
         Raises:
-            RequestError: a text is longer than the context window, or the model does not embed.
+            RequestError: a text is longer than the context window, or the model does not embed, or not token ids.
         """
 
     async def park(self) -> None:

@@ -46,3 +46,15 @@ class NoRoomError(LamaError):
         super().__init__(what, component=component)
         self.refusal = refusal
         self.retry_after_s = retry_after_s
+
+
+class BusyError(LamaError):
+    """Too many requests wait already.
+
+    Args:
+        retry_after_s: seconds after which to ask again.
+    """
+
+    def __init__(self, what: str, *, retry_after_s: float, component: str = "") -> None:
+        super().__init__(what, component=component)
+        self.retry_after_s = retry_after_s

@@ -15,7 +15,7 @@ from blocks.postgres import Postgres
 from blocks.settings import Settings
 from models.report import Finding, Report, Severity, Skip, compose
 from services.gateway.docs_page import docs_page
-from services.gateway.guard import Names
+from services.guard import Names
 from tasks.reports import store
 from tests.gateway.conftest import NewGateway
 from tests.gateway.running import SECRET, RunningGateway, push

@@ -1,0 +1,121 @@
+"""Who may ask a service of ours: by a name that is ours, from no page of another site, and with its key.
+
+A page on a hostile site can make its own name point to this machine (DNS rebinding) and then read what we answer. So
+only names that are ours are answered to.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from blocks.home import Home
+from blocks.settings import LOOPBACK, Settings
+
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # nosec B104 - compared with, not bound to
+
+
+class Names:
+    """The names that this machine is asked by: those of loopback, its own where it listens beyond, and `hosts`."""
+
+    def __init__(self, settings: Settings, hosts: Iterable[str]) -> None:
+        self._any_address = settings.host in _WILDCARDS
+        own = set() if settings.on_loopback else {settings.host, socket.gethostname(), socket.getfqdn()}
+        self._names = {name.lower().rstrip(".") for name in (*LOOPBACK, *own, *hosts)}
+
+    def know(self, hosts: Sequence[str]) -> bool:
+        """Whether `hosts`, the values of a header, are one host of ours, with or without a port."""
+        if len(hosts) != 1:
+            return False
+        name = _without_port(hosts[0]).lower().rstrip(".")
+        return name in self._names or (self._any_address and _is_address(name))
+
+
+def _sentence(status: int, sentence: str) -> Response:
+    return JSONResponse({"error": sentence}, status)
+
+
+class Guard:
+    """ASGI middleware around a whole application. There is no way to switch the key off.
+
+    Args:
+        app: what is guarded.
+        names: what it may be called.
+        home: keeps the key.
+        secret: its file among the home's secrets.
+        given: the key, where a setting has it.
+        without_key: paths that are answered to anybody.
+        refused: makes the answer to whoever may not ask, of a status and a sentence.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        names: Names,
+        home: Home,
+        secret: str,
+        given: SecretStr | None,
+        *,
+        without_key: frozenset[str] = frozenset({"/health"}),
+        refused: Callable[[int, str], Response] = _sentence,
+    ) -> None:
+        self._app = app
+        self._names = names
+        self._where = f"secrets/{secret}"
+        self._key = (given.get_secret_value() if given is not None else home.secret(secret)).encode()
+        self._without_key = without_key
+        self._refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if not self._names.know(headers.getlist("host")):
+            return self._refused(421, "This server is not known by that name; `hosts` of [webhooks] adds names.")
+        origins = headers.getlist("origin")
+        if origins and not self._names.know([_host_of(origin) for origin in origins]):
+            return self._refused(403, "Pages of other sites may not ask here.")
+        if scope["path"] not in self._without_key and not self._fits(headers.getlist("authorization")):
+            answer = self._refused(
+                401, f"The key is needed: `Authorization: Bearer ...`, from `{self._where}` of the home."
+            )
+            answer.headers["WWW-Authenticate"] = "Bearer"
+            return answer
+        return None
+
+    def _fits(self, offered: list[str]) -> bool:
+        scheme, _, key = offered[0].partition(" ") if len(offered) == 1 else ("", "", "")
+        return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode("utf-8", "replace"), self._key)
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    # Rebinding needs a name; an address always leads to whom it says.
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

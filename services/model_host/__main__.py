@@ -1,0 +1,55 @@
+"""`python -m services.model_host --device cpu`: serve models on one device until a signal ends us."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from blocks.configuration import load_configuration
+from blocks.errors import LamaError
+from blocks.home import Home
+from blocks.logs import log_to_stderr, logger
+from blocks.settings import Settings, settings
+from services.serving import options
+
+_CONNECTIONS = 1_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve. Returns 2 when it cannot."""
+    parser = argparse.ArgumentParser(prog="python -m services.model_host", description="Serve models on one device.")
+    parser.add_argument("--device", default="cpu", help="`cpu`, or the UUID of one GPU.")
+    parser.add_argument("--port", type=int, default=None, help="TCP port, instead of LAMA_MODEL_HOST_PORT.")
+    given = parser.parse_args(arguments)
+    config = settings()
+    log_to_stderr(config.log_level)
+    try:
+        asyncio.run(serve(config, given.device, given.port or config.model_host_port))
+    except LamaError as error:
+        logger("model host").error("%s", error)
+        return 2
+    return 0
+
+
+async def serve(config: Settings, device: str, port: int) -> None:
+    """Serve until a signal ends us.
+
+    Raises:
+        ConfigurationError: `lama.toml` cannot be used.
+    """
+    configuration = load_configuration(config)
+    Home(config).prepare()
+
+    import uvicorn  # noqa: PLC0415
+
+    from services.model_host.app import create_app  # noqa: PLC0415
+    from services.model_host.wiring import build_host  # noqa: PLC0415
+
+    app = create_app(config, build_host(configuration, device), configuration.webhooks.hosts)
+    told = uvicorn.Config(app, host=config.host, port=port, **options(connections=_CONNECTIONS))
+    await uvicorn.Server(told).serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The application: OpenAI's API at `/v1/`, the host's own at `/host/`, and what supervisors and Prometheus ask."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from blocks.errors import LamaError
+from blocks.home import Home
+from blocks.settings import Settings
+from models.model_host import ModelStatus
+from services.guard import Guard, Names
+from services.model_host.door import GoneError
+from services.model_host.embeddings import Embeddings
+from services.model_host.generation import Generation, Turnstile
+from services.model_host.host import Host
+from services.model_host.management import Management
+from services.model_host.measures import Measures
+from services.model_host.problems import Problem, RefusedError, answer_problem, guarded
+
+_AT_ONCE = 256
+"""Requests to models; those for which there is no memory wait among them."""
+KEY = "model_host.key"
+_OPEN = frozenset({"/health", "/ready"})
+
+
+def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
+    """The application, to be served by an ASGI server.
+
+    Args:
+        settings: have the key and the address.
+        host: keeps the models; it is closed at the end.
+        hosts: further names that this machine is asked by.
+    """
+    measures = Measures()
+    turnstile = Turnstile(_AT_ONCE)
+    started = int(time.time())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await host.close()
+
+    async def health(_: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def ready(_: Request) -> Response:
+        return _json({"status": "ok"}) if host.ready else Problem(503, "The model host is starting or stopping.")
+
+    async def metrics(_: Request) -> Response:
+        return Response(measures.text(host.status()), media_type=CONTENT_TYPE_LATEST)
+
+    async def models(_: Request) -> Response:
+        return _json({"object": "list", "data": [_model(one, started) for one in host.status().models]})
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        for one in host.status().models:
+            if one.name == name:
+                return _json(_model(one, started))
+        return Problem(404, "No model is called that.", parameter="model", code="model_not_found")
+
+    routes = [
+        Route("/health", health),
+        Route("/ready", ready),
+        Route("/metrics", metrics),
+        Route("/v1/models", models),
+        Route("/v1/models/{name:path}", model),
+        Route("/v1/chat/completions", Generation(host, measures, turnstile, chat=True), methods=["POST"]),
+        Route("/v1/completions", Generation(host, measures, turnstile, chat=False), methods=["POST"]),
+        Route("/v1/embeddings", Embeddings(host, measures, turnstile), methods=["POST"]),
+        *Management(host).routes(),
+    ]
+    kinds = (HTTPException, RefusedError, ValidationError, LamaError, GoneError, Exception)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(kinds, answer_problem))
+    return Guard(
+        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded
+    )
+
+
+def _model(status: ModelStatus, started: int) -> dict[str, Any]:
+    own = status.model_dump(
+        mode="json", include={"state", "kind", "engine", "quantisation", "context_window", "priority"}
+    )
+    return {"id": status.name, "object": "model", "created": started, "owned_by": "lama", "lama": own}
+
+
+def _json(document: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")

@@ -1,0 +1,267 @@
+"""Requests of OpenAI's API as this host takes them, and what they mean.
+
+What cannot be done and would change an answer is refused; what only describes the caller is ignored.
+https://platform.openai.com/docs/api-reference
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from models.model_host import MODEL_NAME, Priority
+from services.model_host.problems import RefusedError
+from tasks.model_host.engine import Ask, Sampling
+
+AUTO = "auto"
+"""The name that lets the host choose."""
+_MOST_INPUTS = 2_048
+_MOST_TOKENS = 2**31 - 1
+_IGNORED = frozenset(
+    {"user", "metadata", "store", "safety_identifier", "service_tier", "prompt_cache_key", "prompt_cache_retention"}
+)
+"""They change nothing about an answer."""
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "echo": (False,),
+    "suffix": ("",),
+    "tools": ([],),
+    "tool_choice": ("none",),
+    "parallel_tool_calls": (True, False),
+    "functions": ([],),
+    "function_call": ("none",),
+    "modalities": (["text"],),
+    "audio": (),
+    "prediction": (),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+    "dimensions": (),
+}
+"""What this host cannot do, and the values that ask for nothing; so does null."""
+
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+Token = Annotated[int, Field(ge=0, lt=2**31)]
+Tokens = Annotated[list[Token], Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """One turn of a chat."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[_Part], Field(min_length=1)]
+    name: str | None = None
+    refusal: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As templates take it."""
+        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return {"role": "system" if self.role == "developer" else self.role, "content": content}
+
+
+class StreamOptions(BaseModel):
+    """`stream_options`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class JsonSchema(BaseModel):
+    """`response_format.json_schema`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    description: str | None = None
+    json_schema: dict[str, Any] = Field(default_factory=dict, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """`response_format`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("`json_schema` goes with the type json_schema")
+        return self
+
+    @property
+    def schema_of_answer(self) -> Mapping[str, Any] | None:
+        """The schema that the answer has to follow."""
+        if self.json_schema is not None:
+            return self.json_schema.json_schema
+        return {"type": "object"} if self.type == "json_object" else None
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    model: Annotated[str, StringConstraints(pattern=MODEL_NAME)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _understood(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        kept = {}
+        for name, value in given.items():
+            if name in _IGNORED or (value is None and name not in cls.model_fields and name in _NEUTRAL):
+                continue
+            if name in _NEUTRAL and name not in cls.model_fields:
+                if not any(type(value) in _alike(one) and value == one for one in _NEUTRAL[name]):
+                    raise RefusedError(
+                        400,
+                        f"This host cannot do {name!r}; leave it out.",
+                        parameter=name,
+                        code="unsupported_parameter",
+                    )
+                continue
+            kept[name] = value
+        return kept
+
+
+class _Generation(_Request):
+    max_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> _Generation:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("`stream_options` goes with `stream`")
+        return self
+
+    @property
+    def with_usage(self) -> bool:
+        """Whether a stream ends in the number of tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def _sampling(self, logprobs: int | None) -> Sampling:
+        return Sampling(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            seed=self.seed,
+            logprobs=logprobs,
+        )
+
+    def _stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+
+class ChatRequest(_Generation):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=2_000)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+
+    @model_validator(mode="after")
+    def _alternatives(self) -> ChatRequest:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("`top_logprobs` goes with `logprobs`")
+        return self
+
+    def ask(self) -> Ask:
+        """What the engine is asked."""
+        return Ask(
+            max_tokens=self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
+            messages=tuple(message.plain() for message in self.messages),
+            sampling=self._sampling((self.top_logprobs or 0) if self.logprobs else None),
+            stop=self._stops(),
+            schema=None if self.response_format is None else self.response_format.schema_of_answer,
+        )
+
+
+class CompletionRequest(_Generation):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str] | list[Token] | list[Tokens]
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @field_validator("prompt", mode="after")
+    @classmethod
+    def _one(cls, prompt: Any) -> Any:
+        if isinstance(prompt, list) and not (prompt and isinstance(prompt[0], int)):
+            if len(prompt) != 1:
+                raise ValueError("this host takes one prompt a request")
+            return prompt[0]
+        return prompt
+
+    def ask(self) -> Ask:
+        """What the engine is asked. OpenAI's default of `max_tokens` is 16 here."""
+        return Ask(
+            max_tokens=16 if self.max_tokens is None else self.max_tokens,
+            prompt=self.prompt if isinstance(self.prompt, str) else tuple(self.prompt),  # type: ignore[arg-type]
+            sampling=self._sampling(self.logprobs),
+            stop=self._stops(),
+        )
+
+
+class EmbeddingRequest(_Request):
+    """`POST /v1/embeddings`."""
+
+    input: str | list[str] | list[Token] | list[Tokens]
+    encoding_format: Literal["float", "base64"] | None = None
+
+    @field_validator("input", mode="after")
+    @classmethod
+    def _some(cls, given: Any) -> Any:
+        if not given or (isinstance(given, list) and any(one == "" for one in given)):
+            raise ValueError("a text is empty")
+        if isinstance(given, list) and not isinstance(given[0], int) and len(given) > _MOST_INPUTS:
+            raise ValueError(f"these are more than {_MOST_INPUTS:,} texts")
+        return given
+
+    def texts(self) -> tuple[str | tuple[int, ...], ...]:
+        """What is embedded: texts, or ids of tokens."""
+        if isinstance(self.input, str):
+            return (self.input,)
+        if isinstance(self.input[0], int):
+            return (tuple(self.input),)
+        return tuple(one if isinstance(one, str) else tuple(one) for one in self.input)
+
+
+def priority_of(header: str | None) -> Priority | None:
+    """What `X-Lama-Priority` says; None: nothing.
+
+    Raises:
+        RefusedError: it is none.
+    """
+    if header is None:
+        return None
+    if header.strip().lower() not in Priority.__members__:
+        raise RefusedError(400, "X-Lama-Priority is high, normal or low.", parameter="X-Lama-Priority")
+    return Priority[header.strip().lower()]
+
+
+def _alike(value: Any) -> tuple[type, ...]:
+    return (int, float) if type(value) in {int, float} else (type(value),)

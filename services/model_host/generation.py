@@ -1,0 +1,227 @@
+"""`/v1/chat/completions` and `/v1/completions`: from a request to its answer, whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from models.model_host import EngineKind, Priority, Requirements
+from services.model_host.answers import Marks, Shape, event
+from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, priority_of
+from services.model_host.door import GoneError, read_json, while_connected
+from services.model_host.host import Answer, Host, Serving
+from services.model_host.measures import Measures
+from services.model_host.problems import problem_of
+from tasks.model_host.engine import Ask, FinishReason, Piece, TokenLogprob
+from tasks.model_host.errors import BusyError, EngineError, RequestError
+
+_SLOW_S = 60.0
+"""Longest that a client may leave what it is sent unread."""
+_HUNG_UP = 499
+
+
+class Turnstile:
+    """How many requests are inside at a time; the next one is told to come again."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def __enter__(self) -> None:
+        if self._left <= 0:
+            raise BusyError("Too many requests wait already.", retry_after_s=1.0, component="model host")
+        self._left -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._left += 1
+
+
+class Endpoint:
+    """What the addresses that use a model have in common."""
+
+    def __init__(self, host: Host, measures: Measures, turnstile: Turnstile) -> None:
+        self._host = host
+        self._measures = measures
+        self._turnstile = turnstile
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; a client that hangs up ends the work."""
+        headers = Headers(scope=scope)
+        reply = Reply(send)
+        try:
+            document = await read_json(receive, headers.get("content-length"))
+            with self._turnstile:
+                await while_connected(receive, self._answer(document, headers, reply))
+        except GoneError:
+            self._measures.failed(_HUNG_UP)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has to be an answer
+            problem = problem_of(error)
+            self._measures.failed(problem.status_code)
+            if reply.begun:  # it is too late for a status
+                await reply.more(event({"error": problem.error}), last=True)
+            else:
+                await problem(scope, receive, send)
+
+    async def _answer(self, document: dict[str, Any], headers: Headers, reply: Reply) -> None:
+        raise NotImplementedError
+
+    def _name(self, given: str, headers: Headers, requirements: Requirements) -> tuple[str, tuple[str, ...]]:
+        """The model that is asked, and why where the host has chosen it."""
+        if given != AUTO:
+            return given, ()
+        asked = requirements.model_copy(update={"use_case": headers.get("x-lama-use-case", "")[:100]})
+        choice = self._host.select(asked)
+        return choice.model, choice.reasons
+
+
+class Reply:
+    """An answer on its way."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def whole(self, body: bytes, headers: dict[str, str]) -> None:
+        """Send all of it."""
+        await self._start("application/json", headers, len(body))
+        await self.more(body, last=True)
+
+    async def stream(self, headers: dict[str, str]) -> None:
+        """Begin a stream of events."""
+        # Proxies would collect the pieces otherwise.
+        await self._start("text/event-stream; charset=utf-8", headers | {"X-Accel-Buffering": "no"}, None)
+
+    async def more(self, body: bytes, *, last: bool = False) -> None:
+        """Send a part.
+
+        Raises:
+            GoneError: the client does not read.
+        """
+        try:
+            async with asyncio.timeout(_SLOW_S):
+                await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        except TimeoutError:
+            raise GoneError from None
+
+    async def _start(self, kind: str, headers: dict[str, str], length: int | None) -> None:
+        told = {"Content-Type": kind, "Cache-Control": "no-store", **headers}
+        if length is not None:
+            told["Content-Length"] = str(length)
+        raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
+        self.begun = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+class Generation(Endpoint):
+    """Chats, or completions."""
+
+    def __init__(self, host: Host, measures: Measures, turnstile: Turnstile, *, chat: bool) -> None:
+        super().__init__(host, measures, turnstile)
+        self._chat = chat
+
+    async def _answer(self, document: dict[str, Any], headers: Headers, reply: Reply) -> None:
+        started = time.perf_counter()
+        request = (ChatRequest if self._chat else CompletionRequest).model_validate(document)
+        priority = priority_of(headers.get("x-lama-priority"))
+        ask = request.ask()
+        model, reasons = self._name(request.model, headers, Requirements(priority=priority or Priority.normal))
+        kept = headers.get("x-lama-cache", "").strip().lower() != "off"
+        known = self._host.recall(model, ask) if kept else None
+        if kept:
+            self._measures.recalled(hit=known is not None)
+        shape = Shape(
+            chat=self._chat,
+            marks=Marks(model, cache="off" if not kept else "miss" if known is None else "hit", reasons=reasons),
+            prompt_tokens=0,
+            with_logprobs=ask.sampling.logprobs is not None,
+            with_usage=request.with_usage,
+        )
+        if known is not None:
+            await self._again(known, shape, reply, streamed=bool(request.stream))
+            return
+        async with self._host.serve(model, ask, priority) as serving:
+            supported(serving, ask)
+            assert serving.prepared is not None  # noqa: S101 - an ask was given
+            marks = replace(
+                shape.marks, model=serving.model, fallback=serving.fallback, reasons=(*reasons, *serving.reasons)
+            )
+            shape = replace_shape(shape, marks, serving.prepared.prompt_tokens)
+            answer = await self._generate(serving, shape, reply, started, streamed=bool(request.stream))
+        if kept and not serving.fallback:
+            self._host.remember(model, ask, answer)
+
+    async def _again(self, known: Answer, shape: Shape, reply: Reply, *, streamed: bool) -> None:
+        shape = replace_shape(shape, replace(shape.marks, model=known.model), known.prompt_tokens)
+        if not streamed:
+            body = shape.whole(known.text, known.tokens, known.logprobs, known.finish)
+            await reply.whole(body, shape.marks.headers)
+            return
+        await reply.stream(shape.marks.headers)
+        piece = Piece(known.text, known.tokens, known.logprobs, known.finish)
+        await reply.more(shape.first() + shape.piece(piece) + shape.last(known.tokens), last=True)
+
+    async def _generate(
+        self, serving: Serving, shape: Shape, reply: Reply, started: float, *, streamed: bool
+    ) -> Answer:
+        assert serving.prepared is not None  # noqa: S101 - see above
+        measures = self._measures.of(serving.model)
+        texts: list[str] = []
+        logprobs: list[TokenLogprob] = []
+        tokens, finish, before = 0, None, started
+        async with aclosing(serving.engine.generate(serving.prepared)) as pieces:
+            async for piece in pieces:
+                now = time.perf_counter()
+                if before is started:
+                    measures.first(serving.prepared.prompt_tokens, now - started)
+                    measures.generated(piece.tokens)
+                    if streamed:
+                        await reply.stream(shape.marks.headers)
+                        await reply.more(shape.first() + shape.piece(piece))
+                else:
+                    measures.between(piece.tokens, now - before)
+                    if streamed:
+                        await reply.more(shape.piece(piece))
+                before = now
+                tokens += piece.tokens
+                texts.append(piece.text)
+                logprobs.extend(piece.logprobs)
+                finish = piece.finish or finish
+        answer = Answer(
+            serving.model, "".join(texts), serving.prepared.prompt_tokens, tokens, tuple(logprobs), _ended(finish)
+        )
+        if streamed:
+            await reply.more(shape.last(tokens), last=True)
+        else:
+            await reply.whole(shape.whole(answer.text, tokens, logprobs, answer.finish), shape.marks.headers)
+        measures.done(answer.finish, time.perf_counter() - started)
+        return answer
+
+
+def supported(serving: Serving, ask: Ask) -> None:
+    """Refuse what the engine that answers would leave undone.
+
+    Raises:
+        RequestError: it is refused.
+    """
+    if ask.schema is not None and serving.engine.kind is not EngineKind.llamacpp:
+        raise RequestError(
+            f"{serving.model} cannot follow a `response_format`; models of GGUF files can.",
+            parameter="response_format",
+            code="unsupported_parameter",
+        )
+
+
+def replace_shape(shape: Shape, marks: Marks, prompt_tokens: int) -> Shape:
+    """`shape` once it is known who answers."""
+    return Shape(shape.chat, marks, prompt_tokens, shape.with_logprobs, shape.with_usage)
+
+
+def _ended(finish: FinishReason | None) -> FinishReason:
+    if finish is None:
+        raise EngineError("The answer has no end.", component="model host")
+    return finish

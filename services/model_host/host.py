@@ -1,0 +1,138 @@
+"""What the API needs of whoever keeps the models: one Protocol, and the values that pass."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import Field
+
+from models.model_host import Choice, HostStatus, ModelStatus, Priority, Refusal, Requirements, Reserve
+from models.report import Value
+from tasks.model_host.engine import Ask, Engine, FinishReason, Prepared, TokenLogprob
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A model that is kept for one request, from the first token to the last."""
+
+    model: str
+    """The one that answers; another one than was asked for where that could not."""
+    engine: Engine
+    prepared: Prepared | None
+    """None: it is asked to embed."""
+    fallback: tuple[str, ...] = ()
+    """Those that could not, in the order in which they were tried."""
+    reasons: tuple[str, ...] = ()
+    """Why they could not."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer, as it is kept to be given again."""
+
+    model: str
+    text: str
+    prompt_tokens: int
+    tokens: int
+    logprobs: tuple[TokenLogprob, ...]
+    finish: FinishReason
+
+
+class Plan(Value):
+    """What loading a model would mean."""
+
+    model: str
+    fits: bool
+    evicted: tuple[str, ...] = ()
+    """Who would have to go, in this order."""
+    refusal: Refusal | None = None
+
+
+class JobRequest(Value):
+    """What a run of a flow needs while it runs."""
+
+    models: tuple[str, ...] = Field(default=(), max_length=64)
+    """Models that it will ask; they are kept."""
+    bytes: int = Field(default=0, ge=0, le=2**50)
+    """Memory of the device that it will use itself."""
+    priority: Priority = Priority.normal
+    ttl_s: float = Field(default=60.0, gt=0, le=3_600)
+    """How long the lease lasts after the latest call."""
+
+
+class JobLease(Value):
+    """What was granted to a run."""
+
+    run_id: str
+    bytes: int
+    models: tuple[str, ...] = ()
+    expires_s: float
+    """Seconds from now."""
+
+
+class Host(Protocol):
+    """Keeps models resident, and knows their memory.
+
+    Every method raises `UnknownModelError` for a name that is not in the catalogue and `NoRoomError` where memory is
+    what is missing.
+    """
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken."""
+
+    def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Serving]:
+        """Keep `model` for a request, loaded first if need be. `ask` None: to embed; `priority` None: its own.
+
+        Raises:
+            RequestError, LoadError, NoRoomError, BusyError: neither it nor a fallback of it can answer.
+        """
+
+    def recall(self, model: str, ask: Ask) -> Answer | None:
+        """An answer that was given before; wakes nobody."""
+
+    def remember(self, model: str, ask: Ask, answer: Answer) -> None:
+        """Keep `answer`, if it would be the same every time."""
+
+    def status(self) -> HostStatus:
+        """How things are; wakes nobody."""
+
+    def changes(self) -> AsyncIterator[HostStatus]:
+        """How things are, now and whenever that changes."""
+
+    async def load(self, model: str, priority: Priority | None) -> ModelStatus:
+        """Load a model."""
+
+    async def unload(self, model: str) -> ModelStatus:
+        """Unload a model, once nobody is served by it."""
+
+    async def reserve(self, reserve: Reserve) -> HostStatus:
+        """Promise memory to a model; replaces what was promised to it before."""
+
+    async def release(self, model: str) -> HostStatus:
+        """Take a model's reserve back."""
+
+    def plan(self, model: str, priority: Priority | None) -> Plan:
+        """What loading it would mean; does nothing."""
+
+    async def lease_job(self, run_id: str, request: JobRequest) -> JobLease:
+        """Grant a run what it needs, or prolong it."""
+
+    async def end_job(self, run_id: str) -> bool:
+        """Take back what a run has; False: it has nothing."""
+
+    async def clean(self) -> int:
+        """Give back what nobody needs; returns the bytes."""
+
+    def select(self, requirements: Requirements) -> Choice:
+        """The model that fits best.
+
+        Raises:
+            RequestError: none does.
+        """
+
+    async def close(self) -> None:
+        """Unload everything."""
