@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from blocks.home import Home
+from blocks.model_host_api import key_of
 from blocks.secure_address import SecureAddress
 from blocks.settings import Settings
 
@@ -30,9 +30,7 @@ class ModelHost(Block):
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The one of this node."""
-        given = settings.model_host_key
-        key = given.get_secret_value() if given is not None else Home(settings).secret("model_host.key")
-        return cls(url=settings.model_host_url, key=SecretStr(key))
+        return cls(url=settings.model_host_url, key=SecretStr(key_of(settings)))
 
     def get_client(self) -> httpx.AsyncClient:
         """A client whose relative paths begin at the host; use it as a context manager."""

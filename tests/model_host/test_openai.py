@@ -143,7 +143,9 @@ def test_a_schema_that_cannot_be_followed_is_refused_instead_of_ignored(
 def test_vectors_are_the_same_as_numbers_and_as_base64(client: openai.OpenAI, http: httpx.Client) -> None:
     by_client = client.embeddings.create(model="acme/vectors", input=["The cat sat.", "A contract."])
     assert by_client.usage.prompt_tokens == by_client.usage.total_tokens > 4
-    raw = http.post("/v1/embeddings", json={"model": "acme/vectors", "input": "The cat sat.", "encoding_format": "float"})
+    raw = http.post(
+        "/v1/embeddings", json={"model": "acme/vectors", "input": "The cat sat.", "encoding_format": "float"}
+    )
     plain = raw.json()["data"][0]["embedding"]
     packed = http.post(
         "/v1/embeddings", json={"model": "acme/vectors", "input": "The cat sat.", "encoding_format": "base64"}
