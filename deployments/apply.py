@@ -25,7 +25,7 @@ from blocks.errors import ConfigurationError
 from blocks.prefect_api import PrefectApi
 from blocks.prefect_server import ZOMBIE_WINDOW_S
 from blocks.settings import CHECKOUT
-from deployments.programs import POOL
+from deployments.programs import GPU_POOL, POOL
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.deployments.runner import RunnerDeployment
+
+    from deployments.worker import LamaWorker
 
 PENDING_WINDOW_S = 300
 """Seconds that a run may stay Pending: a worker that died between taking it and starting it leaves it there."""
@@ -112,7 +114,7 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
     timetable = [_schedules(entry, schedules) for entry in content["deployments"]]
     refuse_unknown(schedules, content)
     async with get_client() as client:
-        await _apply_pool(client)
+        await _apply_pools(client)
         for queue in content.get("definitions", {}).get("work_queues", ()):
             await _apply_queue(client, queue)
         for block in block_types():
@@ -254,26 +256,32 @@ def _deployment(entry: Mapping[str, Any]) -> RunnerDeployment:
     return deployment
 
 
-async def _apply_pool(client: PrefectClient) -> None:
+async def _apply_pools(client: PrefectClient) -> None:
+    from deployments.worker import LamaGpuWorker, LamaWorker  # noqa: PLC0415
+
+    await _apply_pool(client, POOL, LamaWorker, "Warm workers: a trigger becomes a running flow in under a second.")
+    told = "Workers pinned to a GPU: a run starts when its models are loaded and its memory is leased."
+    await _apply_pool(client, GPU_POOL, LamaGpuWorker, told)
+
+
+async def _apply_pool(client: PrefectClient, name: str, worker: type[LamaWorker], description: str) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415
     from prefect.exceptions import ObjectAlreadyExists  # noqa: PLC0415
-
-    from deployments.worker import LamaWorker  # noqa: PLC0415
 
     try:
         await client.create_work_pool(
             WorkPoolCreate(
-                name=POOL,
-                type=LamaWorker.type,
-                description="Warm workers: a trigger becomes a running flow in under a second.",
-                base_job_template=LamaWorker.get_default_base_job_template(),
+                name=name,
+                type=worker.type,
+                description=description,
+                base_job_template=worker.get_default_base_job_template(),
             )
         )
     except ObjectAlreadyExists:
-        pool = await client.read_work_pool(POOL)
-        if pool.type != LamaWorker.type:
+        pool = await client.read_work_pool(name)
+        if pool.type != worker.type:
             raise ConfigurationError(
-                f"the work pool {POOL!r} is of type {pool.type!r}, not {LamaWorker.type!r}.",
+                f"the work pool {name!r} is of type {pool.type!r}, not {worker.type!r}.",
                 component="prefect",
                 remedy="Delete it in the Prefect UI, then start again.",
             ) from None

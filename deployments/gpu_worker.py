@@ -172,7 +172,7 @@ class LamaGpuWorker(LamaWorker):
         values |= flow_run.job_variables or {}
         try:
             template = _leased_part(self.work_pool)
-            found = await GpuJobConfiguration.from_template_and_values(template, values, client=self.client)
+            found: object = await GpuJobConfiguration.from_template_and_values(template, values, client=self.client)
         except (ValidationError, ValueError):
             return Need()
         assert isinstance(found, GpuJobConfiguration)  # noqa: S101 - made from our class

@@ -167,7 +167,7 @@ class Platform:
             for name in self.chosen
             if (state := states.get(name)) is None
             or state.state not in {"STARTING", "RUNNING"}
-            or not self.programs[name].ready(state.since)
+            or (self.programs[name].awaited and not self.programs[name].ready(state.since))
         ]
 
     def sweep(self) -> list[int]:
@@ -195,7 +195,7 @@ class Platform:
             self.supervisor.start_process(program.name)
 
     def _wait(self, wave: Iterable[Program], observe: Observer) -> None:
-        waiting = {program.name: program for program in wave}
+        waiting = {program.name: program for program in wave if program.awaited}
         deadline = time.monotonic() + self.settings.start_timeout_s
         while waiting:
             states = self.supervisor.states()

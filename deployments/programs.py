@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import importlib.util
 import json
 import socket
 import sys
@@ -15,12 +16,15 @@ from urllib.parse import urlsplit
 
 from blocks.configuration import load_configuration
 from blocks.errors import ConfigurationError
+from blocks.gpus import chosen_gpus
 from blocks.prefect_server import client_environment, server_environment
 from blocks.settings import CHECKOUT, Settings
 from deployments.embedded_postgres import EmbeddedPostgres
 from models.mail import Receiver
 
 POOL = "lama"
+GPU_POOL = "gpu"
+"""Runs there wait until the model host has leased them their memory."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Program:
     stop_signal: str = "TERM"
     stop_wait_s: int = 30
     """Seconds to end by itself before it is killed."""
+    awaited: bool = True
+    """Whether a start waits until it is ready."""
     kill_group: bool = True
     """Whether what it started is killed with it. PostgreSQL sees to its own children."""
 
@@ -122,7 +128,62 @@ def programs(settings: Settings) -> dict[str, Program]:
             stop_wait_s=60,
         )
     )
+    chosen += _model_programs(settings)
     return {program.name: program for program in chosen}
+
+
+def _model_programs(settings: Settings) -> list[Program]:
+    """A model host for each device, and beside it a worker that is pinned to the same one."""
+    devices = _devices(settings)
+    chosen = []
+    for number, device in enumerate(devices):
+        suffix = f"-{number}" if number else ""
+        port = settings.model_host_port + number
+        url = f"http://{settings.reachable_host}:{port}"
+        name = f"lama-gpu-{socket.gethostname()}{suffix}"
+        # Models compute with every core that they are given; the host divides them by itself.
+        environment = {name: value for name, value in _own_environment(settings).items() if name != "OMP_NUM_THREADS"}
+        environment |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device}
+        chosen.append(
+            Program(
+                name=f"model-host{suffix}",
+                command=(sys.executable, "-m", "services.model_host", "--device", device, "--port", str(port)),
+                priority=35,
+                ready=lambda _since, url=url: _answers(f"{url}/health"),
+                environment=environment,
+                port=port,
+                stop_wait_s=20,
+            )
+        )
+        chosen.append(
+            Program(
+                name=f"gpu-worker{suffix}",
+                command=(
+                    sys.executable, "-m", "deployments.worker", "--pool", GPU_POOL, "--name", name, "--gpu", device,
+                    "--model-host", url,
+                ),
+                priority=45,
+                ready=lambda since, name=name: worker_online(settings, GPU_POOL, name, since),
+                environment=_own_environment(settings) | client_environment(settings),
+                stop_wait_s=60,
+                awaited=False,  # whoever starts a platform does not wait for what is needed by few
+            )
+        )  # fmt: skip
+    return chosen
+
+
+def _devices(settings: Settings) -> list[str]:
+    """The devices that models run on; none where the host is off, or `lama.toml` cannot be read."""
+    try:
+        configured = load_configuration(settings).model_host
+        enabled = configured.enabled
+        if enabled is None:
+            enabled = importlib.util.find_spec("xllamacpp") is not None
+        if not enabled:
+            return []
+        return [gpu.uuid for gpu in chosen_gpus(configured.device)] or ["cpu"]
+    except ConfigurationError:
+        return []
 
 
 def _own_environment(settings: Settings) -> dict[str, str]:

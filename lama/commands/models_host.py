@@ -197,7 +197,9 @@ def _questions() -> Iterator[str]:
 
 
 def _answer(host: ModelHostApi, model: str, messages: list[dict[str, str]], **sampling: Any) -> str:
-    said, usage, answering = [], {}, model
+    said: list[str] = []
+    usage: dict[str, Any] = {}
+    answering = model
     started, first_s = time.monotonic(), 0.0
     for event in host.chat(model, messages, **sampling):
         answering = event.get("model", answering)

@@ -6,6 +6,7 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import models.board
+import models.conversation
 import models.crm
 import models.delivery
 import models.handoff
