@@ -29,6 +29,8 @@ class Checkout:
     """A folder with `prefect.yaml` and the packages that its deployments run."""
 
     path: Path = CHECKOUT
+    pool: str | None = None
+    """Only what is deployed to this pool is imported ahead; None: everything."""
 
     def modules(self) -> list[str]:
         """What the flows that `prefect.yaml` deploys need imported, without repetition, in its order.
@@ -46,7 +48,11 @@ class Checkout:
             return []
         try:
             document: Any = yaml.safe_load(text) or {}
-            entrypoints = [str(entry.get("entrypoint") or "") for entry in document.get("deployments") or ()]
+            entrypoints = [
+                str(entry.get("entrypoint") or "")
+                for entry in document.get("deployments") or ()
+                if self.pool is None or (entry.get("work_pool") or {}).get("name", self.pool) == self.pool
+            ]
         except (yaml.YAMLError, AttributeError, TypeError) as error:
             raise ValueError(f"{self.path / 'prefect.yaml'} cannot be read: {error}") from error
         return list(dict.fromkeys(module for entry in entrypoints for module in self._needed_by(entry)))

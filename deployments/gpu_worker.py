@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorkerResult
 from pydantic import Field, ValidationError
 
 from blocks.model_host import ModelHost
+from deployments.fork_code import Checkout
 from deployments.job_leases import JobLeases, Need
 from deployments.warm_worker import LamaJobConfiguration, LamaVariables, LamaWorker
 
@@ -100,6 +102,9 @@ class LamaGpuWorker(LamaWorker):
         self._leases = JobLeases(host.get_client, self.name, self._logger)
         self._waiting: dict[UUID, _Waiting] = {}
         self._alone = True
+
+    def _ahead(self, checkout: Path) -> Checkout:
+        return Checkout(checkout, pool=self._work_pool_name)
 
     async def __aenter__(self) -> Self:
         await self._leases.__aenter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
 import importlib.util
 import json
@@ -149,7 +150,7 @@ def _model_programs(settings: Settings) -> list[Program]:
                 name=f"model-host{suffix}",
                 command=(sys.executable, "-m", "services.model_host", "--device", device, "--port", str(port)),
                 priority=35,
-                ready=lambda _since, url=url: _answers(f"{url}/health"),
+                ready=functools.partial(_host_answers, url),
                 environment=environment,
                 port=port,
                 stop_wait_s=20,
@@ -163,7 +164,7 @@ def _model_programs(settings: Settings) -> list[Program]:
                     "--model-host", url,
                 ),
                 priority=45,
-                ready=lambda since, name=name: worker_online(settings, GPU_POOL, name, since),
+                ready=functools.partial(worker_online, settings, GPU_POOL, name),
                 environment=_own_environment(settings) | client_environment(settings),
                 stop_wait_s=60,
                 awaited=False,  # whoever starts a platform does not wait for what is needed by few
@@ -219,6 +220,10 @@ def _listens(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def _host_answers(url: str, _since: float) -> bool:
+    return _answers(f"{url}/health")
 
 
 def _answers(url: str) -> bool:

@@ -27,6 +27,7 @@ from prefect.workers.process import (
 )
 from pydantic import Field
 
+from blocks.settings import CHECKOUT
 from deployments.fork_code import Checkout
 from deployments.fork_generations import Generations
 from deployments.fork_starter import ForkStarter, limiting, settings_environment
@@ -100,13 +101,17 @@ class LamaWorker(ProcessWorker):
 
     def __init__(self, *args: Any, checkout: Path | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._checkout = Checkout(checkout) if checkout else Checkout()
+        self._checkout = self._ahead(checkout or CHECKOUT)
         self._generations: Generations | None = None
         self._accepted: set[UUID] = set()
         self._in_flight: set[UUID] = set()
         self._cancels: dict[UUID, Callable[[], None]] = {}
         self._draining = False
         self._pause_s = 0.0
+
+    def _ahead(self, checkout: Path) -> Checkout:
+        """What is imported ahead of runs."""
+        return Checkout(checkout)
 
     async def __aenter__(self) -> Self:
         if sys.platform == "linux":  # elsewhere a fork without exec is not safe: runs start the stock way
