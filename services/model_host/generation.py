@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import aclosing
 from dataclasses import replace
@@ -63,7 +64,8 @@ class Endpoint:
             problem = problem_of(error)
             self._measures.failed(problem.status_code)
             if reply.begun:  # it is too late for a status
-                await reply.more(event({"error": problem.error}), last=True)
+                with contextlib.suppress(GoneError):
+                    await reply.more(event({"error": problem.error}), last=True)
             else:
                 await problem(scope, receive, send)
 

@@ -106,7 +106,8 @@ def test_an_answer_ends_before_a_stop_and_a_seed_repeats_it(client: openai.OpenA
 
 def test_an_answer_follows_its_schema(client: openai.OpenAI) -> None:
     schema = {
-        "type": "object", "properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": "integer", "maximum": 9}},
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": "integer", "maximum": 9}},
         "required": ["colour", "count"], "additionalProperties": False,
     }  # fmt: skip
     told = client.chat.completions.create(
@@ -143,7 +144,9 @@ def test_a_schema_that_cannot_be_followed_is_refused_instead_of_ignored(
 def test_vectors_are_the_same_as_numbers_and_as_base64(client: openai.OpenAI, http: httpx.Client) -> None:
     by_client = client.embeddings.create(model="acme/vectors", input=["The cat sat.", "A contract."])
     assert by_client.usage.prompt_tokens == by_client.usage.total_tokens > 4
-    raw = http.post("/v1/embeddings", json={"model": "acme/vectors", "input": "The cat sat.", "encoding_format": "float"})
+    raw = http.post(
+        "/v1/embeddings", json={"model": "acme/vectors", "input": "The cat sat.", "encoding_format": "float"}
+    )
     plain = raw.json()["data"][0]["embedding"]
     packed = http.post(
         "/v1/embeddings", json={"model": "acme/vectors", "input": "The cat sat.", "encoding_format": "base64"}
