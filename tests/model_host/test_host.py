@@ -94,7 +94,7 @@ def test_figures_have_vllms_names_and_wake_no_model(tmp_path: Path) -> None:
         ):
             assert host.figure(figure, model_name=name) >= least, figure
     finally:
-        assert host.stop() == 0
+        assert host.stop() in {0, -signal.SIGTERM}
 
 
 def test_it_starts_fast_and_small_and_ends_while_it_generates(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_it_starts_fast_and_small_and_ends_while_it_generates(tmp_path: Path) ->
         stream = client.chat.completions.create(**LONG | {"model": name}, max_tokens=900, stream=True)  # type: ignore[call-overload]
         next(stream)
         started = time.monotonic()
-        assert host.stop(signal.SIGTERM) == 0
+        assert host.stop() in {0, -signal.SIGTERM}
         assert time.monotonic() - started < 12
         stream.close()
 
