@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    rounds, tokens = (3, 48) if quick else (8, 128)
+    rounds, tokens = (3, 24) if quick else (8, 128)
     home = Path(tempfile.mkdtemp(prefix="lama-bench-"))
     host = RunningHost(home, free_port(), TOML)
     start_s = host.start()
