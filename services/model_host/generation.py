@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import aclosing
 from dataclasses import replace
@@ -17,9 +18,9 @@ from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, prio
 from services.model_host.door import GoneError, read_json, while_connected
 from services.model_host.host import Answer, Host, Serving
 from services.model_host.measures import Measures
-from services.model_host.problems import problem_of
+from services.model_host.problems import RefusedError, problem_of
 from tasks.model_host.engine import Ask, FinishReason, Piece, TokenLogprob
-from tasks.model_host.errors import BusyError, EngineError, RequestError
+from tasks.model_host.errors import EngineError, RequestError
 
 _SLOW_S = 60.0
 """Longest that a client may leave what it is sent unread."""
@@ -34,7 +35,7 @@ class Turnstile:
 
     def __enter__(self) -> None:
         if self._left <= 0:
-            raise BusyError("Too many requests wait already.", retry_after_s=1.0, component="model host")
+            raise RefusedError(429, "Too many requests wait already.", code="queue_full", retry_after_s=1.0)
         self._left -= 1
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +64,8 @@ class Endpoint:
             problem = problem_of(error)
             self._measures.failed(problem.status_code)
             if reply.begun:  # it is too late for a status
-                await reply.more(event({"error": problem.error}), last=True)
+                with contextlib.suppress(GoneError):
+                    await reply.more(event({"error": problem.error}), last=True)
             else:
                 await problem(scope, receive, send)
 

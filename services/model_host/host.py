@@ -88,7 +88,7 @@ class Host(Protocol):
         """Keep `model` for a request, loaded first if need be. `ask` None: to embed; `priority` None: its own.
 
         Raises:
-            RequestError, LoadError, NoRoomError, BusyError: neither it nor a fallback of it can answer.
+            RequestError, LoadError, NoRoomError, NobodyAnsweredError: neither it nor a fallback of it can answer.
         """
 
     def recall(self, model: str, ask: Ask) -> Answer | None:

@@ -18,6 +18,7 @@ from tasks.model_host.errors import (
     BusyError,
     EngineError,
     LoadError,
+    NobodyAnsweredError,
     NoRoomError,
     RequestError,
     UnknownModelError,
@@ -42,10 +43,20 @@ class RefusedError(Exception):
         message: a sentence.
         parameter: the one that is wrong.
         code: a word for it.
+        retry_after_s: seconds after which to ask again.
     """
 
-    def __init__(self, status: int, message: str, *, parameter: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        parameter: str | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         self.status = status
         self.message = message
         self.parameter = parameter
@@ -87,7 +98,8 @@ def problem_of(error: BaseException) -> Problem:  # noqa: PLR0911 - a table
     """The answer that `error` is; one that nobody expected is logged."""
     match error:
         case RefusedError():
-            return Problem(error.status, error.message, parameter=error.parameter, code=error.code)
+            headers = None if error.retry_after_s is None else _after(error.retry_after_s)
+            return Problem(error.status, error.message, parameter=error.parameter, code=error.code, headers=headers)
         case ValidationError():
             return _of_validation(error)
         case UnknownModelError():
@@ -97,7 +109,9 @@ def problem_of(error: BaseException) -> Problem:  # noqa: PLR0911 - a table
         case RequestError():
             return Problem(400, _told(error), parameter=error.parameter, code=error.code)
         case BusyError():
-            return Problem(429, _told(error), code="queue_full", headers=_after(error.retry_after_s))
+            return Problem(409, _told(error), code="busy", headers=_after(1))
+        case NobodyAnsweredError():
+            return _of_chain(error)
         case NoRoomError():
             waiting = error.retry_after_s is not None
             headers = _after(error.retry_after_s) if waiting else {"x-should-retry": "false"}
@@ -123,6 +137,19 @@ def problem_of(error: BaseException) -> Problem:  # noqa: PLR0911 - a table
 async def answer_problem(_: Request, error: Exception) -> Response:
     """The handler of exceptions, for Starlette."""
     return problem_of(error)
+
+
+def _of_chain(error: NobodyAnsweredError) -> Problem:
+    """The answer that the first failure is, with those of the others beside it."""
+    first = problem_of(error.failures[0][1])
+    more = {"lama": {"failures": [{"model": model, "error": _told(one)} for model, one in error.failures]}}
+    wait = error.retry_after_s
+    headers = {"x-should-retry": "false"} if wait is None else _after(wait)
+    told = first.error
+    return Problem(
+        first.status_code, error.what, parameter=told["param"], code=told["code"], kind=told["type"], headers=headers,
+        more=more,
+    )  # fmt: skip
 
 
 def _told(error: LamaError) -> str:

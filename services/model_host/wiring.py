@@ -204,8 +204,11 @@ def _file(entry: CatalogueEntry) -> Path:
 def _kv_per_token(file: Path) -> int:
     from gguf import GGUFReader  # noqa: PLC0415
 
-    fields = GGUFReader(file).fields
-    arch = fields["general.architecture"].contents()
+    try:
+        fields = GGUFReader(file).fields
+        arch = fields["general.architecture"].contents()
+    except (ValueError, KeyError, IndexError) as error:
+        raise LoadError(f"{file.name} is damaged.", component="model host") from error
 
     def number(name: str) -> int:
         return int(fields[f"{arch}.{name}"].contents())

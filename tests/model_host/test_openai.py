@@ -106,7 +106,8 @@ def test_an_answer_ends_before_a_stop_and_a_seed_repeats_it(client: openai.OpenA
 
 def test_an_answer_follows_its_schema(client: openai.OpenAI) -> None:
     schema = {
-        "type": "object", "properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": "integer", "maximum": 9}},
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": "integer", "maximum": 9}},
         "required": ["colour", "count"], "additionalProperties": False,
     }  # fmt: skip
     told = client.chat.completions.create(
