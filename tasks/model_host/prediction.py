@@ -142,8 +142,8 @@ def workspace(architecture: Architecture, storage: Storage, step: Step) -> int:
     """Bytes of a step's temporaries: the largest of what attention, the feed-forward part and the logits take.
 
     A block holds its input, the residual and what is handed on, and norms in fp32. Attention holds queries, keys,
-    values and answers with copies that the rotary embedding makes, and a mask a group of heads; the feed-forward part holds
-    three rows of its inner width, and bitsandbytes the matrix in full; logits are chosen from in fp32.
+    values and answers with copies that the rotary embedding makes, and a mask a group of heads; the feed-forward part
+    holds three rows of its inner width, and bitsandbytes the matrix in full; logits are chosen from in fp32.
     """
     width = BYTES[storage.dtype]
     hidden, inner = architecture.hidden, architecture.intermediate

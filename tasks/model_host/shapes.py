@@ -313,7 +313,10 @@ def _layers(
     widths: tuple[int, int] | None,
     component: str,
 ) -> tuple[Layer, ...]:
-    """What each layer keeps, from its projections; `widths` of queries and keys are what these have to agree with, where known."""
+    """What each layer keeps, from its projections.
+
+    Where known, the `widths` of queries and keys are what these have to agree with.
+    """
     found: dict[int, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         if _OTHER_STATE.search(name):
