@@ -295,7 +295,10 @@ def _windows(made: Any, component: str) -> tuple[int | None, ...]:
     """The sliding window of each layer."""
     from transformers.cache_utils import get_layer_types_and_kwargs  # noqa: PLC0415
 
-    types, details = get_layer_types_and_kwargs(made.get_text_config(decoder=True))
+    try:
+        types, details = get_layer_types_and_kwargs(made.get_text_config(decoder=True))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise LoadError(f"has layers that contradict it: {str(error)[:200]}", component=component) from None
     for kind in types:
         if kind not in {"full_attention", "sliding_attention"}:
             raise LoadError(f"has layers of {kind!r}; what those keep is not known here.", component=component)
