@@ -42,6 +42,13 @@ class Want:
     job: bool = False
     exclusive: bool = False
     """Of a job: nothing that is not guaranteed works beside it, but what it needs itself."""
+    model: str = ""
+    """The name that a request was for, where the weights are called otherwise."""
+
+    @property
+    def name(self) -> str:
+        """Whose reserve a request draws on."""
+        return self.model or self.accounts[0]
 
 
 @dataclass(frozen=True)

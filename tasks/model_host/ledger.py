@@ -15,7 +15,7 @@ evicting idle models alone. Other reserves are lent to anybody until their owner
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.model_host import Footprint, Priority, Refusal, Reserve
@@ -26,33 +26,47 @@ from tasks.model_host.holdings import Holdings, Lease, Missing, Phase, Resident,
 class _Account:
     reserves: dict[str, Reserve] = field(default_factory=dict)
     resident: Resident | None = None
-    leased: int = 0
+    leased: dict[str, int] = field(default_factory=dict)
+    """Bytes of requests by the name that they were for."""
     pins: int = 0
     requests: int = 0
-    promised: int = 0
-    guaranteed: int = 0
-    unshared: int = 0
+
+    @property
+    def weights(self) -> int:
+        return self.resident.footprint.resident if self.resident else 0
 
     @property
     def held(self) -> int:
-        return (self.resident.footprint.resident if self.resident else 0) + self.leased
+        return self.weights + sum(self.leased.values())
 
     @property
     def busy(self) -> bool:
         return self.pins > 0 or (self.resident is not None and self.resident.phase is Phase.loading)
 
-    def memory(self, held: int) -> int:
-        return max(held, self.unshared)
+    @property
+    def guaranteed(self) -> tuple[Reserve, ...]:
+        return tuple(one for one in self.reserves.values() if is_guaranteed(one))
 
-    def work(self, held: int, *, busy: bool) -> int:
+    def memory(self, weights: int, leased: Mapping[str, int]) -> int:
+        return _with_unused(tuple(one for one in self.reserves.values() if not one.sharing), weights, leased)
+
+    def work(self, weights: int, leased: Mapping[str, int], *, busy: bool) -> int:
         # Guaranteed weights are never evicted for others: they count as working even while they are idle.
-        return max(held, self.guaranteed) if self.guaranteed else held * busy
+        return _with_unused(self.guaranteed, weights, leased) if busy or self.guaranteed else 0
 
-    def promise(self) -> None:
-        reserves = self.reserves.values()
-        self.promised = sum(one.bytes for one in reserves)
-        self.guaranteed = sum(one.bytes for one in reserves if is_guaranteed(one))
-        self.unshared = sum(one.bytes for one in reserves if not one.sharing)
+    def add(self, name: str, size: int) -> None:
+        self.leased[name] = self.leased.get(name, 0) + size
+        if not self.leased[name]:
+            del self.leased[name]
+
+
+def _with_unused(reserves: Sequence[Reserve], weights: int, leased: Mapping[str, int]) -> int:
+    """What is held, and what of `reserves` is not in use. A name's requests use its own reserve, nobody else's."""
+    held = weights + sum(leased.values())
+    if not reserves:
+        return held
+    used = weights + sum(min(leased.get(one.model, 0), max(0, one.bytes - weights)) for one in reserves)
+    return held + max(0, sum(one.bytes for one in reserves) - used)
 
 
 def is_guaranteed(reserve: Reserve) -> bool:
@@ -95,7 +109,7 @@ class Ledger:
     @property
     def reserved(self) -> int:
         """Bytes that are promised."""
-        return sum(one.promised for one in self._accounts.values())
+        return sum(self.promised(account) for account in self._accounts)
 
     @property
     def parked(self) -> Mapping[str, int]:
@@ -143,24 +157,23 @@ class Ledger:
 
     def leased_to(self, account: str) -> int:
         """Bytes that requests to `account` hold."""
-        return self._of(account).leased
+        return sum(self._of(account).leased.values())
 
     def returned_by_requests(self) -> Missing:
         """Bytes of the two sums that come back when all requests of the moment have ended, without an eviction."""
         memory = work = 0
         for one in self._accounts.values():
-            rest = one.held - one.leased
-            memory += one.memory(one.held) - one.memory(rest)
-            work += one.work(one.held, busy=one.busy) - one.work(rest, busy=one.busy)
+            memory += one.memory(one.weights, one.leased) - one.memory(one.weights, {})
+            work += one.work(one.weights, one.leased, busy=one.busy) - one.work(one.weights, {}, busy=one.busy)
         return Missing(memory, work)
 
     def promised(self, account: str) -> int:
         """Bytes of all reserves of `account`."""
-        return self._of(account).promised
+        return sum(one.bytes for one in self._of(account).reserves.values())
 
     def guaranteed(self, account: str) -> int:
         """Bytes of the guaranteed reserves of `account`."""
-        return self._of(account).guaranteed
+        return sum(one.bytes for one in self._of(account).guaranteed)
 
     def reserve_of(self, model: str) -> Reserve | None:
         """The reserve of the model that is called so."""
@@ -180,8 +193,9 @@ class Ledger:
 
     def missing_now(self) -> Missing:
         """The two sums against the capacity, as they are: never above zero."""
-        memory = self._job_bytes + sum(one.memory(one.held) for one in self._accounts.values())
-        work = self._job_bytes + sum(one.work(one.held, busy=one.busy) for one in self._accounts.values())
+        accounts = self._accounts.values()
+        memory = self._job_bytes + sum(one.memory(one.weights, one.leased) for one in accounts)
+        work = self._job_bytes + sum(one.work(one.weights, one.leased, busy=one.busy) for one in accounts)
         return Missing(memory - self.capacity, work - self.capacity)
 
     def missing(self, want: Want, loads: Mapping[str, Footprint]) -> Missing:
@@ -189,12 +203,13 @@ class Ledger:
         memory = work = self._job_bytes + (want.bytes if want.job else 0)
         for key, one in self._accounts.items():
             if key not in want.accounts:
-                memory += one.memory(one.held)
-                work += one.work(one.held, busy=one.busy)
+                memory += one.memory(one.weights, one.leased)
+                work += one.work(one.weights, one.leased, busy=one.busy)
         for key in want.accounts:
-            held = self._held_with(want, key, loads)
-            memory += self._of(key).memory(held)
-            work += self._of(key).work(held, busy=True)
+            one, weights = self._of(key), self._weights(key, loads)
+            leased = one.leased if want.job else one.leased | {want.name: one.leased.get(want.name, 0) + want.bytes}
+            memory += one.memory(weights, leased)
+            work += one.work(weights, leased, busy=True)
         return Missing(memory - self.capacity, work - self.capacity)
 
     def takes_nothing(self, want: Want) -> bool:
@@ -203,21 +218,17 @@ class Ledger:
 
     def within_guarantee(self, want: Want, loads: Mapping[str, Footprint]) -> bool:
         """Whether all that `want` needs is in guaranteed reserves of its own."""
-        return not (want.job and want.bytes) and all(
-            self._held_with(want, key, loads) <= self._of(key).guaranteed for key in want.accounts
-        )
+        return self._within(want, loads, is_guaranteed)
 
     def within_promise(self, want: Want, loads: Mapping[str, Footprint]) -> bool:
         """Whether all that `want` needs is in reserves of its own."""
-        return not (want.job and want.bytes) and all(
-            self._held_with(want, key, loads) <= self._of(key).promised for key in want.accounts
-        )
+        return self._within(want, loads, lambda _: True)
 
     def never(self, want: Want, loads: Mapping[str, Footprint]) -> Refusal | None:
         """Why `want` could not be granted even if everybody else left; None: it could."""
         alone = [(f"weights and KV of {key}", self._alone_with(want, key, loads)) for key in want.accounts]
         own = [(f"job {want.key}", want.bytes)] if want.job else []
-        others = sum(one.guaranteed for key, one in self._accounts.items() if key not in want.accounts)
+        others = sum(self.guaranteed(key) for key in self._accounts if key not in want.accounts)
         needed = sum(size for _, size in (*alone, *own))
         if needed + others <= self.capacity:
             return None
@@ -232,7 +243,7 @@ class Ledger:
     def refusal(self, what: str, needed: int, missing: Missing) -> Refusal:
         """The sum for somebody who does not get memory now."""
         lacking = max(missing)
-        kept = sum(max(0, one.guaranteed - one.held) for one in self._accounts.values())
+        kept = sum(_with_unused(one.guaranteed, one.weights, one.leased) - one.held for one in self._accounts.values())
         return Refusal(
             reason=f"{what} needs {needed:,} bytes; {lacking:,} are missing at the moment",
             needed_bytes=needed,
@@ -278,21 +289,15 @@ class Ledger:
         one = self._of(account)
         before = dict(one.reserves)
         one.reserves[reserve.model] = reserve
-        one.promise()
         missing = self.missing_now()
         if missing.fits:
             return None
         one.reserves = before
-        one.promise()
         return self.refusal(f"the reserve of {reserve.model}", reserve.bytes, missing)
 
     def unreserve(self, model: str) -> bool:
         """Take a promise back; what is loaded stays. False: there was none."""
-        for one in self._accounts.values():
-            if one.reserves.pop(model, None):
-                one.promise()
-                return True
-        return False
+        return any(one.reserves.pop(model, None) for one in self._accounts.values())
 
     def admit_load(
         self, account: str, footprint: Footprint, priority: Priority, now: float, slots: int | None = None
@@ -337,7 +342,7 @@ class Ledger:
         for key in want.accounts:
             self._of(key).pins += 1
         if not want.job:
-            self._of(want.accounts[0]).leased += want.bytes
+            self._of(want.accounts[0]).add(want.name, want.bytes)
             self._of(want.accounts[0]).requests += 1
         self._leases[want.key] = Lease(want, want.bytes, expires_at)
         return None
@@ -352,7 +357,7 @@ class Ledger:
         lease = self._leases[key]
         if lease.want.job or to > lease.bytes:
             raise ValueError(f"{key} cannot become {to}: only a request's lease shrinks")
-        self._of(lease.want.accounts[0]).leased -= lease.bytes - to
+        self._of(lease.want.accounts[0]).add(lease.want.name, to - lease.bytes)
         self._leases[key] = replace(lease, bytes=to)
 
     def renew(self, key: str, expires_at: float) -> None:
@@ -370,7 +375,7 @@ class Ledger:
             if not one.pins and one.resident:
                 one.resident = replace(one.resident, idle_since=now)
         if not lease.want.job:
-            self._of(lease.want.accounts[0]).leased -= lease.bytes
+            self._of(lease.want.accounts[0]).add(lease.want.name, -lease.bytes)
             self._of(lease.want.accounts[0]).requests -= 1
 
     def expire(self, now: float) -> tuple[str, ...]:
@@ -415,11 +420,23 @@ class Ledger:
     def _of(self, account: str) -> _Account:
         return self._accounts.setdefault(account, _Account())
 
-    def _held_with(self, want: Want, key: str, loads: Mapping[str, Footprint]) -> int:
-        one = self._of(key)
-        weights = one.resident.footprint if one.resident else loads.get(key)
-        resident = weights.resident if weights else 0
-        return resident + one.leased + (0 if want.job else want.bytes)
+    def _weights(self, key: str, loads: Mapping[str, Footprint]) -> int:
+        known = self._of(key)
+        return known.weights if known.resident else loads[key].resident if key in loads else 0
+
+    def _within(self, want: Want, loads: Mapping[str, Footprint], counts: Callable[[Reserve], bool]) -> bool:
+        if want.job:
+            return not want.bytes and all(
+                self._weights(key, loads)
+                <= max((one.bytes for one in self._of(key).reserves.values() if counts(one)), default=-1)
+                for key in want.accounts
+            )
+        one = self._of(want.accounts[0])
+        reserve = one.reserves.get(want.name)
+        if reserve is None or not counts(reserve):
+            return False
+        return self._weights(want.accounts[0], loads) + one.leased.get(want.name, 0) + want.bytes <= reserve.bytes
 
     def _alone_with(self, want: Want, key: str, loads: Mapping[str, Footprint]) -> int:
-        return max(self._held_with(want, key, loads) - self._of(key).leased, self._of(key).guaranteed)
+        leased = {} if want.job else {want.name: want.bytes}
+        return self._of(key).work(self._weights(key, loads), leased, busy=True)

@@ -230,6 +230,8 @@ class _Pass:
     """Bytes of leaving weights that nobody counts on yet."""
     claimed: Missing = _NOTHING
     spared: set[str] = field(default_factory=set)
+    queued: set[str] = field(default_factory=set)
+    """Accounts for which somebody waits already: who comes later to the same one is behind him."""
     coming: set[str] = field(default_factory=set)
     granted: list[str] = field(default_factory=list)
     leaving: list[str] = field(default_factory=list)
@@ -237,6 +239,13 @@ class _Pass:
     load: str | None = None
 
     def turn(self, want: Want) -> None:
+        if not want.job and want.accounts[0] in self.queued:
+            return
+        self._take(want)
+        if not want.job and want.key not in self.granted[-1:] and want.key not in dict(self.refused[-1:]):
+            self.queued.add(want.accounts[0])
+
+    def _take(self, want: Want) -> None:
         refusal = self.ledger.never(want, self.footprints)
         if refusal:
             self.refused.append((want.key, refusal))
