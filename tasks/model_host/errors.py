@@ -46,3 +46,37 @@ class NoRoomError(LamaError):
         super().__init__(what, component=component)
         self.refusal = refusal
         self.retry_after_s = retry_after_s
+
+
+class BusyError(LamaError):
+    """It is at work, and work is never interrupted."""
+
+
+class NoModelError(RequestError):
+    """No model of the catalogue meets the requirements.
+
+    Args:
+        excluded: each model and why it was left out.
+    """
+
+    def __init__(self, what: str, excluded: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(what, parameter="requirements", code="no_model")
+        self.excluded = excluded
+
+
+class NobodyAnsweredError(LamaError):
+    """A model and all of its fallbacks failed.
+
+    Args:
+        failures: each model and what it failed with, in the order of the chain.
+    """
+
+    def __init__(self, failures: tuple[tuple[str, LamaError], ...]) -> None:
+        super().__init__("; ".join(f"{model}: {error.what}" for model, error in failures))
+        self.failures = failures
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds after which the first of them may have memory; None: waiting cannot help."""
+        waits = [error.retry_after_s for _, error in self.failures if isinstance(error, NoRoomError)]
+        return min((wait for wait in waits if wait is not None), default=None)
