@@ -15,7 +15,7 @@ evicting idle models alone. Other reserves are lent to anybody until their owner
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.model_host import Footprint, Priority, Refusal, Reserve
@@ -399,15 +399,23 @@ class Ledger:
             raise ValueError(f"{account} is at work")
         one.resident = None
 
-    def park(self, account: str, size: int) -> tuple[str, ...] | None:
-        """Count weights as parked. Returns who has to go from host memory for it; None: they can never be there."""
-        if size > self.parked_capacity:
-            return None
+    def park(self, account: str, size: int, wanted: Collection[str] = ()) -> tuple[str, ...] | None:
+        """Count weights as parked.
+
+        Returns who leaves host memory for it, the oldest first, and nobody of `wanted`; None: there is no room.
+        """
+        taken = sum(self._parked.values()) + size
         dropped = []
-        while sum(self._parked.values()) + size > self.parked_capacity:
-            oldest = next(iter(self._parked))
-            dropped.append(oldest)
-            del self._parked[oldest]
+        for other, held in self._parked.items():
+            if taken <= self.parked_capacity:
+                break
+            if other not in wanted:
+                dropped.append(other)
+                taken -= held
+        if taken > self.parked_capacity:
+            return None
+        for other in dropped:
+            del self._parked[other]
         self._parked[account] = size
         return tuple(dropped)
 

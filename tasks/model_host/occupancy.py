@@ -21,8 +21,6 @@ from tasks.model_host.turns import Rules, Weights, plan_eviction, take_turns
 
 _log = logging.getLogger(__name__)
 
-_REMEMBERED_S = 10.0
-"""How long a load that failed is not tried again."""
 _LONGEST_RETRY_S = 30.0
 _COPIED_PER_S = 8e9
 """Bytes a second from host memory to a device, for the cost of bringing parked weights back."""
@@ -42,6 +40,7 @@ class Occupancy:
         shelf: the engines.
         rules: how patient the host is.
         load_timeout_s: longest that a load may take.
+        failure_ttl_s: how long a load that failed is not tried again.
         clock: seconds that only go forward.
         changed: called after every change.
     """
@@ -53,6 +52,7 @@ class Occupancy:
         rules: Rules,
         *,
         load_timeout_s: float,
+        failure_ttl_s: float,
         clock: Callable[[], float],
         changed: Callable[[], None],
     ) -> None:
@@ -63,6 +63,7 @@ class Occupancy:
         """What loaded weights really took, by account."""
         self._rules = rules
         self._load_timeout_s = load_timeout_s
+        self._failure_ttl_s = failure_ttl_s
         self._clock = clock
         self._changed = changed
         self._accounts: dict[str, Account] = {}
@@ -276,14 +277,15 @@ class Occupancy:
 
     def _fail(self, account: Account, error: LoadError) -> None:
         error.component = error.component or account.entry.name
-        self._failures[account.key] = _Failure(error, self._clock() + _REMEMBERED_S)
+        self._failures[account.key] = _Failure(error, self._clock() + self._failure_ttl_s)
         for want in [one for one in self._wants.values() if account.key in one.accounts]:
             self._settle(want.key, LoadError(error.what, component=error.component, remedy=error.remedy))
 
     async def _take_away(self, account: str, *, parks: bool = True) -> None:
         resident = self.ledger.resident(account)
         size = resident.footprint.weights if resident else 0
-        dropped = self.ledger.park(account, size) if parks and size else None
+        wanted = {key for want in self._wants.values() for key in want.accounts}
+        dropped = self.ledger.park(account, size, wanted) if parks and size else None
         try:
             for other in dropped or ():
                 await self.shelf.close(other)

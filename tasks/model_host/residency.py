@@ -27,8 +27,8 @@ from tasks.model_host.accounts import DEFAULT_CONTEXT, Account, accounts_of
 from tasks.model_host.engine import Ask, Engine, Prepared
 from tasks.model_host.errors import NoRoomError, UnknownModelError
 from tasks.model_host.holdings import Phase, Want
-from tasks.model_host.ledger import Ledger, lease_bytes
 from tasks.model_host.host_status import host_status, model_status
+from tasks.model_host.ledger import Ledger, lease_bytes
 from tasks.model_host.occupancy import Occupancy
 from tasks.model_host.preparing import guess, prepare
 from tasks.model_host.shelf import Load, Shelf, give_back_unused
@@ -71,6 +71,7 @@ class Residency:
         device_uuid: the UUID of the GPU.
         fragmentation: share of the memory that an allocator holds and nobody can use.
         clean: gives unused memory back; called in a thread.
+        failure_ttl_s: how long a load that failed is not tried again.
         clock: seconds that only go forward.
     """
 
@@ -86,6 +87,7 @@ class Residency:
         device_uuid: str = "",
         fragmentation: Callable[[], float] = lambda: 0.0,
         clean: Callable[[], None] = give_back_unused,
+        failure_ttl_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -111,6 +113,7 @@ class Residency:
             Shelf(load, clean),
             rules,
             load_timeout_s=settings.load_timeout_s,
+            failure_ttl_s=failure_ttl_s,
             clock=clock,
             changed=self._tell,
         )
