@@ -1,0 +1,364 @@
+"""Carries out what the ledger decides: waiting requests are woken, weights are loaded, parked and unloaded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.model_host import Footprint, Refusal
+from tasks.model_host.accounts import Account
+from tasks.model_host.engine import Engine
+from tasks.model_host.errors import BusyError, LoadError, NoRoomError
+from tasks.model_host.holdings import Phase, Want
+from tasks.model_host.ledger import Ledger
+from tasks.model_host.shelf import Shelf
+from tasks.model_host.turns import Rules, Weights, plan_eviction, take_turns
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_RETRY_S = 30.0
+_COPIED_PER_S = 8e9
+"""Bytes a second from host memory to a device, for the cost of bringing parked weights back."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: LoadError
+    until: float
+
+
+class Occupancy:
+    """The one owner of a device's ledger and engines.
+
+    Args:
+        ledger: the state; nobody else changes it.
+        shelf: the engines.
+        rules: how patient the host is.
+        load_timeout_s: longest that a load may take.
+        failure_ttl_s: how long a load that failed is not tried again.
+        clock: seconds that only go forward.
+        changed: called after every change.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        shelf: Shelf,
+        rules: Rules,
+        *,
+        load_timeout_s: float,
+        failure_ttl_s: float,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+    ) -> None:
+        self.ledger = ledger
+        self.shelf = shelf
+        self.counts: Counter[str] = Counter()
+        self.measured: dict[str, Footprint] = {}
+        """What loaded weights really took, by account."""
+        self._rules = rules
+        self._load_timeout_s = load_timeout_s
+        self._failure_ttl_s = failure_ttl_s
+        self._clock = clock
+        self._changed = changed
+        self._accounts: dict[str, Account] = {}
+        self._weights: dict[str, Weights] = {}
+        self._wants: dict[str, Want] = {}
+        self._futures: dict[str, asyncio.Future[None]] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._barred: Counter[str] = Counter()
+        self._moves: dict[asyncio.Task[None], str] = {}
+        self._loading: str | None = None
+        self._asked = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._wake_at: float | None = None
+        self._moved = asyncio.Event()
+
+    def know(self, account: Account, weights: Weights) -> None:
+        """Say what weights take, before anybody wants them. What was measured is known better."""
+        self._accounts[account.key] = account
+        self._weights.setdefault(account.key, weights)
+
+    def weights(self, account: str) -> Weights | None:
+        """What is known of weights."""
+        return self._weights.get(account)
+
+    def failure(self, account: str) -> LoadError | None:
+        """Why a load failed a moment ago."""
+        known = self._failures.get(account)
+        if known and known.until > self._clock():
+            return known.error
+        self._failures.pop(account, None)
+        return None
+
+    def wanted(self) -> Mapping[str, Want]:
+        """Who waits."""
+        return self._wants
+
+    # Waiting
+
+    async def grant(self, want: Want, queue_s: float) -> None:
+        """Wait until `want` has its lease, which the caller has to `end`.
+
+        Raises:
+            NoRoomError: there was no memory in time, or never will be.
+            LoadError: its model cannot be loaded.
+        """
+        future = self._futures[want.key] = asyncio.get_running_loop().create_future()
+        self.announce(want)
+        try:
+            await self._turn_of(want, future, queue_s)
+        except BaseException:  # cancelled, refused or too late: whatever it has been given goes back
+            self.end(want.key)
+            raise
+        finally:
+            del self._futures[want.key]
+            future.cancel()
+            if not future.cancelled():
+                future.exception()
+
+    async def _turn_of(self, want: Want, future: asyncio.Future[None], queue_s: float) -> None:
+        while not future.done():
+            left = want.since + queue_s - self._clock()
+            if left <= 0 and not self._is_coming(want):
+                raise self.no_room(want)
+            await asyncio.wait({future}, timeout=max(left, 0.05))
+        future.result()
+
+    def announce(self, want: Want) -> None:
+        """Let `want` wait for its turn."""
+        failure = next((found for key in want.accounts if (found := self.failure(key))), None)
+        if failure:
+            self._settle(want.key, LoadError(failure.what, component=failure.component, remedy=failure.remedy))
+            return
+        self._wants[want.key] = want
+        self.soon()
+
+    def end(self, key: str) -> None:
+        """Give a lease back, or stop waiting for it."""
+        self._wants.pop(key, None)
+        self.ledger.end(key, self._clock())
+        self.soon()
+
+    def no_room(self, want: Want, refusal: Refusal | None = None) -> NoRoomError:
+        """The answer to who cannot have memory."""
+        self.counts["refusals"] += 1
+        if refusal is None:
+            footprints = {key: known.footprint for key, known in self._weights.items()}
+            needed = want.bytes + sum(
+                self._weights[key].footprint.resident for key in want.accounts if not self.ledger.resident(key)
+            )
+            refusal = self.ledger.refusal(want.key, needed, self.ledger.missing(want, footprints))
+        retry_after_s = None
+        if not refusal.for_ever:
+            wait = 1.0 if self._wake_at is None else self._wake_at - self._clock()
+            retry_after_s = float(math.ceil(min(max(wait, 1.0), _LONGEST_RETRY_S)))
+        return NoRoomError(
+            "there is no memory for it at the moment." if retry_after_s else f"it can never fit: {refusal.reason}.",
+            refusal,
+            retry_after_s=retry_after_s,
+            component=self._accounts[want.accounts[0]].entry.name if want.accounts else want.key,
+        )
+
+    def _is_coming(self, want: Want) -> bool:
+        residents = [self.ledger.resident(key) for key in want.accounts]
+        return any(one is not None and one.phase is Phase.loading for one in residents)
+
+    def _settle(self, key: str, error: Exception | None = None) -> None:
+        self._wants.pop(key, None)
+        future = self._futures.get(key)
+        if future is None or future.done():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    # Turns
+
+    def soon(self) -> None:
+        """Decide anew, once for all that happens in this round of the event loop."""
+        if not self._asked:
+            self._asked = True
+            asyncio.get_running_loop().call_soon(self.decide)
+
+    def decide(self) -> None:
+        """Decide anew, now."""
+        self._asked = False
+        now = self._clock()
+        for key in self.ledger.expire(now):
+            self.counts["expired"] += 1
+            _log.warning("The lease of %s ended: its holder was not heard of", key)
+        turns = take_turns(
+            self.ledger,
+            self._wants.values(),
+            self._weights,
+            self._rules,
+            now,
+            loads=self._loading is None,
+            barred=[key for key, count in self._barred.items() if count],
+        )
+        for key, refusal in turns.refused:
+            self._settle(key, self.no_room(self._wants[key], refusal))
+        for key in turns.granted:
+            self._settle(key)
+        for account in turns.leaving:
+            self._move(account, self._take_away(account))
+        if turns.load:
+            self._loading = turns.load
+            self._move(turns.load, self._bring(self._accounts[turns.load]))
+        self._wake(turns.wake_at, now)
+        self._moved.set()
+        self._moved = asyncio.Event()
+        self._changed()
+
+    def _wake(self, at: float | None, now: float) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+        self._wake_at = at
+        self._alarm = None if at is None else asyncio.get_running_loop().call_later(at - now + 1e-3, self.decide)
+
+    def _move(self, account: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"model-host {account}")
+        self._moves[task] = account
+        task.add_done_callback(self._moved_over)
+
+    def _moved_over(self, task: asyncio.Task[None]) -> None:
+        account = self._moves.pop(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("Moving the weights %s went wrong", account, exc_info=error)
+        self.soon()
+
+    # Weights
+
+    async def _bring(self, account: Account) -> None:
+        started, parked = self._clock(), account.key in self.ledger.parked
+        self.ledger.unpark(account.key)
+        task = asyncio.create_task(self.shelf.bring(account))
+        try:
+            await asyncio.wait({task}, timeout=self._load_timeout_s)
+            if not task.done():
+                # What a thread allocates cannot be taken from it: its bytes stay counted until it is over.
+                self._fail(account, LoadError(f"its load takes longer than {self._load_timeout_s:g} s"))
+            engine = await task
+        except LoadError as error:
+            self.counts["load failures"] += 1
+            self._fail(account, error)
+            self.ledger.evict(account.key)
+        else:
+            self.counts["wakes" if parked else "loads"] += 1
+            await self._receive(account, engine, started)
+        finally:
+            self._loading = None
+
+    async def _receive(self, account: Account, engine: Engine, started: float) -> None:
+        key, now = account.key, self._clock()
+        self._failures.pop(key, None)  # it was only slow
+        measured = engine.footprint
+        again = self.measured.get(key) == measured
+        self.measured[key] = measured
+        self._weights[key] = self._weights[key]._replace(footprint=measured)
+        parks = 0 < measured.weights <= self.ledger.parked_capacity
+        return_s = measured.weights / _COPIED_PER_S if parks else now - started
+        refused = self.ledger.loaded(key, measured, now, return_s)
+        if refused is None:
+            self.shelf.put(key, engine)
+            return
+        # Those who wait for it go on waiting: it is planned once more, with what has been learned.
+        await self.shelf.discard(key, engine)
+        self.ledger.evict(key)
+        if again:
+            self._fail(account, LoadError(refused.reason))
+
+    def _fail(self, account: Account, error: LoadError) -> None:
+        error.component = error.component or account.entry.name
+        self._failures[account.key] = _Failure(error, self._clock() + self._failure_ttl_s)
+        for want in [one for one in self._wants.values() if account.key in one.accounts]:
+            self._settle(want.key, LoadError(error.what, component=error.component, remedy=error.remedy))
+
+    async def _take_away(self, account: str, *, parks: bool = True) -> None:
+        resident = self.ledger.resident(account)
+        size = resident.footprint.weights if resident else 0
+        wanted = {key for want in self._wants.values() for key in want.accounts}
+        dropped = self.ledger.park(account, size, wanted) if parks and size else None
+        try:
+            for other in dropped or ():
+                await self.shelf.close(other)
+            if dropped is None:
+                await self.shelf.close(account)
+            elif not await self.shelf.park(account):
+                self.ledger.unpark(account)
+        finally:
+            self.counts["evictions"] += 1
+            self.ledger.evict(account)
+
+    async def unload(self, account: str, timeout_s: float) -> bool:
+        """Unload weights as soon as nobody works with them; nobody new is let to them. False: they were not there.
+
+        Raises:
+            BusyError: somebody did so for all of `timeout_s`.
+        """
+        until = self._clock() + timeout_s
+        self._barred[account] += 1
+        try:
+            while resident := self.ledger.resident(account):
+                if not self.ledger.is_busy(account) and resident.phase is Phase.ready:
+                    self.ledger.leave(account)
+                    self._move(account, self._take_away(account, parks=False))
+                    while self.ledger.resident(account):
+                        await self.next_change(None)
+                    return True
+                if not await self.next_change(until - self._clock()):
+                    raise BusyError("it is at work.", component=account, remedy="Unload it when its requests are over.")
+            if account in self.ledger.parked:
+                self.ledger.unpark(account)
+                await self.shelf.close(account)
+                return True
+            return False
+        finally:
+            self._barred[account] -= 1
+            self.soon()
+
+    async def make_room(self, want: Want, memory: int) -> bool:
+        """Evict idle weights for a guaranteed reserve. False: they are not enough."""
+        leaving = plan_eviction(self.ledger, want, memory, self._rules, self._clock(), sure=True)
+        for account in leaving or ():
+            self.ledger.leave(account)
+            self._move(account, self._take_away(account))
+        while leaving and any(self.ledger.resident(account) for account in leaving):
+            await self.next_change(None)
+        return leaving is not None
+
+    async def next_change(self, timeout_s: float | None) -> bool:
+        """Wait until something has changed. False: nothing did in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._moved.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self, timeout_s: float) -> None:
+        """Refuse who waits, let work end for `timeout_s`, then close every engine."""
+        for want in list(self._wants.values()):
+            self._settle(want.key, self.no_room(want))
+        until = self._clock() + timeout_s
+        while any(not lease.want.job for lease in self.ledger.leases.values()):
+            if not await self.next_change(until - self._clock()):
+                break
+        for key in list(self.ledger.leases):
+            self.ledger.end(key, self._clock())
+        while self._moves:
+            await asyncio.wait(set(self._moves))
+        for resident in self.ledger.residents:
+            self.ledger.leave(resident.account)
+            await self._take_away(resident.account, parks=False)
+        for account in list(self.ledger.parked):
+            self.ledger.unpark(account)
+            await self.shelf.close(account)
+        self._wake(None, self._clock())

@@ -1,0 +1,53 @@
+"""How many tokens a request takes, within the context window of the name that it was for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from tasks.model_host.engine import Ask, Engine, Prepared
+from tasks.model_host.errors import RequestError
+
+_LONG_PROMPT = 20_000
+"""Characters from which on a prompt is tokenised in a thread."""
+
+
+async def prepare(engine: Engine, ask: Ask, window: int, name: str) -> Prepared:
+    """Tokenise `ask`.
+
+    Args:
+        engine: who will answer.
+        ask: the request.
+        window: most tokens for `name`; it may be narrower than that of the engine, whose weights others share.
+        name: what the request called the model.
+
+    Raises:
+        RequestError: it is longer than the window, or malformed.
+    """
+    long = sum(map(len, _texts(ask))) > _LONG_PROMPT
+    prepared = await asyncio.to_thread(engine.prepare, ask) if long else engine.prepare(ask)
+    if prepared.most_tokens > window and ask.max_tokens is None and prepared.prompt_tokens < window:
+        prepared = engine.prepare(replace(ask, max_tokens=window - prepared.prompt_tokens))
+    if prepared.most_tokens > window:
+        raise RequestError(
+            f"{prepared.prompt_tokens} tokens of the prompt and {prepared.max_tokens} of the answer are more than "
+            f"the {window} of its context window.",
+            parameter="messages" if ask.prompt is None else "prompt",
+            code="context_length_exceeded",
+            component=name,
+        )
+    return prepared
+
+
+def guess(ask: Ask, window: int) -> int:
+    """Tokens of a request whose model is not loaded yet: four characters make one."""
+    if ask.max_tokens is None:
+        return window
+    prompt = len(ask.prompt) if isinstance(ask.prompt, tuple) else sum(len(text) // 4 + 8 for text in _texts(ask))
+    return min(window, prompt + ask.max_tokens)
+
+
+def _texts(ask: Ask) -> list[str]:
+    if isinstance(ask.prompt, str):
+        return [ask.prompt]
+    return [str(message.get("content")) for message in ask.messages or ()]

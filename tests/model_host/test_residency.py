@@ -1,0 +1,388 @@
+"""What requests, jobs and people may rely on, with an engine that really takes the memory it is lent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from typing import Any, ClassVar
+
+import pytest
+
+from models.model_host import CatalogueEntry, Footprint, ModelHostSettings, ModelState, Priority, Reserve
+from tasks.model_host.engine import Ask
+from tasks.model_host.errors import BusyError, LoadError, NoRoomError, RequestError, UnknownModelError
+from tasks.model_host.residency import JOB_TTL_S, Residency
+from tasks.model_host.turns import Outlook
+from tests.model_host.array_engine import Device, Loader, whole
+
+_KIB = 1024
+
+
+def _entry(name: str, **more: Any) -> CatalogueEntry:
+    return CatalogueEntry(**({"name": name, "source": f"path:{name}", "context_window": 64} | more))
+
+
+class Bench:
+    """A device of 1,000 KiB with the models a, b, c and d, of which not all fit."""
+
+    SIZES: ClassVar = {"a": 400, "b": 350, "c": 300, "d": 250}
+
+    def __init__(self, *entries: CatalogueEntry, capacity: int = 1000, **settings: Any) -> None:
+        self.device = Device(capacity * _KIB)
+        footprints = {
+            f"path:{name}": Footprint(weights=size * _KIB, kv_per_token=_KIB) for name, size in self.SIZES.items()
+        }
+        self.loader = Loader(self.device, footprints)
+        self.now_offset = 0.0
+        chosen = {"keep_s": 0.0, "starvation_s": 0.5, "queue_s": 5.0} | settings
+        extra = {key: chosen.pop(key) for key in ("device", "failure_ttl_s") if key in chosen}
+        self.host = Residency(
+            ModelHostSettings(models=entries or tuple(_entry(name) for name in self.SIZES), **chosen),
+            capacity * _KIB,
+            self.loader.predict,
+            self.loader,
+            clean=lambda: None,
+            clock=lambda: asyncio.get_running_loop().time() + self.now_offset,
+            **extra,
+        )
+
+    async def answer(self, name: str, words: int = 4, prompt: str = "one two", **more: Any) -> str:
+        async with self.host.serve(name, Ask(prompt=prompt, max_tokens=words), **more) as (engine, prepared):
+            assert self.host.status().used_bytes >= self.device.used - self.loader.footprints["path:a"].resident
+            stream = engine.generate(prepared)
+            async with contextlib.aclosing(stream):
+                return "".join([piece.text async for piece in stream])
+
+    def used(self) -> int:
+        return self.host.status().used_bytes
+
+    async def becomes(self, name: str, state: ModelState) -> None:
+        async with asyncio.timeout(5):
+            async for _ in self.host.watch():
+                if self.state(name) is state:
+                    return
+
+    def state(self, name: str) -> ModelState:
+        return next(one.state for one in self.host.status().models if one.name == name)
+
+
+async def test_a_model_that_many_ask_for_at_once_is_loaded_once() -> None:
+    bench = Bench()
+    answers = await asyncio.gather(*(bench.answer("a", prompt=f"number {n}") for n in range(12)))
+    assert answers == [whole("path:a", f"number {n}", 4) for n in range(12)]
+    assert bench.loader.loads == ["path:a"]
+    assert bench.host.status().leased_bytes == 0
+
+
+async def test_names_with_the_same_weights_share_one_copy_and_keep_their_own_windows() -> None:
+    bench = Bench(_entry("wide"), _entry("narrow", source="path:a", context_window=16), _entry("w", source="path:a"))
+    bench.loader.footprints["path:wide"] = bench.loader.footprints["path:a"]
+    assert await bench.answer("w") == await bench.answer("narrow") == whole("path:a", "one two", 4)
+    assert bench.loader.loads == ["path:a"]
+    with pytest.raises(RequestError, match="the 16 of its context window") as caught:
+        await bench.answer("narrow", words=15)
+    assert caught.value.code == "context_length_exceeded"
+    async with bench.host.serve("narrow", Ask(prompt="one two")) as (_, prepared):
+        assert prepared.max_tokens == 14
+    assert await bench.answer("w", words=15)
+    assert bench.used() == 400 * _KIB
+    assert {one.name: one.shares_with for one in bench.host.status().models}["w"] == ("narrow",)
+
+
+async def test_an_idle_model_leaves_for_another_and_one_at_work_does_not() -> None:
+    bench = Bench()
+    await bench.answer("a")
+    await bench.answer("b")
+    bench.loader.delay_s = 0.02
+    at_work = asyncio.create_task(bench.answer("d", words=20))
+    await bench.becomes("d", ModelState.ready)
+    await asyncio.gather(bench.answer("a"), bench.answer("b"), bench.answer("c"), at_work)
+    assert all(engine.interrupted == 0 for engine in bench.loader.engines)
+    assert bench.host.counts["evictions"] >= 1
+    assert bench.device.peak <= bench.device.capacity
+
+
+async def test_a_load_does_not_hold_up_those_who_are_served() -> None:
+    bench = Bench()
+    await bench.answer("d")
+    bench.loader.load_s = 0.4
+    slow = asyncio.create_task(bench.answer("a"))
+    await bench.becomes("a", ModelState.loading)
+    started = asyncio.get_running_loop().time()
+    await bench.answer("d")
+    assert asyncio.get_running_loop().time() - started < 0.3
+    assert not slow.done()
+    await slow
+
+
+async def test_who_waits_too_long_is_told_when_to_come_again_and_who_never_fits_is_told_why() -> None:
+    bench = Bench(queue_s=0.2)
+    bench.loader.delay_s = 0.02
+    first = asyncio.create_task(bench.answer("a", words=60, prompt="x"))
+    await asyncio.sleep(0.05)
+    bench.loader.footprints["path:b"] = Footprint(weights=900 * _KIB, kv_per_token=_KIB)
+    with pytest.raises(NoRoomError) as later:
+        await bench.answer("b")
+    assert later.value.retry_after_s
+    assert not later.value.refusal.for_ever
+    bench.loader.footprints["path:c"] = Footprint(weights=1100 * _KIB, kv_per_token=_KIB)
+    with pytest.raises(NoRoomError) as never:
+        await bench.answer("c")
+    assert never.value.retry_after_s is None
+    assert never.value.refusal.arithmetic[0] == ("capacity", 1000 * _KIB)
+    await first
+    with pytest.raises(UnknownModelError):
+        await bench.answer("nobody")
+
+
+async def test_what_a_cancelled_request_held_comes_back() -> None:
+    bench = Bench()
+    bench.loader.delay_s = 0.05
+    working = asyncio.create_task(bench.answer("a", words=40))
+    await asyncio.sleep(0.1)
+    assert bench.host.status().leased_bytes == 42 * _KIB
+    bench.loader.footprints["path:b"] = Footprint(weights=900 * _KIB, kv_per_token=_KIB)
+    waiting = asyncio.create_task(bench.answer("b"))
+    await asyncio.sleep(0.05)
+    assert {one.name: one.waiting for one in bench.host.status().models}["b"] == 1
+    for task in (waiting, working):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert bench.host.status().leased_bytes == 0
+    assert bench.used() == bench.device.used == 400 * _KIB
+    assert sum(one.waiting for one in bench.host.status().models) == 0
+
+
+async def test_a_load_that_fails_half_way_gives_its_memory_back_and_is_not_tried_at_once_again() -> None:
+    bench = Bench(failure_ttl_s=5.0)
+    bench.loader.fails = lambda _: True
+    failed = await asyncio.gather(*(bench.answer("a") for _ in range(5)), return_exceptions=True)
+    assert [type(one) for one in failed] == [LoadError] * 5
+    with pytest.raises(LoadError, match="ends in the middle"):
+        await bench.answer("a")
+    assert bench.loader.loads == ["path:a"]
+    assert bench.used() == bench.device.used == 0
+    assert bench.state("a") is ModelState.failed
+    bench.loader.fails = lambda _: False
+    bench.now_offset += 6.0
+    assert await bench.answer("a") == whole("path:a", "one two", 4)
+
+
+async def test_whatever_a_loader_raises_is_told_as_a_failed_load() -> None:
+    bench = Bench()
+
+    def broken(_: str) -> bool:
+        raise MemoryError("no memory of the system")
+
+    bench.loader.fails = broken
+    with pytest.raises(LoadError, match="MemoryError"):
+        await bench.answer("a")
+    assert bench.used() == 0
+
+
+async def test_a_load_that_takes_too_long_is_told_and_counted_until_it_is_over() -> None:
+    bench = Bench(load_timeout_s=0.1)
+    bench.loader.load_s = 0.4
+    with pytest.raises(LoadError, match=r"longer than 0\.1 s"):
+        await bench.answer("a")
+    assert bench.used() == 400 * _KIB, "a thread still holds it"
+    await asyncio.sleep(0.5)
+    assert await bench.answer("a") == whole("path:a", "one two", 4), "it was only slow"
+    assert bench.loader.loads == ["path:a"]
+
+
+async def test_weights_that_took_more_than_predicted_are_planned_anew_with_what_was_measured() -> None:
+    bench = Bench()
+    await bench.answer("a")
+    await bench.answer("b")
+    bench.loader.measured["path:d"] = Footprint(weights=300 * _KIB, kv_per_token=_KIB)
+    assert await bench.answer("d") == whole("path:d", "one two", 4)
+    told = {one.name: one for one in bench.host.status().models}["d"]
+    assert told.predicted
+    assert (told.predicted.resident, told.measured_bytes) == (250 * _KIB, 300 * _KIB)
+    assert bench.used() <= 1000 * _KIB
+
+
+async def test_weights_that_were_parked_come_back_by_a_copy() -> None:
+    bench = Bench(device="cuda", parked_bytes=400 * _KIB)
+    await bench.answer("a")
+    await bench.answer("b")
+    await bench.answer("c")
+    parked = [name for name in "ab" if bench.state(name) is ModelState.parked]
+    assert len(parked) == 1
+    assert bench.host.outlook(parked[0]) is Outlook.parked
+    assert await bench.answer(parked[0]) == whole(f"path:{parked[0]}", "one two", 4)
+    assert Counter(bench.loader.loads)[f"path:{parked[0]}"] == 1
+    assert bench.host.counts["wakes"] == 1
+    assert bench.host.status().parked_bytes <= 400 * _KIB
+
+
+async def test_a_job_keeps_its_models_and_its_bytes_until_it_ends_or_is_not_heard_of() -> None:
+    bench = Bench(queue_s=0.3)
+    with pytest.raises(NoRoomError):
+        await bench.host.job_lease("run", size=300 * _KIB, models=["a"], only_if_warm=True)
+    assert bench.loader.loads == []
+    with pytest.raises(NoRoomError):
+        await bench.host.job_lease("run", size=300 * _KIB, models=["a"])
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        with contextlib.suppress(NoRoomError):
+            lease = await bench.host.job_lease("run", size=300 * _KIB, models=["a"])
+            break
+    assert not lease.warm
+    assert await bench.host.job_lease("run", size=300 * _KIB, models=["a"]) == lease, "asking again is harmless"
+    assert bench.used() == 700 * _KIB
+    with pytest.raises(NoRoomError):
+        await bench.answer("b")
+    with pytest.raises(BusyError):
+        await bench.host.unload("a", timeout_s=0.05)
+    bench.now_offset += JOB_TTL_S + 1
+    assert await bench.answer("b") == whole("path:b", "one two", 4)
+    assert bench.host.status().jobs == 0
+    assert bench.host.end_job("run")
+    assert not bench.host.end_job("run")
+
+
+async def test_beside_an_exclusive_job_only_what_is_guaranteed_is_answered() -> None:
+    bench = Bench(_entry("vip", source="path:d", priority="high", reserve_bytes=320 * _KIB), _entry("a"), queue_s=0.5)
+    await bench.host.start()
+    await bench.answer("a")
+    await bench.host.job_lease("run", exclusive=True)
+    assert await bench.answer("vip") == whole("path:d", "one two", 4)
+    with pytest.raises(NoRoomError):
+        await bench.answer("a")
+    with pytest.raises(NoRoomError):
+        await bench.host.job_lease("other", size=1)
+    bench.host.end_job("run")
+    assert await bench.answer("a")
+    await bench.host.drain()
+
+
+async def test_what_is_reserved_with_high_priority_is_loaded_at_once_and_never_evicted() -> None:
+    bench = Bench(_entry("vip", source="path:a", priority="high", reserve_bytes=470 * _KIB), *map(_entry, "bcd"))
+    await bench.host.start()
+    await bench.becomes("vip", ModelState.ready)
+    for name in "bcdbcd":
+        await bench.answer(name)
+        assert bench.state("vip") is ModelState.ready
+    with pytest.raises(NoRoomError, match="cannot be reserved") as refused:
+        await bench.host.reserve(Reserve(model="b", bytes=360 * _KIB, context_window=64))
+    assert sum(size for _, size in refused.value.refusal.arithmetic) == 414 * _KIB
+    assert bench.host.unreserve("vip")
+    assert not bench.host.unreserve("vip")
+    await bench.host.drain()
+    assert bench.used() == bench.device.used == 0
+
+
+async def test_a_model_is_unloaded_when_its_work_is_over() -> None:
+    bench = Bench()
+    bench.loader.delay_s = 0.02
+    work = asyncio.create_task(bench.answer("a", words=8))
+    await asyncio.sleep(0.06)
+    assert await bench.host.unload("a")
+    assert work.done()
+    assert await work == whole("path:a", "one two", 8)
+    assert bench.used() == bench.device.used == 0
+    assert not await bench.host.unload("a")
+    await bench.host.load("a")
+    assert bench.state("a") is ModelState.ready
+
+
+async def test_watchers_see_every_latest_state() -> None:
+    bench = Bench()
+    seen = []
+
+    async def watch() -> None:
+        async for status in bench.host.watch():
+            seen.append(status.models[0].state)  # noqa: PERF401 - it never ends
+
+    watching = asyncio.create_task(watch())
+    await bench.answer("a")
+    await asyncio.sleep(0.01)
+    watching.cancel()
+    assert seen[0] is ModelState.absent
+    assert ModelState.loading in seen
+    assert seen[-1] is ModelState.ready
+
+
+async def test_a_host_that_stops_ends_what_is_in_flight_and_takes_nothing_new() -> None:
+    bench = Bench()
+    bench.loader.delay_s = 0.01
+    work = asyncio.create_task(bench.answer("a", words=10))
+    await asyncio.sleep(0.05)
+    stopping = asyncio.create_task(bench.host.drain())
+    await asyncio.sleep(0)
+    with pytest.raises(NoRoomError, match="stopping"):
+        await bench.answer("a")
+    await stopping
+    assert await work == whole("path:a", "one two", 10)
+    assert bench.used() == bench.device.used == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_storm_loses_no_request_interrupts_nobody_and_never_takes_a_byte_too_much(seed: int) -> None:
+    draw = random.Random(seed)
+    entries = (
+        _entry("a", priority="high", reserve_bytes=470 * _KIB),
+        _entry("b", priority="normal"),
+        _entry("c", priority="low"),
+        _entry("d", priority="low", source="path:d"),
+    )
+    bench = Bench(*entries, keep_s=0.02, starvation_s=0.2, queue_s=20.0, failure_ttl_s=0.02)
+    bench.loader.fails = lambda source: source != "path:a" and draw.random() < 0.2
+    overs: list[int] = []
+    taken = bench.device.take
+
+    def take(size: int) -> int:
+        key = taken(size)
+        if bench.device.used > bench.device.capacity:
+            overs.append(bench.device.used)
+        return key
+
+    bench.device.take = take  # type: ignore[method-assign]
+    await bench.host.start()
+    ends: Counter[str] = Counter()
+
+    async def request(number: int) -> None:
+        name = draw.choice("abcd")
+        words = draw.randint(1, 12)
+        ask = asyncio.create_task(
+            bench.answer(name, words, f"number {number}", priority=draw.choice([None, *Priority]))
+        )
+        cancels = draw.random() < 0.2
+        if cancels:
+            await asyncio.sleep(draw.random() * 0.1)
+            ask.cancel()
+        try:
+            answer = await ask
+        except asyncio.CancelledError:
+            ends["cancelled"] += 1
+        except (NoRoomError, LoadError) as error:
+            ends[f"{type(error).__name__} {name}"] += 1
+        else:
+            assert answer == whole(f"path:{name}", f"number {number}", words)
+            ends[f"answered {name}"] += 1
+
+    tasks = []
+    for number in range(500):
+        tasks.append(asyncio.create_task(request(number)))
+        if number % 8 == 0:
+            await asyncio.sleep(draw.random() * 0.02)
+        assert bench.used() <= bench.host.status().capacity_bytes
+    await asyncio.gather(*tasks)
+    assert sum(ends.values()) == 500
+    assert all(ends[f"answered {name}"] for name in "abcd"), ends
+    assert ends["LoadError b"] + ends["LoadError c"] + ends["LoadError d"]
+    assert not ends["LoadError a"] + ends["NoRoomError a"], "it is guaranteed"
+    assert ends["cancelled"]
+    assert bench.host.counts["evictions"] > 0
+    assert not overs
+    assert bench.device.peak <= bench.device.capacity
+    assert all(engine.interrupted == 0 for engine in bench.loader.engines)
+    assert bench.host.status().leased_bytes == 0
+    assert bench.used() == bench.device.used
+    await bench.host.drain()
+    assert bench.used() == bench.device.used == 0
