@@ -134,19 +134,19 @@ def ragged_attention(
     layer = int(module.layer_idx)
     _, heads, tokens, width = query.shape
     groups = heads // key.shape[1]
-    fresh = torch.stack((key[0], value[0])).split(ragged.counts, dim=2)
+    fresh = torch.stack((key[0], value[0])).split_with_sizes(ragged.counts, dim=2)
     for span, new in zip(ragged.spans, fresh, strict=True):
         span.fresh[layer].copy_(new)
     parts = []
     singles = len(ragged.singles)
     if singles:
-        asks = query[:, :, :singles].unflatten(1, (-1, groups)).unbind(3)
+        asks = query[:, :, :singles].reshape(1, -1, groups, singles, width).unbind(3)
         answers = [
             _single(span, ask, layer, sliding_window, scaling) for span, ask in zip(ragged.singles, asks, strict=True)
         ]
         parts.append(torch.stack(answers, dim=1).view(1, singles, heads, width))
     if tokens > singles:
-        asks = query[:, :, singles:].split(ragged.counts[singles:], dim=2)
+        asks = query[:, :, singles:].split_with_sizes(ragged.counts[singles:], dim=2)
         for span, ask in zip(ragged.chunks, asks, strict=True):
             parts.append(_chunk(span, ask, layer, sliding_window, scaling).transpose(1, 2))
     return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)), None

@@ -186,7 +186,11 @@ class Batch:
 
     def _forward(self, plan: list[Part]) -> list[tuple[Sequence, Any]]:
         """Run the model. Sequences are advanced only once it is through: a step that failed can be taken again."""
-        spans, tokens, positions, ends, last = [], [], [], [], []
+        spans: list[Span] = []
+        tokens: list[int] = []
+        positions: list[int] = []
+        ends: list[Sequence] = []
+        last: list[int] = []
         for sequence, count in plan:
             if sequence.kv is None:
                 raise EngineError("a sequence without memory is running.")

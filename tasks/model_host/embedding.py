@@ -221,7 +221,7 @@ class EmbeddingEngine:
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Which texts go together: the long ones first, and no batch of more than `_MOST_PADDED` tokens with its padding."""
+    """Which texts go together: the long ones first; no batch has more than `_MOST_PADDED` tokens with its padding."""
     batches: list[list[int]] = []
     for at in sorted(range(len(lengths)), key=lambda text: -lengths[text]):
         if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= _MOST_PADDED:

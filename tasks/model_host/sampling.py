@@ -118,7 +118,7 @@ def _draw(chances: torch.Tensor, draws: Sequence[float]) -> torch.Tensor:
 
 
 def _draw_from_nucleus(chances: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
-    """The nucleus: the fewest of the most likely tokens that hold at least `top_p` together (Holtzman 2020, section 3)."""
+    """The nucleus: the fewest of the most likely tokens that hold at least `top_p` together (Holtzman 2020)."""
     top_p = torch.tensor([row.sampling.top_p for row in rows], device=chances.device)
     draws = torch.tensor([row.draw for row in rows], device=chances.device)
     some, tokens = chances.topk(min(_NUCLEUS, chances.shape[-1]), dim=-1)

@@ -88,10 +88,10 @@ class TransformersEngine:
             LoadError: this engine cannot serve it truly.
         """
         device = next(module.parameters()).device
+        most = largest_context(module)
+        if context_window is not None and context_window > most:
+            raise LoadError(f"its context window is {most} tokens, not {context_window}.", component=name)
         try:
-            most = largest_context(module)
-            if context_window is not None and context_window > most:
-                raise LoadError(f"its context window is {most} tokens, not {context_window}.", component=name)
             geometry = await asyncio.to_thread(adopt, module, device)
         except LoadError as error:
             raise LoadError(error.what, component=name, remedy=error.remedy) from None
@@ -155,7 +155,8 @@ class TransformersEngine:
         else:
             tokens = tuple(prompt or ())
             if not all(type(token) is int and 0 <= token < self._vocabulary for token in tokens):
-                raise RequestError(f"prompt has tokens that are not from 0 to {self._vocabulary - 1}.", parameter="prompt")
+                what = f"prompt has tokens that are not from 0 to {self._vocabulary - 1}."
+                raise RequestError(what, parameter="prompt")
         return _Prompt(tokens, tokens[-_BEFORE:])
 
     def _check_length(self, text: str, parameter: str) -> None:
