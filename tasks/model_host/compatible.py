@@ -30,6 +30,8 @@ def adopt(module: Any, device: torch.device) -> Geometry:
     name = type(module).__name__
     if "logits_to_keep" not in inspect.signature(module.forward).parameters:
         raise LoadError("it is not a causal language model that this engine knows.", component=name, remedy=_REMEDY)
+    if len({weight.device for weight in module.parameters()}) > 1:
+        raise LoadError("its weights lie on several devices.", component=name, remedy="Load it on one of them.")
     module.eval()
     with torch.inference_mode():
         expected, geometry = _by_itself(module, device, name)
