@@ -91,7 +91,9 @@ _MAKERS: dict[str, Any] = {
     ),
     "mistral": lambda **more: MistralForCausalLM(MistralConfig(**_SHAPE | {"sliding_window": 24} | more)),
     "gemma2": lambda **more: Gemma2ForCausalLM(Gemma2Config(**_SHAPE | {"query_pre_attn_scalar": 16} | more)),
-    "gpt-oss": lambda **more: GptOssForCausalLM(GptOssConfig(**_SHAPE | {"num_local_experts": 2} | more)),
+    "gpt-oss": lambda **more: GptOssForCausalLM(
+        GptOssConfig(**_SHAPE | {"num_local_experts": 2, "num_experts_per_tok": 1} | more)
+    ),
     "mamba": lambda **_: MambaForCausalLM(
         MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=4)
     ),
