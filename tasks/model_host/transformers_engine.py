@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from models.model_host import EngineKind, Footprint
+from tasks.model_host.attention import Geometry
 from tasks.model_host.batch import Batch, Limits
 from tasks.model_host.chat import end_of_turn, render
 from tasks.model_host.compatible import adopt, largest_context
@@ -25,6 +26,7 @@ from tasks.model_host.sequence import Sequence as Running
 _DEFAULT_CONTEXT = 4096
 _MOST_STOPS = 4
 _LONGEST_STOP = 1000
+_LARGEST_MASK = 256 * 1024**2
 _BEFORE = 5
 """Tokens of a raw prompt that an answer's first word is read after, so that its space is kept."""
 
@@ -97,8 +99,8 @@ class TransformersEngine:
             raise LoadError(error.what, component=name, remedy=error.remedy) from None
         except Exception as error:
             raise LoadError(f"{type(module).__name__} does not run: {error}", component=name) from error
-        limits = limits or (Limits() if device.type == "cuda" else Limits(reads_beside=128))
         window = context_window or min(most, _DEFAULT_CONTEXT)
+        limits = limits or _limits(module, geometry, window)
         footprint = Footprint(
             weights=weight_bytes(module),
             kv_per_token=geometry.bytes_per_token,
@@ -262,6 +264,14 @@ class TransformersEngine:
                 name = f" {name}"  # SentencePiece drops the space of a first word
             self._names[token] = name
         return name
+
+
+def _limits(module: Any, geometry: Geometry, window: int) -> Limits:
+    """Chunks whose mask stays below `_LARGEST_MASK`, and on a CPU a chunk beside answers that takes about 0.2 s."""
+    heads = int(getattr(module.config.get_text_config(), "num_attention_heads", geometry.heads))
+    row = heads // geometry.heads * window * geometry.dtype.itemsize
+    most = max(32, min(512, _LARGEST_MASK // row))
+    return Limits(reads_alone=most, reads_beside=most if geometry.device.type == "cuda" else min(most, 64))
 
 
 def _end_tokens(module: Any, tokenizer: Any) -> frozenset[int]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
+from blocks.settings import CHECKOUT
 from tasks.model_host.batch import Limits
 from tasks.model_host.engine import Ask, Piece, Sampling
 from tasks.model_host.errors import EngineError, LoadError, RequestError
@@ -283,24 +287,33 @@ async def test_rotary_embeddings_that_depend_on_the_longest_of_a_batch_end_where
     assert engine.context_window == 256
 
 
-async def test_four_bit_weights_answer_and_are_counted_with_their_scales(
-    start: Start, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize(
+    ("configuration", "byte_per_weight"),
+    [
+        # Scales are of 2 bytes where bitsandbytes packs for bf16 instructions, and of 4 elsewhere.
+        (BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4"), 0.5 + 2 / 64),
+        (BitsAndBytesConfig(load_in_8bit=True), 1.0),
+    ],
+    ids=["nf4", "int8"],
+)
+async def test_quantised_weights_answer_and_are_counted_with_their_scales(
+    start: Start, tmp_path: Path, configuration: BitsAndBytesConfig, byte_per_weight: float
 ) -> None:
-    folder = tmp_path_factory.mktemp("model")
-    tiny.model("llama", intermediate_size=128, head_dim=32).save_pretrained(folder)
-    configuration = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
-    module = LlamaForCausalLM.from_pretrained(folder, quantization_config=configuration, dtype=torch.bfloat16)
+    tiny.model("llama", intermediate_size=128, head_dim=32).save_pretrained(tmp_path)
+    module = LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=configuration, dtype=torch.bfloat16)
     engine = await start(module)
     answers = await asyncio.gather(
         *(_answer(engine, prompt="a house " * (at + 1), max_tokens=12, sampling=_GREEDY) for at in range(4))
     )
     assert all(0 < answer.tokens <= 12 and answer.pieces[-1].finish for answer in answers)
     linear = 3 * (64 * 128 * 2 + 64 * 64 * 2 + 64 * 128 * 3)
-    unquantised = 2 * tiny.VOCABULARY * 64 * 2
-    assert engine.footprint.weights == weight_bytes(module)
-    scale = 2  # bytes, where bitsandbytes packs for bf16 instructions; 4 elsewhere
-    least = linear * (0.5 + scale / 64) + unquantised
-    assert least < weight_bytes(module) < least + linear * 0.1
+    least = linear * byte_per_weight + 2 * tiny.VOCABULARY * 64 * 2
+    assert least < engine.footprint.weights == weight_bytes(module) < least + linear * 0.1
+
+
+def test_who_asks_for_values_only_does_not_wait_for_torch() -> None:
+    asked = "import sys, tasks.model_host.engine, tasks.model_host.errors; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False, cwd=CHECKOUT).returncode == 0
 
 
 async def test_it_does_not_embed(start: Start) -> None:
