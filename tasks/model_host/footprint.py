@@ -25,9 +25,8 @@ def _tensors(module: Any) -> Iterator[torch.Tensor]:
         yield parameter
         yield from _within(vars(parameter))  # int8: CB and SCB; 4 bits: quant_state
     for part in module.modules():
-        state = vars(part).get("state")  # int8, once it has run
-        if state is not None:
-            yield from _within(vars(state))
+        state = vars(part).get("state")  # int8, once it has run; the rest of it belongs to a step
+        yield from _within({name: getattr(state, name, None) for name in ("CB", "SCB")})
 
 
 def _within(values: dict[str, Any]) -> Iterator[torch.Tensor]:
