@@ -205,11 +205,17 @@ def _print(made: Plan) -> None:
     whole = f"{shown(device.usable_bytes)} of {device.name} that models may use"
     if device.usable_bytes != device.memory_bytes:
         whole += f" (it has {shown(device.memory_bytes)})"
+    left = device.usable_bytes - max(made.takes_bytes, made.reserved_bytes)
     told = f"All together they take {shown(made.takes_bytes)}"
     if made.reserved_bytes:
         told += f", and {shown(made.reserved_bytes)} are reserved"
-    verdict = f"{shown(made.lacks_bytes)} are lacking" if made.lacks_bytes else "they fit side by side"
+    verdict = f"{shown(made.lacks_bytes)} are lacking" if made.lacks_bytes else f"{shown(left)} are left"
     click.echo(f"{told}; of the {whole}, {verdict}.")
+    bare = sum(item.footprint.resident - item.footprint.kv_fixed for item in made.items)
+    if made.lacks_bytes and len(made.items) > 1:
+        rest = device.usable_bytes - bare
+        words = f"which leaves {shown(rest)} for contexts" if rest >= 0 else f"{shown(-rest)} too many"
+        click.echo(f"Weights and workspaces alone take {shown(bare)}, {words}.")
 
 
 def _told(item: Item, device: Device) -> list[str]:
