@@ -99,7 +99,7 @@ class LamaGpuWorker(LamaWorker):
             host = ModelHost.of(settings())
         self._host = host
         self._gpu = gpu
-        self._leases = JobLeases(host.get_client, self.name, self._logger)
+        self._leases = JobLeases(host.get_client, self._logger)
         self._waiting: dict[UUID, _Waiting] = {}
         self._alone = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -51,14 +51,13 @@ class JobLeases:
 
     Args:
         client: makes a client of the model host.
-        holder: who we are, for the host's status.
+        log: where it is said that a lease was lost.
     """
 
     def __init__(
-        self, client: Callable[[], httpx.AsyncClient], holder: str, log: logging.Logger | logging.LoggerAdapter[Any]
+        self, client: Callable[[], httpx.AsyncClient], log: logging.Logger | logging.LoggerAdapter[Any]
     ) -> None:
         self._make = client
-        self._holder = holder
         self._log = log
         self._client: httpx.AsyncClient | None = None
         self._held: dict[UUID, Need] = {}
@@ -81,7 +80,7 @@ class JobLeases:
 
     async def ask(self, run_id: UUID, need: Need, *, only_if_warm: bool = False) -> Answer:
         """Ask for the lease of a run. Asking again is harmless: a run has one lease."""
-        answer = await self._post(run_id, need, only_if_warm=only_if_warm, running=False)
+        answer = await self._post(run_id, need, only_if_warm=only_if_warm)
         if answer.granted:
             self._held[run_id] = need
         return answer
@@ -102,17 +101,15 @@ class JobLeases:
         """The runs that have a lease."""
         return frozenset(self._held)
 
-    async def _post(self, run_id: UUID, need: Need, *, only_if_warm: bool, running: bool) -> Answer:
+    async def _post(self, run_id: UUID, need: Need, *, only_if_warm: bool) -> Answer:
         import httpx  # noqa: PLC0415
 
         assert self._client is not None  # noqa: S101 - inside of the block
         body = {
-            "holder": self._holder,
             "models": list(need.models),
             "bytes": need.memory_bytes,
             "exclusive": need.exclusive,
             "only_if_warm": only_if_warm,
-            "running": running,
         }
         try:
             response = await self._client.post(f"host/jobs/{run_id}", json=body)
@@ -129,14 +126,11 @@ class JobLeases:
         )
 
     async def _renew(self) -> None:
-        # A host that was killed knows of no lease: it hears of the runs that go on before it lends their memory.
-        ask: Callable[[UUID, Need], Awaitable[Answer]] = lambda run_id, need: self._post(  # noqa: E731
-            run_id, need, only_if_warm=False, running=True
-        )
+        # A host that was killed knows of no lease: it hears of the runs that go on within seconds.
         while True:
             await asyncio.sleep(_RENEW_S)
             for run_id, need in list(self._held.items()):
-                answer = await ask(run_id, need)
+                answer = await self._post(run_id, need, only_if_warm=False)
                 if not answer.granted and run_id in self._held:
                     self._log.warning("The lease of run %s was not renewed: %s", run_id, answer.reason)
 

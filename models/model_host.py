@@ -137,6 +137,9 @@ class ModelHostSettings(Value):
     queue_s: float = Field(
         default=30.0, gt=0, description="Longest that a request waits for memory; then it is answered 503."
     )
+    first_token_s: float = Field(
+        default=60.0, gt=0, description="Longest wait for the beginning of an answer before a fallback is asked."
+    )
     cache_bytes: int = Field(
         default=64 * 1024**2, ge=0, description="Memory for answers that are given again; 0: none."
     )

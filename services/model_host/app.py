@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp
 
 from blocks.errors import LamaError
 from blocks.home import Home
+from blocks.logs import logger
 from blocks.settings import Settings
 from models.model_host import ModelStatus
 from services.guard import Guard, Names
@@ -50,9 +52,13 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        # Who asks meanwhile waits for the memory that he needs, as always.
+        starting = asyncio.create_task(_start(host))
         try:
             yield
         finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             await host.close()
 
     async def health(_: Request) -> Response:
@@ -90,6 +96,13 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
     return Guard(
         app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded
     )
+
+
+async def _start(host: Host) -> None:
+    try:
+        await host.start()
+    except LamaError as error:
+        logger("model host").error("%s", error)
 
 
 def _model(status: ModelStatus, started: int) -> dict[str, Any]:

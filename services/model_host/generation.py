@@ -133,29 +133,32 @@ class Generation(Endpoint):
         ask = request.ask()
         model, reasons = self._name(request.model, headers, Requirements(priority=priority or Priority.normal))
         kept = headers.get("x-lama-cache", "").strip().lower() != "off"
-        known = self._host.recall(model, ask) if kept else None
-        if kept:
-            self._measures.recalled(hit=known is not None)
+        key = self._host.key(model, ask) if kept else None
         shape = Shape(
             chat=self._chat,
-            marks=Marks(model, cache="off" if not kept else "miss" if known is None else "hit", reasons=reasons),
+            marks=Marks(model, cache="off" if key is None else "miss", reasons=reasons),
             prompt_tokens=0,
             with_logprobs=ask.sampling.logprobs is not None,
             with_usage=request.with_usage,
         )
-        if known is not None:
-            await self._again(known, shape, reply, streamed=bool(request.stream))
-            return
-        async with self._host.serve(model, ask, priority) as serving:
-            supported(serving, ask)
-            assert serving.prepared is not None  # noqa: S101 - an ask was given
-            marks = replace(
-                shape.marks, model=serving.model, fallback=serving.fallback, reasons=(*reasons, *serving.reasons)
-            )
-            shape = replace_shape(shape, marks, serving.prepared.prompt_tokens)
-            answer = await self._generate(serving, shape, reply, started, streamed=bool(request.stream))
-        if kept and not serving.fallback:
-            self._host.remember(model, ask, answer)
+
+        async def compute() -> Answer:
+            async with self._host.serve(model, ask, priority) as serving:
+                assert serving.prepared is not None  # noqa: S101 - an ask was given
+                marks = replace(
+                    shape.marks, model=serving.model, fallback=serving.fallback, reasons=(*reasons, *serving.reasons)
+                )
+                answering = replace_shape(shape, marks, serving.prepared.prompt_tokens)
+                return await self._generate(serving, answering, reply, started, streamed=bool(request.stream))
+
+        answer, known = await self._host.answers.answer(key, compute)
+        if key is not None:
+            self._measures.recalled(hit=known)
+            if answer.model != model:  # the next one should hear the model that he asks for
+                self._host.answers.forget(key)
+        if known:
+            again = replace_shape(shape, replace(shape.marks, cache="hit"), answer.prompt_tokens)
+            await self._again(answer, again, reply, streamed=bool(request.stream))
 
     async def _again(self, known: Answer, shape: Shape, reply: Reply, *, streamed: bool) -> None:
         shape = replace_shape(shape, replace(shape.marks, model=known.model), known.prompt_tokens)
@@ -175,12 +178,14 @@ class Generation(Endpoint):
         texts: list[str] = []
         logprobs: list[TokenLogprob] = []
         tokens, finish, before = 0, None, started
+        first_at, first_tokens = started, 0
         async with aclosing(serving.engine.generate(serving.prepared)) as pieces:
             async for piece in pieces:
                 now = time.perf_counter()
                 if before is started:
                     measures.first(serving.prepared.prompt_tokens, now - started)
                     measures.generated(piece.tokens)
+                    first_at, first_tokens = now, piece.tokens
                     if streamed:
                         await reply.stream(shape.marks.headers)
                         await reply.more(shape.first() + shape.piece(piece))
@@ -201,6 +206,8 @@ class Generation(Endpoint):
         else:
             await reply.whole(shape.whole(answer.text, tokens, logprobs, answer.finish), shape.marks.headers)
         measures.done(answer.finish, time.perf_counter() - started)
+        if tokens > 1 and before > first_at:
+            self._host.learn(serving.model, (tokens - first_tokens) / (before - first_at))
         return answer
 
 

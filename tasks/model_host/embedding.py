@@ -103,6 +103,7 @@ class EmbeddingEngine:
         self._tokenizer = tokenizer
         self._padding = int(tokenizer.pad_token_id or 0)
         self._device = next(module.parameters()).device
+        self._vocabulary = int(config.vocab_size)
         self._longest_token = max(map(len, tokenizer.get_vocab()), default=1)
         inner = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
         row = (6 * int(config.hidden_size) + 2 * inner) * next(module.parameters()).itemsize
@@ -136,18 +137,20 @@ class EmbeddingEngine:
         raise RequestError("this model embeds text; it does not generate.", parameter="model")
         yield Piece("", 0)
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str | tuple[int, ...]]) -> Embedded:
         """Vectors of `texts`, of length 1. Texts of like length go through the model together.
 
         Raises:
-            RequestError: there is no text, one is empty, or one is longer than the context window.
+            RequestError: there is no text, one is empty or longer than the context window, or has no such tokens.
             EngineError: the engine failed.
         """
         if not texts or not all(texts):
             raise RequestError("input has no text, or an empty one.", parameter="input")
         for text in texts:  # before it is tokenised, which takes its time; as in generating
-            if len(text) > 4 * self._longest_token * self.context_window:
+            if isinstance(text, str) and len(text) > 4 * self._longest_token * self.context_window:
                 raise self._too_long(f"{len(text):,} characters")
+            if not isinstance(text, str) and not all(0 <= token < self._vocabulary for token in text):
+                raise RequestError(f"tokens are numbers from 0 to {self._vocabulary - 1}.", parameter="input")
         tokens = await self._run(self._tokenise, list(texts))
         longest = max(map(len, tokens))
         if longest > self.context_window:
@@ -196,9 +199,11 @@ class EmbeddingEngine:
                 raise EngineError("the model was unloaded while it answered.") from None
             raise
 
-    def _tokenise(self, texts: list[str]) -> list[list[int]]:
-        rows: list[list[int]] = self._tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
-        return rows
+    def _tokenise(self, texts: list[str | tuple[int, ...]]) -> list[list[int]]:
+        words = [text for text in texts if isinstance(text, str)]
+        read = self._tokenizer(words, truncation=False, padding=False, verbose=False)["input_ids"] if words else []
+        rows = iter(read)
+        return [next(rows) if isinstance(text, str) else list(text) for text in texts]
 
     def _vectors(self, rows: list[list[int]]) -> list[list[float]]:
         width = max(map(len, rows))

@@ -116,6 +116,10 @@ class ResponseCache(Generic[T]):
                 self._joined += 1
                 return under_way.result(), True
 
+    def forget(self, key: str) -> None:
+        """Keep the answer for `key` no longer."""
+        self._kept.pop(key, None)
+
     def clear(self) -> None:
         """Forget every answer, such as those of a model whose files have changed."""
         self._kept.clear()

@@ -223,7 +223,7 @@ class TransformersEngine:
                 item = await arrived.get()
                 over = not isinstance(item, Piece) or item.finish is not None
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str | tuple[int, ...]]) -> Embedded:
         """Refused: it generates.
 
         Raises:

@@ -1,0 +1,171 @@
+"""What a model of the catalogue will take on a device, and opening it there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import psutil
+
+from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelHostSettings, ModelKind
+from tasks.model_host.accounts import DEFAULT_CONTEXT
+from tasks.model_host.engine import Engine
+from tasks.model_host.errors import LoadError
+from tasks.model_host.prediction import Step, predict, predict_llamacpp
+from tasks.model_host.shapes import Architecture, architecture_of
+from tasks.model_host.sources import engine_of, locate
+
+if TYPE_CHECKING:
+    from blocks.gpus import Gpu
+
+_OF_A_GPU = 0.9
+_OF_A_CPU = 0.5
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where models run."""
+
+    device: Literal["cpu", "cuda"]
+    """With `cuda`, the one GPU that this process sees."""
+    threads: int
+    """Computing threads on the CPU."""
+
+    def fragmentation(self) -> float:
+        """Share of what torch's allocator has taken from the GPU and holds for nobody; 0 on a CPU."""
+        torch = sys.modules.get("torch")
+        if self.device == "cpu" or torch is None or not torch.cuda.is_initialized():
+            return 0.0
+        taken = torch.cuda.memory_reserved()
+        return (taken - torch.cuda.memory_allocated()) / taken if taken else 0.0
+
+    def held(self) -> int:
+        """Bytes of the device that this process holds."""
+        torch = sys.modules.get("torch")
+        if self.device == "cuda":
+            return int(torch.cuda.memory_reserved()) if torch is not None and torch.cuda.is_initialized() else 0
+        return int(psutil.Process().memory_info().rss)
+
+    def cap(self, capacity: int, *, beside: int) -> None:
+        """Bound the memory of this process, the last line behind the ledger: it dies before its neighbours do.
+
+        Args:
+            capacity: bytes that models may use.
+            beside: bytes that the process itself may use, on a CPU.
+        """
+        if self.device == "cuda":
+            import torch  # noqa: PLC0415
+
+            total = torch.cuda.get_device_properties(0).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, capacity / total), 0)
+        elif sys.platform == "linux":
+            import resource  # noqa: PLC0415
+
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            wanted = capacity + beside
+            if hard == resource.RLIM_INFINITY or wanted < hard:
+                with contextlib.suppress(ValueError, OSError):
+                    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def memory_of(settings: ModelHostSettings, gpu: Gpu | None) -> int:
+    """Bytes that models may use: what the settings say, or 90 % of the GPU, or half of the machine's."""
+    if settings.memory_bytes is not None:
+        return settings.memory_bytes
+    return int(gpu.memory_bytes * _OF_A_GPU) if gpu is not None else int(psutil.virtual_memory().total * _OF_A_CPU)
+
+
+def predict_entry(entry: CatalogueEntry, machine: Machine) -> Footprint:
+    """What a model will take; reads headers only.
+
+    Raises:
+        LoadError: its files are not there or damaged, or it cannot be held like that on this device.
+        ConfigurationError: its entry cannot be used.
+    """
+    architecture, kind = _looked_at(entry)
+    window = _window(entry, architecture)
+    if kind is EngineKind.llamacpp:
+        return predict_llamacpp(architecture, context=window, sequences=entry.concurrency)
+    from tasks.model_host.loading import packs_nf4, refuse  # noqa: PLC0415 - imports torch
+
+    refuse(architecture, entry.quantisation, machine.device, component=entry.name)
+    return predict(
+        architecture,
+        entry.quantisation,
+        device=machine.device,
+        step=Step.of(entry.kind, window),
+        packs_nf4=machine.device == "cpu" and packs_nf4(),
+    )
+
+
+async def open_engine(entry: CatalogueEntry, machine: Machine) -> Engine:
+    """Load a model and start its engine.
+
+    Raises:
+        LoadError: it cannot be loaded; no memory is held.
+        ConfigurationError: its entry cannot be used.
+    """
+    files = await asyncio.to_thread(locate, entry)
+    architecture, kind = await asyncio.to_thread(_looked_at, entry)
+    window = _window(entry, architecture)
+    if kind is EngineKind.llamacpp:
+        from tasks.model_host.llamacpp_engine import open_llamacpp  # noqa: PLC0415
+        from tasks.model_host.prediction import kv_per_token  # noqa: PLC0415
+
+        assert files.gguf is not None  # noqa: S101 - `engine_of` has seen to it
+        return await open_llamacpp(
+            files.gguf,
+            context_window=window,
+            concurrency=entry.concurrency,
+            threads=machine.threads,
+            kv_per_token=kv_per_token(architecture, 2),
+            embeds=entry.kind is ModelKind.embed,
+        )
+    return await _open_transformers(entry, machine, window)
+
+
+async def _open_transformers(entry: CatalogueEntry, machine: Machine, window: int) -> Engine:
+    import torch  # noqa: PLC0415
+
+    from tasks.model_host import loading  # noqa: PLC0415
+
+    files = await asyncio.to_thread(locate, entry)
+    torch.set_num_threads(machine.threads)
+    loaded = await asyncio.to_thread(
+        loading.load, files, entry.quantisation, machine.device, kind=entry.kind, component=entry.name
+    )
+    if entry.kind is ModelKind.embed:
+        from tasks.model_host.embedding import EmbeddingEngine  # noqa: PLC0415
+
+        return EmbeddingEngine(
+            loaded.model, loaded.tokenizer, name=entry.name, folder=files.folder, context_window=window
+        )
+    from tasks.model_host.transformers_engine import TransformersEngine  # noqa: PLC0415
+
+    return await TransformersEngine.start(loaded.model, loaded.tokenizer, name=entry.name, context_window=window)
+
+
+def _looked_at(entry: CatalogueEntry) -> tuple[Architecture, EngineKind]:
+    files = locate(entry)
+    kind = engine_of(entry, files)
+    return architecture_of(files, entry.kind, kind), kind
+
+
+def _window(entry: CatalogueEntry, architecture: Architecture) -> int:
+    """The context window: what the entry says, or the smaller of the model's own and the usual one.
+
+    Raises:
+        LoadError: the entry promises more than the model has.
+    """
+    if entry.context_window is None:
+        return min(architecture.context, DEFAULT_CONTEXT)
+    if entry.context_window > architecture.context:
+        raise LoadError(
+            f"its context window is {architecture.context} tokens, not {entry.context_window}.",
+            component=entry.name,
+            remedy="Correct context_window in lama.toml.",
+        )
+    return entry.context_window
