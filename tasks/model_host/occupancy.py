@@ -13,7 +13,7 @@ from typing import Any
 from models.model_host import Footprint, Refusal
 from tasks.model_host.accounts import Account
 from tasks.model_host.engine import Engine
-from tasks.model_host.errors import BusyError, LoadError, NoRoomError
+from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError
 from tasks.model_host.holdings import Phase, Want
 from tasks.model_host.ledger import Ledger
 from tasks.model_host.shelf import Shelf
@@ -301,7 +301,7 @@ class Occupancy:
         """Unload weights as soon as nobody works with them; nobody new is let to them. False: they were not there.
 
         Raises:
-            BusyError: somebody did so for all of `timeout_s`.
+            AtWorkError: somebody did so for all of `timeout_s`.
         """
         until = self._clock() + timeout_s
         self._barred[account] += 1
@@ -314,7 +314,9 @@ class Occupancy:
                         await self.next_change(None)
                     return True
                 if not await self.next_change(until - self._clock()):
-                    raise BusyError("it is at work.", component=account, remedy="Unload it when its requests are over.")
+                    raise AtWorkError(
+                        "it is at work.", component=account, remedy="Unload it when its requests are over."
+                    )
             if account in self.ledger.parked:
                 self.ledger.unpark(account)
                 await self.shelf.close(account)

@@ -272,7 +272,7 @@ class Residency:
 
         Raises:
             UnknownModelError: there is no such model.
-            BusyError: it is still at work after `timeout_s`, by default `queue_s`.
+            AtWorkError: it is still at work after `timeout_s`, by default `queue_s`.
         """
         wait_s = self._settings.queue_s if timeout_s is None else timeout_s
         return await self._occupancy.unload(self._account(name).key, wait_s)

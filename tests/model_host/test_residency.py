@@ -12,7 +12,7 @@ import pytest
 
 from models.model_host import CatalogueEntry, Footprint, ModelHostSettings, ModelState, Priority, Reserve
 from tasks.model_host.engine import Ask
-from tasks.model_host.errors import BusyError, LoadError, NoRoomError, RequestError, UnknownModelError
+from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError, RequestError, UnknownModelError
 from tasks.model_host.residency import JOB_TTL_S, Residency
 from tasks.model_host.turns import Outlook
 from tests.model_host.array_engine import Device, Loader, whole
@@ -237,7 +237,7 @@ async def test_a_job_keeps_its_models_and_its_bytes_until_it_ends_or_is_not_hear
     assert bench.used() == 700 * _KIB
     with pytest.raises(NoRoomError):
         await bench.answer("b")
-    with pytest.raises(BusyError):
+    with pytest.raises(AtWorkError):
         await bench.host.unload("a", timeout_s=0.05)
     bench.now_offset += JOB_TTL_S + 1
     assert await bench.answer("b") == whole("path:b", "one two", 4)
