@@ -13,7 +13,9 @@ import pytest
 from models.model_host import CatalogueEntry, Footprint, ModelHostSettings, ModelState, Priority, Reserve
 from tasks.model_host.engine import Ask
 from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError, RequestError, UnknownModelError
-from tasks.model_host.residency import JOB_TTL_S, Residency
+from tasks.model_host.jobs import JOB_TTL_S
+from tasks.model_host.residency import Residency
+from tasks.model_host.serving import served
 from tasks.model_host.turns import Outlook
 from tests.model_host.array_engine import Device, Loader, whole
 
@@ -241,7 +243,7 @@ async def test_a_job_keeps_its_models_and_its_bytes_until_it_ends_or_is_not_hear
         await bench.host.unload("a", timeout_s=0.05)
     bench.now_offset += JOB_TTL_S + 1
     assert await bench.answer("b") == whole("path:b", "one two", 4)
-    assert bench.host.status().jobs == 0
+    assert bench.host.status().jobs == 0, "it was not heard of"
     assert bench.host.end_job("run")
     assert not bench.host.end_job("run")
 
@@ -289,6 +291,42 @@ async def test_a_model_is_unloaded_when_its_work_is_over() -> None:
     assert not await bench.host.unload("a")
     await bench.host.load("a")
     assert bench.state("a") is ModelState.ready
+
+
+async def test_a_plan_says_who_would_go_and_does_nothing() -> None:
+    bench = Bench()
+    assert (await bench.host.plan("a")).fits
+    for name in "ab":
+        await bench.answer(name)
+    bench.loader.footprints["path:d"] = Footprint(weights=1100 * _KIB, kv_per_token=1)
+    before = bench.host.status()
+    planned = await bench.host.plan("c")
+    assert planned.fits
+    assert planned.evicted in {("a",), ("b",)}
+    never = await bench.host.plan("d")
+    assert never.refusal
+    assert never.refusal.for_ever
+    after = bench.host.status()
+    assert after.used_bytes == before.used_bytes
+    assert [one.state for one in after.models] == [one.state for one in before.models]
+
+
+async def test_a_fallback_answers_for_who_cannot_and_the_answer_says_so() -> None:
+    bench = Bench(
+        _entry("a", fallback=("b",)), _entry("b", fallback=("a",)), _entry("v", kind="embed", source="path:c")
+    )
+    bench.loader.fails = lambda source: source == "path:a"
+    async with served(bench.host, "a", Ask(prompt="x", max_tokens=2)) as answer:
+        assert answer.model == "b"
+        assert answer.prepared
+        assert answer.failures == (("a", "its file ends in the middle"),)
+        assert bench.host.status().leased_bytes == 3 * _KIB
+    assert bench.host.status().leased_bytes == 0
+    async with served(bench.host, "v", None) as answer:
+        assert len((await answer.engine.embed(["x", "y"])).vectors) == 2
+    with pytest.raises(RequestError, match="to embed, not to generate"):
+        async with served(bench.host, "v", Ask(prompt="x")):
+            pass
 
 
 async def test_watchers_see_every_latest_state() -> None:
