@@ -357,8 +357,22 @@ def test_the_cheapest_of_the_least_important_leaves_first() -> None:
     assert plan_eviction(ledger, want, 40, _RULES, 100.0) == ("cheap", "dear")
     assert plan_eviction(ledger, want, 66, _RULES, 100.0) == ("cheap", "dear", "normal")
     assert plan_eviction(ledger, want, 20, _RULES, 1.0) is None, "just loaded"
+    ledger.lease(Want("at work", ("cheap",), 1, Priority.low, 0.0), 0.0)
+    assert plan_eviction(ledger, want, 20, _RULES, 100.0) == ("dear",)
+    assert plan_eviction(ledger, want, 66, _RULES, 100.0) is None
+    ledger.end("at work", 0.0)
     assert plan_eviction(ledger, Want("l", ("x",), 0, Priority.low, 100.0), 66, _RULES, 100.0) is None
     assert plan_eviction(ledger, Want("l", ("x",), 0, Priority.low, 80.0), 66, _RULES, 100.0) is not None, "starved"
+
+
+def test_what_one_eviction_frees_is_enough_for_two() -> None:
+    ledger = Ledger(100)
+    _ready(ledger, "large", _footprint(weights=60), at=-100.0, priority=Priority.low)
+    _ready(ledger, "other", _footprint(weights=30), at=-100.0, return_s=9.0)
+    weights = {key: Weights(_footprint(weights=20), Priority.normal) for key in "ab"}
+    wants = [Want(key, (key,), 5, Priority.normal, 0.0) for key in "ab"]
+    assert take_turns(ledger, wants, weights, _RULES, 0.0).leaving == ("large",)
+    assert take_turns(ledger, wants, weights, _RULES, 0.1).leaving == (), "its memory is on the way to both"
 
 
 def test_a_request_that_waits_for_weights_does_not_stop_others_from_using_what_it_will_not_need() -> None:
