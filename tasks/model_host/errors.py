@@ -48,7 +48,7 @@ class NoRoomError(LamaError):
         self.retry_after_s = retry_after_s
 
 
-class BusyError(LamaError):
+class AtWorkError(LamaError):
     """It is at work, and work is never interrupted."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from models.model_host import Footprint, Refusal
 from tasks.model_host.accounts import Account
 from tasks.model_host.engine import Engine
-from tasks.model_host.errors import BusyError, LoadError, NoRoomError
+from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError
 from tasks.model_host.holdings import Phase, Want
 from tasks.model_host.ledger import Ledger
 from tasks.model_host.shelf import Shelf
@@ -30,6 +30,16 @@ _COPIED_PER_S = 8e9
 class _Failure:
     error: LoadError
     until: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What loading a model would mean."""
+
+    fits: bool
+    evicted: tuple[str, ...] = ()
+    """Names that would go, those of one copy of weights beside each other."""
+    refusal: Refusal | None = None
 
 
 class Occupancy:
@@ -92,7 +102,7 @@ class Occupancy:
         """Why a load failed a moment ago."""
         known = self._failures.get(account)
         if known and known.until > self._clock():
-            return known.error
+            return LoadError(known.error.what, component=known.error.component, remedy=known.error.remedy)
         self._failures.pop(account, None)
         return None
 
@@ -134,7 +144,7 @@ class Occupancy:
         """Let `want` wait for its turn."""
         failure = next((found for key in want.accounts if (found := self.failure(key))), None)
         if failure:
-            self._settle(want.key, LoadError(failure.what, component=failure.component, remedy=failure.remedy))
+            self._settle(want.key, failure)
             return
         self._wants[want.key] = want
         self.soon()
@@ -148,8 +158,9 @@ class Occupancy:
     def no_room(self, want: Want, refusal: Refusal | None = None) -> NoRoomError:
         """The answer to who cannot have memory."""
         self.counts["refusals"] += 1
+        footprints = {key: known.footprint for key, known in self._weights.items()}
+        refusal = refusal or self.ledger.never(want, footprints)
         if refusal is None:
-            footprints = {key: known.footprint for key, known in self._weights.items()}
             needed = want.bytes + sum(
                 self._weights[key].footprint.resident for key in want.accounts if not self.ledger.resident(key)
             )
@@ -164,6 +175,20 @@ class Occupancy:
             retry_after_s=retry_after_s,
             component=self._accounts[want.accounts[0]].entry.name if want.accounts else want.key,
         )
+
+    def plan(self, want: Want, weights: Weights) -> Plan:
+        """What it would take to have the weights of `want` loaded now."""
+        footprints = {want.accounts[0]: weights.footprint}
+        missing = self.ledger.missing(want, footprints)
+        if self.ledger.resident(want.accounts[0]) or missing.fits:
+            return Plan(fits=True)
+        refusal = self.ledger.never(want, footprints)
+        if refusal is None and missing.work <= 0:
+            sure = self.ledger.within_guarantee(want, footprints)
+            gone = plan_eviction(self.ledger, want, missing.memory, self._rules, self._clock(), sure=sure)
+            if gone is not None:
+                return Plan(fits=True, evicted=tuple(name for key in gone for name in self._accounts[key].names))
+        return Plan(fits=False, refusal=refusal or self.ledger.refusal(want.key, weights.footprint.resident, missing))
 
     def _is_coming(self, want: Want) -> bool:
         residents = [self.ledger.resident(key) for key in want.accounts]
@@ -301,7 +326,7 @@ class Occupancy:
         """Unload weights as soon as nobody works with them; nobody new is let to them. False: they were not there.
 
         Raises:
-            BusyError: somebody did so for all of `timeout_s`.
+            AtWorkError: somebody did so for all of `timeout_s`.
         """
         until = self._clock() + timeout_s
         self._barred[account] += 1
@@ -314,7 +339,9 @@ class Occupancy:
                         await self.next_change(None)
                     return True
                 if not await self.next_change(until - self._clock()):
-                    raise BusyError("it is at work.", component=account, remedy="Unload it when its requests are over.")
+                    raise AtWorkError(
+                        "it is at work.", component=account, remedy="Unload it when its requests are over."
+                    )
             if account in self.ledger.parked:
                 self.ledger.unpark(account)
                 await self.shelf.close(account)

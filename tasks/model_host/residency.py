@@ -10,7 +10,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from models.model_host import (
@@ -26,36 +25,17 @@ from models.model_host import (
 from tasks.model_host.accounts import DEFAULT_CONTEXT, Account, accounts_of
 from tasks.model_host.engine import Ask, Engine, Prepared
 from tasks.model_host.errors import NoRoomError, UnknownModelError
-from tasks.model_host.holdings import Phase, Want
+from tasks.model_host.holdings import Want
 from tasks.model_host.host_status import host_status, model_status
+from tasks.model_host.jobs import JOB_TTL_S, JobLease, Jobs
 from tasks.model_host.ledger import Ledger, lease_bytes
-from tasks.model_host.occupancy import Occupancy
+from tasks.model_host.occupancy import Occupancy, Plan
 from tasks.model_host.preparing import guess, prepare
 from tasks.model_host.shelf import Load, Shelf, give_back_unused
 from tasks.model_host.turns import Outlook, Rules, Weights, outlook
 
-JOB_TTL_S = 45.0
-"""How long a job's lease lasts after its worker was last heard of; workers speak every ten seconds."""
 _TEND_S = 5.0
 _FRAGMENTED = 0.25
-
-
-@dataclass(frozen=True)
-class JobLease:
-    """Memory of a job's run."""
-
-    run_id: str
-    warm: bool
-    """Whether its models had been loaded already when it first asked."""
-    ttl_s: float
-    """Seconds within which the lease has to be asked for again."""
-
-
-@dataclass
-class _Job:
-    want: Want
-    warm: bool
-    heard_at: float
 
 
 class Residency:
@@ -101,7 +81,6 @@ class Residency:
         self._clean = clean
         self._clock = clock
         self._keys = itertools.count(1)
-        self._jobs: dict[str, _Job] = {}
         self._predicted: dict[str, Footprint] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -117,6 +96,12 @@ class Residency:
             clock=clock,
             changed=self._tell,
         )
+        self._jobs = Jobs(self._occupancy, clock)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken."""
+        return not self._draining
 
     @property
     def entries(self) -> Mapping[str, CatalogueEntry]:
@@ -196,8 +181,9 @@ class Residency:
         exclusive: bool = False,
         priority: Priority = Priority.normal,
         only_if_warm: bool = False,
+        ttl_s: float = JOB_TTL_S,
     ) -> JobLease:
-        """Lease memory to a run, and keep its models loaded until it ends. Asking again renews the lease.
+        """Lease `size` bytes to a run, and keep its models loaded until it ends. Asking again renews the lease.
 
         It does not wait: who is refused keeps a place in the queue as long as it goes on asking. An exclusive run has
         no other run and no request beside it, except for its own models and for what is guaranteed.
@@ -211,34 +197,14 @@ class Residency:
         accounts = tuple(dict.fromkeys(self._account(name).key for name in names))
         for name in names:
             await self._weights_of(name)
-        job, now = self._jobs.get(run_id), self._clock()
-        warm = all(self._is_ready(key) for key in accounts)
-        if job is None:
-            if self._draining or (only_if_warm and not warm):
-                raise self._refused(f"run {run_id}", "the models are not loaded here")
-            want = Want(f"run {run_id}", accounts, size, priority, now, job=True, exclusive=exclusive)
-            job = self._jobs[run_id] = _Job(want, warm, now)
-        job.heard_at = now
-        if job.want.key not in self._occupancy.ledger.leases:
-            failure = next((found for key in accounts if (found := self._occupancy.failure(key))), None)
-            if failure:
-                self.end_job(run_id)
-                raise failure
-            self._occupancy.announce(job.want)
-            self._occupancy.decide()
-        if job.want.key not in self._occupancy.ledger.leases:
-            footprints = {key: known.footprint for key in accounts if (known := self._occupancy.weights(key))}
-            raise self._occupancy.no_room(job.want, self._occupancy.ledger.never(job.want, footprints))
-        self._occupancy.ledger.renew(job.want.key, now + JOB_TTL_S)
-        return JobLease(run_id, job.warm, JOB_TTL_S)
+        if self._draining:
+            raise self._refused(f"run {run_id}", "the model host is stopping")
+        want = Want(f"run {run_id}", accounts, size, priority, self._clock(), job=True, exclusive=exclusive)
+        return self._jobs.lease(run_id, want, ttl_s, only_if_warm=only_if_warm)
 
     def end_job(self, run_id: str) -> bool:
         """Take a run's lease back, or its place in the queue. False: it had none."""
-        job = self._jobs.pop(run_id, None)
-        if job is None:
-            return False
-        self._occupancy.end(job.want.key)
-        return True
+        return self._jobs.end(run_id)
 
     # People
 
@@ -272,7 +238,7 @@ class Residency:
 
         Raises:
             UnknownModelError: there is no such model.
-            BusyError: it is still at work after `timeout_s`, by default `queue_s`.
+            AtWorkError: it is still at work after `timeout_s`, by default `queue_s`.
         """
         wait_s = self._settings.queue_s if timeout_s is None else timeout_s
         return await self._occupancy.unload(self._account(name).key, wait_s)
@@ -316,12 +282,23 @@ class Residency:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        for run_id in list(self._jobs):
-            self.end_job(run_id)
+        self._jobs.end_all()
         await self._occupancy.close(timeout_s)
         self._tell()
 
+    async def clean(self) -> None:
+        """Give memory that nobody uses back to the device and the system."""
+        await asyncio.to_thread(self._clean)
+        self._tell()
+
     # What is to be seen
+
+    async def plan(self, name: str, priority: Priority | None = None) -> Plan:
+        """What loading a model would mean now; does nothing. Raises `UnknownModelError` and `LoadError`."""
+        account, known = self._account(name), await self._weights_of(name)
+        given = self._entries[name].priority if priority is None else priority
+        want = Want(name, (account.key,), 0, given, self._clock(), model=name)
+        return self._occupancy.plan(want, self._occupancy.weights(account.key) or known)
 
     def outlook(self, name: str) -> Outlook:
         """How soon a model could answer. One of which nothing is known yet has to be loaded at least."""
@@ -389,10 +366,6 @@ class Residency:
         assert engine is not None  # noqa: S101 - a lease keeps it there
         return engine
 
-    def _is_ready(self, key: str) -> bool:
-        resident = self._occupancy.ledger.resident(key)
-        return resident is not None and resident.phase is Phase.ready
-
     async def _weights_of(self, name: str) -> Weights:
         account = self._accounts[name]
         async with self._predicting:
@@ -429,12 +402,10 @@ class Residency:
         """Jobs that went silent lose their place, and memory that nobody uses is given back while nobody works."""
         while True:
             await asyncio.sleep(_TEND_S)
-            for run_id, job in list(self._jobs.items()):
-                if self._clock() - job.heard_at >= JOB_TTL_S:
-                    self.end_job(run_id)
+            self._jobs.forget_silent()
             self._occupancy.soon()
             if self._fragmentation() > _FRAGMENTED and not self._occupancy.ledger.leased:
-                await asyncio.to_thread(self._clean)
+                await self.clean()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, TypeVar
 
 from cachetools import TTLCache
@@ -34,18 +34,11 @@ def request_key(weights: str, ask: Ask, more: Mapping[str, Any] | None = None) -
         ask: the request.
         more: whatever else changes the answer, as JSON values.
     """
-    request = {
-        "weights": weights,
-        "max_tokens": ask.max_tokens,
-        "prompt": ask.prompt,
-        "messages": ask.messages,
-        # Where the most likely token is always taken, nothing else of the sampling matters but what is told of it.
-        "sampling": [ask.sampling.logprobs]
-        if ask.sampling.temperature == 0
-        else [ask.sampling.temperature, ask.sampling.top_p, ask.sampling.seed, ask.sampling.logprobs],
-        "stop": ask.stop,
-        "more": more,
-    }
+    request = {one.name: getattr(ask, one.name) for one in fields(ask)}
+    # Where the most likely token is always taken, nothing else of the sampling matters but what is told of it.
+    greedy = ask.sampling.temperature == 0
+    request["sampling"] = {"temperature": 0, "logprobs": ask.sampling.logprobs} if greedy else asdict(ask.sampling)
+    request |= {"weights": weights, "more": more}
     said = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 

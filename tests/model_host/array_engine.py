@@ -22,11 +22,12 @@ class Device:
         self.capacity = capacity
         self.peak = 0
         self._arrays: dict[int, np.ndarray] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def used(self) -> int:
-        return sum(array.nbytes for array in self._arrays.values())
+        with self._lock:
+            return sum(array.nbytes for array in self._arrays.values())
 
     def take(self, size: int) -> int:
         array = np.full(size, 7, dtype=np.uint8)

@@ -25,7 +25,7 @@ _priorities = st.sampled_from(Priority)
 def _weights(draw: st.DrawFn) -> Weights:
     fixed = draw(st.sampled_from((0, 0, 8)))
     footprint = Footprint(
-        weights=draw(st.integers(5, 60)),
+        weights=draw(st.integers(5, 30) | st.integers(5, 60)),
         kv_per_token=draw(st.integers(0, 2)),
         kv_fixed=fixed,
         workspace=draw(st.integers(0, 3)),
@@ -71,6 +71,9 @@ class Device(RuleBasedStateMachine):
     @rule(model=st.sampled_from(sorted(_NAMES)), size=st.integers(1, 70), priority=_priorities, sharing=st.booleans())
     def reserve(self, model: str, size: int, priority: Priority, sharing: bool) -> None:
         before = self.ledger.holdings()
+        footprint = self.weights[_NAMES[model]].footprint
+        if size % 2:  # large enough to be granted, more often than not
+            size = size // 7 + footprint.resident + 16 * footprint.kv_per_token
         wish = Reserve(model=model, bytes=size, priority=priority, sharing=sharing, context_window=16)
         refused = self.ledger.reserve(_NAMES[model], wish, self.weights[_NAMES[model]].footprint)
         if refused:
@@ -142,6 +145,7 @@ class Device(RuleBasedStateMachine):
         want = self.wants[data.draw(st.sampled_from(sorted(self.wants)))]
         before = self.ledger.holdings()
         if not self.ledger.lease(want, self.now):
+            self.nothing_works_that_does_not_fit()
             self.ledger.end(want.key, self.now)
         assert self.ledger.holdings() == before
 
@@ -175,10 +179,24 @@ class Device(RuleBasedStateMachine):
             self.ledger.unpark(turns.load)
             self.shadow[turns.load] = self.weights[turns.load].footprint.resident
 
+    @rule()
+    def moves_end(self) -> None:
+        self.turns()
+        if self.loading:
+            self.load_ends("as predicted")
+        for account in sorted(self.leaving):
+            self.ledger.evict(account)
+            del self.shadow[account]
+        self.leaving.clear()
+        self.turns()
+
+    @invariant()
+    def nothing_works_that_does_not_fit(self) -> None:
+        assert self.ledger.missing_now().fits
+
     @invariant()
     def nothing_is_over_the_capacity(self) -> None:
         assert self.ledger.held == sum(self.shadow.values()) <= self.ledger.capacity
-        assert self.ledger.missing_now().fits
         assert sum(self.ledger.parked.values()) <= self.ledger.parked_capacity
         for one in self.ledger.residents:
             assert one.phase is Phase.ready or not self.ledger.pins(one.account)
@@ -298,6 +316,19 @@ def test_what_is_not_shared_is_lent_to_nobody() -> None:
     assert ("guaranteed and not in use", -60) in refused.arithmetic
 
 
+def test_a_name_that_takes_more_than_its_reserve_takes_it_from_nobody_who_shares_its_weights() -> None:
+    ledger = Ledger(150)
+    for name in ("one", "two"):
+        wish = Reserve(model=name, bytes=60, priority=Priority.high, context_window=16)
+        assert ledger.reserve("w", wish, _footprint()) is None
+    _ready(ledger, "w", _footprint())
+    assert ledger.lease(Want("greedy", ("w",), 48, Priority.high, 0.0, model="one"), 0.0) is None
+    assert ledger.lease(Want("more", ("w",), 1, Priority.high, 0.0, model="one"), 0.0) is not None
+    theirs = Want("theirs", ("w",), 18, Priority.high, 0.0, model="two")
+    assert ledger.within_guarantee(theirs, {})
+    assert ledger.lease(theirs, 0.0) is None
+
+
 def test_the_owner_of_a_shared_reserve_goes_before_others_of_its_priority_and_work_goes_on() -> None:
     ledger = Ledger(100)
     ledger.reserve("a", Reserve(model="a", bytes=60, context_window=16), _footprint())
@@ -326,8 +357,22 @@ def test_the_cheapest_of_the_least_important_leaves_first() -> None:
     assert plan_eviction(ledger, want, 40, _RULES, 100.0) == ("cheap", "dear")
     assert plan_eviction(ledger, want, 66, _RULES, 100.0) == ("cheap", "dear", "normal")
     assert plan_eviction(ledger, want, 20, _RULES, 1.0) is None, "just loaded"
+    ledger.lease(Want("at work", ("cheap",), 1, Priority.low, 0.0), 0.0)
+    assert plan_eviction(ledger, want, 20, _RULES, 100.0) == ("dear",)
+    assert plan_eviction(ledger, want, 66, _RULES, 100.0) is None
+    ledger.end("at work", 0.0)
     assert plan_eviction(ledger, Want("l", ("x",), 0, Priority.low, 100.0), 66, _RULES, 100.0) is None
     assert plan_eviction(ledger, Want("l", ("x",), 0, Priority.low, 80.0), 66, _RULES, 100.0) is not None, "starved"
+
+
+def test_what_one_eviction_frees_is_enough_for_two() -> None:
+    ledger = Ledger(100)
+    _ready(ledger, "large", _footprint(weights=60), at=-100.0, priority=Priority.low)
+    _ready(ledger, "other", _footprint(weights=30), at=-100.0, return_s=9.0)
+    weights = {key: Weights(_footprint(weights=20), Priority.normal) for key in "ab"}
+    wants = [Want(key, (key,), 5, Priority.normal, 0.0) for key in "ab"]
+    assert take_turns(ledger, wants, weights, _RULES, 0.0).leaving == ("large",)
+    assert take_turns(ledger, wants, weights, _RULES, 0.1).leaving == (), "its memory is on the way to both"
 
 
 def test_a_request_that_waits_for_weights_does_not_stop_others_from_using_what_it_will_not_need() -> None:

@@ -4,68 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections import Counter
-from typing import Any, ClassVar
 
 import pytest
 
-from models.model_host import CatalogueEntry, Footprint, ModelHostSettings, ModelState, Priority, Reserve
+from models.model_host import Footprint, ModelState, Reserve
 from tasks.model_host.engine import Ask
-from tasks.model_host.errors import BusyError, LoadError, NoRoomError, RequestError, UnknownModelError
-from tasks.model_host.residency import JOB_TTL_S, Residency
+from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError, RequestError, UnknownModelError
+from tasks.model_host.jobs import JOB_TTL_S
+from tasks.model_host.serving import served
 from tasks.model_host.turns import Outlook
-from tests.model_host.array_engine import Device, Loader, whole
-
-_KIB = 1024
-
-
-def _entry(name: str, **more: Any) -> CatalogueEntry:
-    return CatalogueEntry(**({"name": name, "source": f"path:{name}", "context_window": 64} | more))
-
-
-class Bench:
-    """A device of 1,000 KiB with the models a, b, c and d, of which not all fit."""
-
-    SIZES: ClassVar = {"a": 400, "b": 350, "c": 300, "d": 250}
-
-    def __init__(self, *entries: CatalogueEntry, capacity: int = 1000, **settings: Any) -> None:
-        self.device = Device(capacity * _KIB)
-        footprints = {
-            f"path:{name}": Footprint(weights=size * _KIB, kv_per_token=_KIB) for name, size in self.SIZES.items()
-        }
-        self.loader = Loader(self.device, footprints)
-        self.now_offset = 0.0
-        chosen = {"keep_s": 0.0, "starvation_s": 0.5, "queue_s": 5.0} | settings
-        extra = {key: chosen.pop(key) for key in ("device", "failure_ttl_s") if key in chosen}
-        self.host = Residency(
-            ModelHostSettings(models=entries or tuple(_entry(name) for name in self.SIZES), **chosen),
-            capacity * _KIB,
-            self.loader.predict,
-            self.loader,
-            clean=lambda: None,
-            clock=lambda: asyncio.get_running_loop().time() + self.now_offset,
-            **extra,
-        )
-
-    async def answer(self, name: str, words: int = 4, prompt: str = "one two", **more: Any) -> str:
-        async with self.host.serve(name, Ask(prompt=prompt, max_tokens=words), **more) as (engine, prepared):
-            assert self.host.status().used_bytes >= self.device.used - self.loader.footprints["path:a"].resident
-            stream = engine.generate(prepared)
-            async with contextlib.aclosing(stream):
-                return "".join([piece.text async for piece in stream])
-
-    def used(self) -> int:
-        return self.host.status().used_bytes
-
-    async def becomes(self, name: str, state: ModelState) -> None:
-        async with asyncio.timeout(5):
-            async for _ in self.host.watch():
-                if self.state(name) is state:
-                    return
-
-    def state(self, name: str) -> ModelState:
-        return next(one.state for one in self.host.status().models if one.name == name)
+from tests.model_host.array_engine import whole
+from tests.model_host.bench import KIB, Bench, entry
 
 
 async def test_a_model_that_many_ask_for_at_once_is_loaded_once() -> None:
@@ -77,7 +27,7 @@ async def test_a_model_that_many_ask_for_at_once_is_loaded_once() -> None:
 
 
 async def test_names_with_the_same_weights_share_one_copy_and_keep_their_own_windows() -> None:
-    bench = Bench(_entry("wide"), _entry("narrow", source="path:a", context_window=16), _entry("w", source="path:a"))
+    bench = Bench(entry("wide"), entry("narrow", source="path:a", context_window=16), entry("w", source="path:a"))
     bench.loader.footprints["path:wide"] = bench.loader.footprints["path:a"]
     assert await bench.answer("w") == await bench.answer("narrow") == whole("path:a", "one two", 4)
     assert bench.loader.loads == ["path:a"]
@@ -87,7 +37,7 @@ async def test_names_with_the_same_weights_share_one_copy_and_keep_their_own_win
     async with bench.host.serve("narrow", Ask(prompt="one two")) as (_, prepared):
         assert prepared.max_tokens == 14
     assert await bench.answer("w", words=15)
-    assert bench.used() == 400 * _KIB
+    assert bench.used() == 400 * KIB
     assert {one.name: one.shares_with for one in bench.host.status().models}["w"] == ("narrow",)
 
 
@@ -122,16 +72,16 @@ async def test_who_waits_too_long_is_told_when_to_come_again_and_who_never_fits_
     bench.loader.delay_s = 0.02
     first = asyncio.create_task(bench.answer("a", words=60, prompt="x"))
     await asyncio.sleep(0.05)
-    bench.loader.footprints["path:b"] = Footprint(weights=900 * _KIB, kv_per_token=_KIB)
+    bench.loader.footprints["path:b"] = Footprint(weights=900 * KIB, kv_per_token=KIB)
     with pytest.raises(NoRoomError) as later:
         await bench.answer("b")
     assert later.value.retry_after_s
     assert not later.value.refusal.for_ever
-    bench.loader.footprints["path:c"] = Footprint(weights=1100 * _KIB, kv_per_token=_KIB)
+    bench.loader.footprints["path:c"] = Footprint(weights=1100 * KIB, kv_per_token=KIB)
     with pytest.raises(NoRoomError) as never:
         await bench.answer("c")
     assert never.value.retry_after_s is None
-    assert never.value.refusal.arithmetic[0] == ("capacity", 1000 * _KIB)
+    assert never.value.refusal.arithmetic[0] == ("capacity", 1000 * KIB)
     await first
     with pytest.raises(UnknownModelError):
         await bench.answer("nobody")
@@ -142,8 +92,8 @@ async def test_what_a_cancelled_request_held_comes_back() -> None:
     bench.loader.delay_s = 0.05
     working = asyncio.create_task(bench.answer("a", words=40))
     await asyncio.sleep(0.1)
-    assert bench.host.status().leased_bytes == 42 * _KIB
-    bench.loader.footprints["path:b"] = Footprint(weights=900 * _KIB, kv_per_token=_KIB)
+    assert bench.host.status().leased_bytes == 42 * KIB
+    bench.loader.footprints["path:b"] = Footprint(weights=900 * KIB, kv_per_token=KIB)
     waiting = asyncio.create_task(bench.answer("b"))
     await asyncio.sleep(0.05)
     assert {one.name: one.waiting for one in bench.host.status().models}["b"] == 1
@@ -152,7 +102,7 @@ async def test_what_a_cancelled_request_held_comes_back() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     assert bench.host.status().leased_bytes == 0
-    assert bench.used() == bench.device.used == 400 * _KIB
+    assert bench.used() == bench.device.used == 400 * KIB
     assert sum(one.waiting for one in bench.host.status().models) == 0
 
 
@@ -188,7 +138,7 @@ async def test_a_load_that_takes_too_long_is_told_and_counted_until_it_is_over()
     bench.loader.load_s = 0.4
     with pytest.raises(LoadError, match=r"longer than 0\.1 s"):
         await bench.answer("a")
-    assert bench.used() == 400 * _KIB, "a thread still holds it"
+    assert bench.used() == 400 * KIB, "a thread still holds it"
     await asyncio.sleep(0.5)
     assert await bench.answer("a") == whole("path:a", "one two", 4), "it was only slow"
     assert bench.loader.loads == ["path:a"]
@@ -198,16 +148,16 @@ async def test_weights_that_took_more_than_predicted_are_planned_anew_with_what_
     bench = Bench()
     await bench.answer("a")
     await bench.answer("b")
-    bench.loader.measured["path:d"] = Footprint(weights=300 * _KIB, kv_per_token=_KIB)
+    bench.loader.measured["path:d"] = Footprint(weights=300 * KIB, kv_per_token=KIB)
     assert await bench.answer("d") == whole("path:d", "one two", 4)
     told = {one.name: one for one in bench.host.status().models}["d"]
     assert told.predicted
-    assert (told.predicted.resident, told.measured_bytes) == (250 * _KIB, 300 * _KIB)
-    assert bench.used() <= 1000 * _KIB
+    assert (told.predicted.resident, told.measured_bytes) == (250 * KIB, 300 * KIB)
+    assert bench.used() <= 1000 * KIB
 
 
 async def test_weights_that_were_parked_come_back_by_a_copy() -> None:
-    bench = Bench(device="cuda", parked_bytes=400 * _KIB)
+    bench = Bench(device="cuda", parked_bytes=400 * KIB)
     await bench.answer("a")
     await bench.answer("b")
     await bench.answer("c")
@@ -217,37 +167,37 @@ async def test_weights_that_were_parked_come_back_by_a_copy() -> None:
     assert await bench.answer(parked[0]) == whole(f"path:{parked[0]}", "one two", 4)
     assert Counter(bench.loader.loads)[f"path:{parked[0]}"] == 1
     assert bench.host.counts["wakes"] == 1
-    assert bench.host.status().parked_bytes <= 400 * _KIB
+    assert bench.host.status().parked_bytes <= 400 * KIB
 
 
 async def test_a_job_keeps_its_models_and_its_bytes_until_it_ends_or_is_not_heard_of() -> None:
     bench = Bench(queue_s=0.3)
     with pytest.raises(NoRoomError):
-        await bench.host.job_lease("run", size=300 * _KIB, models=["a"], only_if_warm=True)
+        await bench.host.job_lease("run", size=300 * KIB, models=["a"], only_if_warm=True)
     assert bench.loader.loads == []
     with pytest.raises(NoRoomError):
-        await bench.host.job_lease("run", size=300 * _KIB, models=["a"])
+        await bench.host.job_lease("run", size=300 * KIB, models=["a"])
     for _ in range(100):
         await asyncio.sleep(0.01)
         with contextlib.suppress(NoRoomError):
-            lease = await bench.host.job_lease("run", size=300 * _KIB, models=["a"])
+            lease = await bench.host.job_lease("run", size=300 * KIB, models=["a"])
             break
     assert not lease.warm
-    assert await bench.host.job_lease("run", size=300 * _KIB, models=["a"]) == lease, "asking again is harmless"
-    assert bench.used() == 700 * _KIB
+    assert await bench.host.job_lease("run", size=300 * KIB, models=["a"]) == lease, "asking again is harmless"
+    assert bench.used() == 700 * KIB
     with pytest.raises(NoRoomError):
         await bench.answer("b")
-    with pytest.raises(BusyError):
+    with pytest.raises(AtWorkError):
         await bench.host.unload("a", timeout_s=0.05)
     bench.now_offset += JOB_TTL_S + 1
     assert await bench.answer("b") == whole("path:b", "one two", 4)
-    assert bench.host.status().jobs == 0
+    assert bench.host.status().jobs == 0, "it was not heard of"
     assert bench.host.end_job("run")
     assert not bench.host.end_job("run")
 
 
 async def test_beside_an_exclusive_job_only_what_is_guaranteed_is_answered() -> None:
-    bench = Bench(_entry("vip", source="path:d", priority="high", reserve_bytes=320 * _KIB), _entry("a"), queue_s=0.5)
+    bench = Bench(entry("vip", source="path:d", priority="high", reserve_bytes=320 * KIB), entry("a"), queue_s=0.5)
     await bench.host.start()
     await bench.answer("a")
     await bench.host.job_lease("run", exclusive=True)
@@ -262,15 +212,15 @@ async def test_beside_an_exclusive_job_only_what_is_guaranteed_is_answered() -> 
 
 
 async def test_what_is_reserved_with_high_priority_is_loaded_at_once_and_never_evicted() -> None:
-    bench = Bench(_entry("vip", source="path:a", priority="high", reserve_bytes=470 * _KIB), *map(_entry, "bcd"))
+    bench = Bench(entry("vip", source="path:a", priority="high", reserve_bytes=470 * KIB), *map(entry, "bcd"))
     await bench.host.start()
     await bench.becomes("vip", ModelState.ready)
     for name in "bcdbcd":
         await bench.answer(name)
         assert bench.state("vip") is ModelState.ready
     with pytest.raises(NoRoomError, match="cannot be reserved") as refused:
-        await bench.host.reserve(Reserve(model="b", bytes=360 * _KIB, context_window=64))
-    assert sum(size for _, size in refused.value.refusal.arithmetic) == 414 * _KIB
+        await bench.host.reserve(Reserve(model="b", bytes=360 * KIB, context_window=64))
+    assert sum(size for _, size in refused.value.refusal.arithmetic) == 414 * KIB
     assert bench.host.unreserve("vip")
     assert not bench.host.unreserve("vip")
     await bench.host.drain()
@@ -289,6 +239,40 @@ async def test_a_model_is_unloaded_when_its_work_is_over() -> None:
     assert not await bench.host.unload("a")
     await bench.host.load("a")
     assert bench.state("a") is ModelState.ready
+
+
+async def test_a_plan_says_who_would_go_and_does_nothing() -> None:
+    bench = Bench()
+    assert (await bench.host.plan("a")).fits
+    for name in "ab":
+        await bench.answer(name)
+    bench.loader.footprints["path:d"] = Footprint(weights=1100 * KIB, kv_per_token=1)
+    before = bench.host.status()
+    planned = await bench.host.plan("c")
+    assert planned.fits
+    assert planned.evicted in {("a",), ("b",)}
+    never = await bench.host.plan("d")
+    assert never.refusal
+    assert never.refusal.for_ever
+    after = bench.host.status()
+    assert after.used_bytes == before.used_bytes
+    assert [one.state for one in after.models] == [one.state for one in before.models]
+
+
+async def test_a_fallback_answers_for_who_cannot_and_the_answer_says_so() -> None:
+    bench = Bench(entry("a", fallback=("b",)), entry("b", fallback=("a",)), entry("v", kind="embed", source="path:c"))
+    bench.loader.fails = lambda source: source == "path:a"
+    async with served(bench.host, "a", Ask(prompt="x", max_tokens=2)) as answer:
+        assert answer.model == "b"
+        assert answer.prepared
+        assert answer.failures == (("a", "its file ends in the middle"),)
+        assert bench.host.status().leased_bytes == 3 * KIB
+    assert bench.host.status().leased_bytes == 0
+    async with served(bench.host, "v", None) as answer:
+        assert len((await answer.engine.embed(["x", "y"])).vectors) == 2
+    with pytest.raises(RequestError, match="to embed, not to generate"):
+        async with served(bench.host, "v", Ask(prompt="x")):
+            pass
 
 
 async def test_watchers_see_every_latest_state() -> None:
@@ -319,70 +303,4 @@ async def test_a_host_that_stops_ends_what_is_in_flight_and_takes_nothing_new() 
         await bench.answer("a")
     await stopping
     assert await work == whole("path:a", "one two", 10)
-    assert bench.used() == bench.device.used == 0
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_storm_loses_no_request_interrupts_nobody_and_never_takes_a_byte_too_much(seed: int) -> None:
-    draw = random.Random(seed)
-    entries = (
-        _entry("a", priority="high", reserve_bytes=470 * _KIB),
-        _entry("b", priority="normal"),
-        _entry("c", priority="low"),
-        _entry("d", priority="low", source="path:d"),
-    )
-    bench = Bench(*entries, keep_s=0.02, starvation_s=0.2, queue_s=20.0, failure_ttl_s=0.02)
-    bench.loader.fails = lambda source: source != "path:a" and draw.random() < 0.2
-    overs: list[int] = []
-    taken = bench.device.take
-
-    def take(size: int) -> int:
-        key = taken(size)
-        if bench.device.used > bench.device.capacity:
-            overs.append(bench.device.used)
-        return key
-
-    bench.device.take = take  # type: ignore[method-assign]
-    await bench.host.start()
-    ends: Counter[str] = Counter()
-
-    async def request(number: int) -> None:
-        name = draw.choice("abcd")
-        words = draw.randint(1, 12)
-        ask = asyncio.create_task(
-            bench.answer(name, words, f"number {number}", priority=draw.choice([None, *Priority]))
-        )
-        cancels = draw.random() < 0.2
-        if cancels:
-            await asyncio.sleep(draw.random() * 0.1)
-            ask.cancel()
-        try:
-            answer = await ask
-        except asyncio.CancelledError:
-            ends["cancelled"] += 1
-        except (NoRoomError, LoadError) as error:
-            ends[f"{type(error).__name__} {name}"] += 1
-        else:
-            assert answer == whole(f"path:{name}", f"number {number}", words)
-            ends[f"answered {name}"] += 1
-
-    tasks = []
-    for number in range(500):
-        tasks.append(asyncio.create_task(request(number)))
-        if number % 8 == 0:
-            await asyncio.sleep(draw.random() * 0.02)
-        assert bench.used() <= bench.host.status().capacity_bytes
-    await asyncio.gather(*tasks)
-    assert sum(ends.values()) == 500
-    assert all(ends[f"answered {name}"] for name in "abcd"), ends
-    assert ends["LoadError b"] + ends["LoadError c"] + ends["LoadError d"]
-    assert not ends["LoadError a"] + ends["NoRoomError a"], "it is guaranteed"
-    assert ends["cancelled"]
-    assert bench.host.counts["evictions"] > 0
-    assert not overs
-    assert bench.device.peak <= bench.device.capacity
-    assert all(engine.interrupted == 0 for engine in bench.loader.engines)
-    assert bench.host.status().leased_bytes == 0
-    assert bench.used() == bench.device.used
-    await bench.host.drain()
     assert bench.used() == bench.device.used == 0
