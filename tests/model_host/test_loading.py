@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from tests.model_host.test_shapes import TINY
 torch = pytest.importorskip("torch")
 torch.set_num_threads(2)
 
-_CONTEXT = 256
+_READ = 48
+"""Tokens that are really read: int8 is slow on a CPU."""
 _HELD = (Quantisation.fp32, Quantisation.bf16, Quantisation.int8, Quantisation.nf4, Quantisation.nf4_dq)
 _TABLE: list[tuple[str, ...]] = []
 
@@ -42,7 +42,7 @@ def large_tensors() -> int:
     gc.collect()
     sizes = {}
     for one in gc.get_objects():
-        if type(one).__module__.partition(".")[0] not in {"torch", "bitsandbytes"} or not isinstance(one, torch.Tensor):
+        if not issubclass(type(one), torch.Tensor):  # isinstance asks lazy modules for their class, which imports them
             continue
         if one.device.type != "meta" and one.numel() * one.element_size() > 1_000_000:
             sizes[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
@@ -52,25 +52,29 @@ def large_tensors() -> int:
 @pytest.mark.parametrize("how", _HELD, ids=lambda how: how.value)
 def test_smollm2_takes_what_was_predicted(how: Quantisation) -> None:
     architecture = architecture_of(unpacked(), ModelKind.generate, EngineKind.transformers)
-    told = predict(architecture, how, device="cpu", step=Step.of(ModelKind.generate, _CONTEXT), packs_nf4=packs_nf4())
-    began = time.monotonic()
+    told = predict(
+        architecture, how, device="cpu", step=Step.of(ModelKind.generate, architecture.context), packs_nf4=packs_nf4()
+    )
     loaded = load(unpacked(), how, "cpu")
-    took = time.monotonic() - began
     with torch.inference_mode():
-        answer = loaded.model(torch.full((1, _CONTEXT), 7), use_cache=True, logits_to_keep=1)
+        answer = loaded.model(torch.full((1, _READ), 7), use_cache=True, logits_to_keep=1)
+    whole = architecture.context
     layers = answer.past_key_values.layers
+    for layer in layers:  # and the cache filled up to the whole context
+        layer.update(
+            *(torch.zeros_like(part[:, :, :1]).repeat(1, 1, whole - _READ, 1) for part in (layer.keys, layer.values))
+        )
     kept = sum(part.untyped_storage().nbytes() for layer in layers for part in (layer.keys, layer.values))
     width = BYTES[Storage.of(architecture, how).dtype]
     # bitsandbytes may hold NF4 in another form from the first use on
     most = max(loaded.bytes, measured(loaded.model))
     assert told.weights == pytest.approx(most, rel=0.01)
     assert told.weights >= most
-    assert kv_of(architecture, _CONTEXT, width) == pytest.approx(kept, rel=0.03)
-    assert told.kv_per_token * _CONTEXT == pytest.approx(kept, rel=0.03)
+    assert kv_of(architecture, whole, width) == pytest.approx(kept, rel=0.03)
+    assert told.kv_per_token * whole == pytest.approx(kept, rel=0.03)
     _TABLE.append(
-        ("SmolLM2", how.value, f"{told.weights:,}", f"{most:,}", f"{told.kv_per_token * _CONTEXT:,}", f"{kept:,}")
+        ("SmolLM2", how.value, f"{told.weights:,}", f"{most:,}", f"{told.kv_per_token * whole:,}", f"{kept:,}")
     )
-    assert took < 120
 
 
 @pytest.mark.parametrize("how", _HELD, ids=lambda how: how.value)
@@ -89,16 +93,13 @@ def test_minilm_takes_what_was_predicted(how: Quantisation) -> None:
 
 def test_a_gguf_file_is_unpacked_and_quantised_anew(capfd: pytest.CaptureFixture[str]) -> None:
     loaded = load(packaged(), Quantisation.int8, "cpu")
-    capfd.readouterr()
-    told = predict(loaded.architecture, Quantisation.int8, device="cpu", step=Step.of(ModelKind.generate, _CONTEXT))
+    assert capfd.readouterr() == ("", ""), "neither bars nor warnings"
+    told = predict(loaded.architecture, Quantisation.int8, device="cpu", step=Step.of(ModelKind.generate, 64))
     assert told.weights == pytest.approx(loaded.bytes, rel=0.01)
     asked = loaded.tokenizer("The capital of France is", return_tensors="pt")
     with torch.inference_mode():
         answer = loaded.model(**asked).logits[0, -1].argmax()
     assert loaded.tokenizer.decode(answer).strip() == "Paris"
-    del loaded
-    load(packaged(), Quantisation.bf16, "cpu")
-    assert capfd.readouterr() == ("", ""), "neither bars nor warnings"
 
 
 def tiny(place: Path, **changes: Any) -> ModelPath:
