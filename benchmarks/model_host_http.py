@@ -1,7 +1,8 @@
 """Tokens a second through the model host's HTTP API, beside llama.cpp itself in the same process and at the same time.
 
-Both generate the same number of tokens of the same model with one thread (two that wait for each other crawl where others compute); runs of the two alternate, so that
-whatever else the machine does meets both.
+Both generate the same number of tokens of the same model with one thread: two, which wait for each other at every step,
+crawl on a machine that computes something else. Runs of the two alternate, so that whatever else the machine does meets
+both.
 """
 
 from __future__ import annotations
