@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -34,7 +33,6 @@ from tasks.model_host.opening import Machine, memory_of, open_engine, predict_en
 from tasks.model_host.residency import Residency
 from tasks.model_host.response_cache import ResponseCache, is_deterministic, request_key
 from tasks.model_host.selection import answered_by, chain, fallbacks, select
-from tasks.model_host.shelf import give_back_unused
 
 _SPEED_WEIGHT = 0.2
 """Of a new measurement of a model's speed, against those before it."""
@@ -159,8 +157,8 @@ class ResidentHost:
         return self.status()
 
     async def plan(self, model: str, priority: Priority | None) -> Plan:
-        leaving, refusal = await self._residency.means(model, priority)
-        return Plan(model=model, fits=leaving is not None, evicted=leaving or (), refusal=refusal)
+        plan = await self._residency.plan(model, priority)
+        return Plan(model=model, fits=plan.fits, evicted=plan.evicted, refusal=plan.refusal)
 
     async def lease_job(self, run_id: str, request: JobRequest) -> JobLease:
         lease = await self._residency.job_lease(
@@ -180,7 +178,7 @@ class ResidentHost:
 
     async def clean(self) -> int:
         before = self._machine.held()
-        await asyncio.to_thread(give_back_unused)
+        await self._residency.clean()
         return max(0, before - self._machine.held())
 
     def select(self, requirements: Requirements) -> Choice:

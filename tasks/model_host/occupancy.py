@@ -351,20 +351,6 @@ class Occupancy:
             self._barred[account] -= 1
             self.soon()
 
-    def means(self, want: Want) -> tuple[tuple[str, ...] | None, Refusal | None]:
-        """Whose weights would leave for `want`; with None, why it cannot be had now. Changes nothing."""
-        account = want.accounts[0]
-        known = self.weights(account)
-        footprints = {account: known.footprint} if known else {}
-        if never := self.ledger.never(want, footprints):
-            return None, never
-        missing = self.ledger.missing(want, footprints)
-        if missing.fits:
-            return (), None
-        leaving = plan_eviction(self.ledger, want, missing.memory, self._rules, self._clock())
-        needed = known.footprint.resident if known else 0
-        return leaving, None if leaving is not None else self.ledger.refusal("the weights", needed, missing)
-
     async def make_room(self, want: Want, memory: int) -> bool:
         """Evict idle weights for a guaranteed reserve. False: they are not enough."""
         leaving = plan_eviction(self.ledger, want, memory, self._rules, self._clock(), sure=True)

@@ -306,15 +306,6 @@ class Residency:
         known = self._occupancy.weights(account)
         return outlook(self._occupancy.ledger, account, known) if known else Outlook.eviction
 
-    async def means(self, name: str, priority: Priority | None) -> tuple[tuple[str, ...] | None, Refusal | None]:
-        """Which models would leave if `name` were loaded now; with None, why it cannot be. Changes nothing."""
-        account = self._account(name)
-        await self._weights_of(name)
-        leaving, refusal = self._occupancy.means(self._want(account, name, 0, priority, self._clock()))
-        if leaving is None:
-            return None, refusal
-        return tuple(one for one, its in self._accounts.items() if its.key in leaving), None
-
     def status(self) -> HostStatus:
         """The host as it is now."""
         models = tuple(self._status_of(entry) for entry in self._entries.values())
