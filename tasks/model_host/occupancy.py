@@ -312,12 +312,14 @@ class Occupancy:
         wanted = {key for want in self._wants.values() for key in want.accounts}
         dropped = self.ledger.park(account, size, wanted) if parks and size else None
         try:
-            for other in dropped or ():
-                await self.shelf.close(other)
             if dropped is None:
                 await self.shelf.close(account)
-            elif not await self.shelf.park(account):
-                self.ledger.unpark(account)
+            else:
+                await self.shelf.drop(dropped)
+                if not await self.shelf.park(account):
+                    self.ledger.unpark(account)
+                elif account not in self.ledger.parked:  # its place was given away while it was copied
+                    await self.shelf.drop([account])
         finally:
             self.counts["evictions"] += 1
             self.ledger.evict(account)

@@ -7,7 +7,7 @@ import ctypes
 import gc
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from models.model_host import CatalogueEntry
@@ -88,6 +88,12 @@ class Shelf:
     async def close(self, account: str) -> None:
         """Close what there is of `account`, on the device or parked."""
         await self._let_go(account, self._ready.pop(account, None) or self._parked.pop(account, None))
+
+    async def drop(self, accounts: Iterable[str]) -> None:
+        """Close parked engines, to make room for others. None of them can be woken any more when this has begun."""
+        engines = [(account, self._parked.pop(account, None)) for account in accounts]
+        for account, engine in engines:
+            await self._let_go(account, engine)
 
     async def discard(self, account: str, engine: Engine) -> None:
         """Close an engine that was never put."""
