@@ -56,8 +56,13 @@ class Figures:
             delivered=self.delivered + later.delivered,
             again=self.again + later.again,
             dead=self.dead + later.dead,
-            held_elsewhere=False,
+            held_elsewhere=later.held_elsewhere and not self.moved,
         )
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was done."""
+        return any((self.accepted, self.ignored, self.delivered, self.again, self.dead))
 
     def count(self, verdicts: Sequence[Verdict]) -> None:
         """Add what became of some effects."""

@@ -59,17 +59,22 @@ async def drain(work: Work, route: Route, bell: Bell, linger_s: float | None) ->
         ConfigurationError: the route cannot be used; nothing was done.
         psycopg.Error, OSError: the database is away; nothing is lost.
     """
+    linger = work.settings.linger_s if linger_s is None else linger_s
     ends_at = time.monotonic() + work.settings.longest_run_s
-    did = await _drain_for(work, route, bell, linger_s, work.settings.longest_run_s)
-    while did.cut_short and (left_s := ends_at - time.monotonic()) > 0:
+    did, idle_s = Figures(), 0.0
+    while True:
+        left_s = max(0.0, ends_at - time.monotonic())
+        part = await _drain_for(work, route, bell, linger - idle_s, left_s)
+        did = did.followed_by(part.figures)
+        if not part.looks_again or time.monotonic() >= ends_at:
+            return did
+        idle_s = 0.0 if part.figures.moved else idle_s + part.took_s
         known = await asyncio.to_thread(load_routes, work.config)
         # While Prefect is away nobody can say that it has changed.
         now = route if known.unseen is not None else known.settings.route(route.name)
         if now is None:
-            break
+            return did
         route = now
-        did = did.followed_by(await _drain_for(work, route, bell, linger_s, left_s))
-    return did.figures
 
 
 @dataclass(frozen=True)
@@ -77,17 +82,14 @@ class _Part:
     """What was done between two looks at a route."""
 
     figures: Figures
-    cut_short: bool
-    """Whether it ended because it was time to look again."""
-
-    def followed_by(self, later: _Part) -> _Part:
-        """Both together."""
-        return _Part(self.figures.followed_by(later.figures), later.cut_short)
+    took_s: float
+    looks_again: bool
+    """Whether it ended because it was time for another look."""
 
 
-async def _drain_for(work: Work, route: Route, bell: Bell, linger_s: float | None, longest_s: float) -> _Part:
-    looks = route.name in work.known.blocks and work.settings.refresh_s < longest_s
-    for_s = work.settings.refresh_s if looks else longest_s
+async def _drain_for(work: Work, route: Route, bell: Bell, linger_s: float, longest_s: float) -> _Part:
+    is_block = route.name in work.known.blocks
+    for_s = min(work.settings.refresh_s, longest_s) if is_block else longest_s
     settings = work.settings.model_copy(update={"longest_run_s": for_s})
     began = time.monotonic()
     transformation = transformation_of(route)
@@ -95,10 +97,11 @@ async def _drain_for(work: Work, route: Route, bell: Bell, linger_s: float | Non
     try:
         draining = RouteDrain(route, transformation, target, settings, work.connect)
         done = await draining.run(bell.of(route.name), linger_s=linger_s)
-        return _Part(done, looks and not done.held_elsewhere and time.monotonic() - began >= for_s)
     finally:
         if not isinstance(target, InsideTarget):
             await target.close()
+    took_s = time.monotonic() - began
+    return _Part(done, took_s, is_block and not done.held_elsewhere and for_s <= took_s and took_s < longest_s)
 
 
 async def empty_old(work: Work, routes: Sequence[Route]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,6 +191,7 @@ async def test_an_edit_holds_within_a_run_that_goes_on(configured: Path, name: s
     with configured.open("a") as file:
         file.write("[handoffs]\nrefresh_s = 0.5\n")
     await save(name, **CRM)
+    began = time.monotonic()
     running = asyncio.create_task(handoffs(routes=[name], linger_s=4.0))
     await asyncio.sleep(1.5)
     await put(name, migrated, 1)
@@ -200,7 +202,7 @@ async def test_an_edit_holds_within_a_run_that_goes_on(configured: Path, name: s
     report = await running
     told = {key.rpartition(".")[2]: value for key, value in report.metrics.items() if "run_" in key}
     assert told == {"run_delivered_total": 1, "run_accepted_total": 1, "run_dead_total": 0}
-    assert not running.cancelled()
+    assert time.monotonic() - began < 60, "it ends when nothing came for as long as it lingers, however often it looked"
 
 
 async def test_a_broken_block_makes_the_report_incomplete_and_its_messages_wait(name: str, migrated: Settings) -> None:
@@ -231,7 +233,10 @@ async def test_a_name_in_both_is_said_with_both_places_and_the_files_route_goes_
     configured: Path, name: str, migrated: Settings
 ) -> None:
     with configured.open("a") as file:
-        file.write(f'[[handoffs.routes]]\nname = "{name}"\nsource = "webhook:github"\ntarget = {{ kind = "crm" }}\n')
+        file.write(
+            f'[[handoffs.routes]]\nname = "{name}"\nsource = "webhook:github"\nextract = "lead"\n'
+            'target = { kind = "crm" }\n'
+        )
     await save(name, **CRM | {"when": "`false`"})
     await put(name, migrated, 1)
     report = await handoffs(routes=[name], linger_s=0.0)
