@@ -16,14 +16,11 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from blocks.database import LAMA_DATABASE, dsn
 from blocks.errors import ConfigurationError, UnavailableError
 from blocks.handoff_route import HandoffRoute
-from blocks.prefect_api import ROUTE_BLOCKS, PrefectApi
 from blocks.settings import Settings, settings
 from flows.handoffs import handoffs
 from lama.cli import cli
@@ -36,45 +33,14 @@ from tasks.handoffs.kept_routes import keep_blocks, kept_blocks
 from tasks.handoffs.route_set import merge
 from tests.conftest import free_port
 from tests.handoffs.making import make_message, make_route
-
-CRM: dict[str, Any] = {"source": "webhook:github", "extract": "lead", "required": ["phone"], "target": {"kind": "crm"}}
-
-
-async def save(name: str, **said: Any) -> None:
-    """Save the form as the UI does, which lets through what the class refuses."""
-    await HandoffRoute.aregister_type_and_schema()
-    async with get_client() as client:
-        kind = await client.read_block_type_by_slug(ROUTE_BLOCKS)
-        schema = await client.get_most_recent_block_schema_for_block_type(kind.id)
-        assert schema is not None
-        try:
-            there = await client.read_block_document_by_name(name, ROUTE_BLOCKS)
-        except ObjectNotFound:
-            body = {"name": name, "data": said, "block_type_id": str(kind.id), "block_schema_id": str(schema.id)}
-            answer = await client._client.post("/block_documents/", json=body)
-        else:
-            body = {"data": said, "merge_existing_data": False}
-            answer = await client._client.patch(f"/block_documents/{there.id}", json=body)
-        assert answer.is_success, answer.text
-
-
-async def delete(name: str) -> None:
-    async with get_client() as client:
-        found = await client.read_block_document_by_name(name, ROUTE_BLOCKS)
-        await client.delete_block_document(found.id)
+from tests.handoffs.route_blocks import CRM, delete, delete_all, save
 
 
 @pytest.fixture
 async def name(configured: Path, migrated: Settings) -> AsyncIterator[str]:
     """A name of this test's own; whatever blocks there are go away with it."""
     yield f"b-{hashlib.sha256(str(configured).encode()).hexdigest()[:12]}"
-    for one in await asyncio.to_thread(_blocks):
-        await delete(one)
-
-
-def _blocks() -> list[str]:
-    with PrefectApi(settings()) as api:
-        return list(api.blocks(ROUTE_BLOCKS))
+    await delete_all()
 
 
 async def put(name: str, migrated: Settings, *numbers: int) -> None:
