@@ -218,6 +218,9 @@ class HandoffsSettings(Value):
     linger_s: float = Field(default=5.0, ge=0, le=600, description="Seconds that a run waits for more before it ends.")
     longest_run_s: float = Field(default=300.0, gt=0, description="Seconds after which a run makes room for the next.")
     window_hours: float = Field(default=24.0, gt=0, description="Hours that success is measured over.")
+    refresh_s: float = Field(
+        default=30.0, ge=0.2, le=3600, description="Seconds after which routes that are blocks are read again."
+    )
 
     @model_validator(mode="after")
     def _names_identify(self) -> HandoffsSettings:

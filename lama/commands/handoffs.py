@@ -14,7 +14,7 @@ from blocks.settings import settings
 from lama.cli import FINDINGS, OK
 from lama.commands.database import with_database
 from lama.commands.handoff_letters import discard, forget, replay
-from lama.commands.handoff_routes import RouteName, configured_handoffs, one_route, routes
+from lama.commands.handoff_routes import RouteName, known_routes, one_route, routes
 from lama.commands.terminal import console, echo_json, starting
 from models.health_check import ReportLevel
 from models.report import Severity
@@ -56,9 +56,10 @@ def run(*, routes: tuple[str, ...], dry_run: bool, timeout_s: float, as_json: bo
     from lama.commands.reporting import exit_code, run_for_report, show
     from lama.commands.session import platform_for_a_run
     from models.report import Report
-    from tasks.handoffs.routes import chosen
 
-    chosen(configured_handoffs(), list(routes) or None)
+    known = known_routes(say=False)
+    if known.unseen is None:  # otherwise the flow knows, when the platform is up
+        known.chosen(list(routes) or None)
     parameters: dict[str, Any] = {"dry_run": dry_run, "linger_s": 0.0}
     if routes:
         parameters["routes"] = list(routes)
@@ -73,17 +74,19 @@ def run(*, routes: tuple[str, ...], dry_run: bool, timeout_s: float, as_json: bo
 def status(*, as_json: bool) -> int:
     """Show how each route does: share of success, accuracy, completeness, timeliness, what waits.
 
-    Messages of routes that are in lama.toml no more are named too.
+    Messages of routes that are not there any more are named too, unless Prefect, where routes may be blocks, is away.
 
-    Exit code 1: a route misses what it has to achieve, or has dead letters.
+    Exit code 1: a route misses what it has to achieve, or has dead letters, or is a block that cannot be used.
     """
     from tasks.handoffs import figures, orphans
 
-    configured = configured_handoffs()
+    known = known_routes()
+    configured = known.settings
     window = timedelta(hours=configured.window_hours)
-    names = [route.name for route in configured.routes]
     found = with_database(lambda connection: figures.standings(connection, configured.routes, window=window))
-    left_over = with_database(lambda connection: orphans.orphans(connection, names))
+    left_over = (
+        with_database(lambda connection: orphans.orphans(connection, known.names)) if known.unseen is None else []
+    )
     problems = [
         finding for route, one in zip(configured.routes, found, strict=True) for finding in figures.findings(route, one)
     ] + [orphans.finding(one) for one in left_over]
@@ -94,16 +97,18 @@ def status(*, as_json: bool) -> int:
                 "routes": [dataclasses.asdict(one) | _shares(one) for one in found],
                 "orphaned": [dataclasses.asdict(one) for one in left_over],
                 "findings": [finding.model_dump(mode="json") for finding in problems],
+                "unusable": {fault.name: fault.reason for fault in known.faults},
+                "unseen": known.unseen,
             }
         )
-        return FINDINGS if problems else OK
+        return FINDINGS if problems or known.faults else OK
     if found:
         _table(found, configured.window_hours)
     else:
-        click.echo("There is no route in lama.toml; docs/handoffs.md shows one.")
+        click.echo("There is no route; docs/handoffs.md shows one.")
     for finding in problems:
         click.echo(f"{finding.component}: {finding.title} {finding.remedy}".rstrip())
-    return FINDINGS if problems else OK
+    return FINDINGS if problems or known.faults else OK
 
 
 @handoffs.command()
@@ -114,7 +119,7 @@ def dead(*, route: str | None, limit: int, as_json: bool) -> int:
     """List dead letters, oldest first: what no try could deliver, or nobody could understand."""
     from tasks.handoffs.letters import dead_letters
 
-    names = [one_route(route).name] if route else [one.name for one in configured_handoffs().routes]
+    names = [one_route(route).name] if route else known_routes().names
     found = with_database(lambda connection: dead_letters(connection, names, limit=limit))
     if as_json:
         echo_json([dataclasses.asdict(one) for one in found])

@@ -47,6 +47,23 @@ class Figures:
     held_elsewhere: bool = False
     """Whether another run drains this route, so that this one left it alone."""
 
+    def followed_by(self, later: Figures) -> Figures:
+        """What this drain and a `later` one did together."""
+        return replace(
+            later,
+            accepted=self.accepted + later.accepted,
+            ignored=self.ignored + later.ignored,
+            delivered=self.delivered + later.delivered,
+            again=self.again + later.again,
+            dead=self.dead + later.dead,
+            held_elsewhere=later.held_elsewhere and not self.moved,
+        )
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was done."""
+        return any((self.accepted, self.ignored, self.delivered, self.again, self.dead))
+
     def count(self, verdicts: Sequence[Verdict]) -> None:
         """Add what became of some effects."""
         self.delivered += sum(one.state is EffectState.delivered for one in verdicts)

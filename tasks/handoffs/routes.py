@@ -15,13 +15,13 @@ from models.handoff_route import ApiTarget as ToApi
 from models.handoff_route import BoardTarget as ToBoard
 from models.handoff_route import CrmTarget as ToCrm
 from models.handoff_route import FlowTarget as ToFlow
-from models.handoff_route import HandoffsSettings, Route
 from models.handoff_route import HttpTarget as ToHttp
+from models.handoff_route import Route
 from models.handoff_route import WhatsAppTarget as ToWhatsApp
 from models.whatsapp import Outgoing
-from tasks.choose import choose
 from tasks.handoffs.expressions import ExpressionError
 from tasks.handoffs.functions import Context
+from tasks.handoffs.route_set import CAPABILITY
 from tasks.handoffs.target import InsideTarget, Target
 from tasks.handoffs.transform import Extract, Transformation
 
@@ -33,22 +33,11 @@ if TYPE_CHECKING:
 
 B = TypeVar("B", bound="Block")
 
-CAPABILITY = "handoffs"
-
 _CALL: Mapping[str, Any] = {
     "properties": {"operation": {"type": "string"}, "arguments": {"type": "object"}},
     "required": ["operation", "arguments"],
 }
 """What an API is called with; its arguments are held to the operation's own schema when it is called."""
-
-
-def chosen(settings: HandoffsSettings, asked: list[str] | None) -> tuple[Route, ...]:
-    """The routes that `asked` names; None: all.
-
-    Raises:
-        ConfigurationError: there is no such route, or `asked` is empty.
-    """
-    return choose(settings.routes, asked, one="route", many="routes", component=CAPABILITY)
 
 
 def transformation_of(route: Route) -> Transformation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,8 @@ from tasks.handoffs import figures, forget
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
 from tasks.handoffs.orphans import finding, orphans
-from tasks.handoffs.routes import CAPABILITY, number_of, target_of, transformation_of
+from tasks.handoffs.route_set import CAPABILITY, RouteSet, load_routes
+from tasks.handoffs.routes import number_of, target_of, transformation_of
 from tasks.handoffs.target import InsideTarget
 from tasks.handoffs.understand import preview
 from tasks.reports.publish import reason_of
@@ -31,8 +33,13 @@ class Work:
     """What a run has to do its work with."""
 
     config: Settings
-    settings: HandoffsSettings
+    known: RouteSet
     database: Postgres
+
+    @property
+    def settings(self) -> HandoffsSettings:
+        """`[handoffs]`."""
+        return self.known.settings
 
     async def connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         """A new connection in autocommit mode, whose commits reach the disk."""
@@ -46,20 +53,55 @@ Done = Callable[[str], Awaitable[None]]
 
 
 async def drain(work: Work, route: Route, bell: Bell, linger_s: float | None) -> Figures:
-    """Drain one route.
+    """Drain one route. One that is a block is looked at again meanwhile, and what has changed holds for what follows.
 
     Raises:
         ConfigurationError: the route cannot be used; nothing was done.
         psycopg.Error, OSError: the database is away; nothing is lost.
     """
+    linger = work.settings.linger_s if linger_s is None else linger_s
+    ends_at = time.monotonic() + work.settings.longest_run_s
+    did, idle_s = Figures(), 0.0
+    while True:
+        left_s = max(0.0, ends_at - time.monotonic())
+        part = await _drain_for(work, route, bell, linger - idle_s, left_s)
+        did = did.followed_by(part.figures)
+        if not part.looks_again or time.monotonic() >= ends_at:
+            return did
+        idle_s = 0.0 if part.figures.moved else idle_s + part.took_s
+        known = await asyncio.to_thread(load_routes, work.config)
+        # While Prefect is away nobody can say that it has changed.
+        now = route if known.unseen is not None else known.settings.route(route.name)
+        if now is None:
+            return did
+        route = now
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was done between two looks at a route."""
+
+    figures: Figures
+    took_s: float
+    looks_again: bool
+    """Whether it ended because it was time for another look."""
+
+
+async def _drain_for(work: Work, route: Route, bell: Bell, linger_s: float, longest_s: float) -> _Part:
+    is_block = route.name in work.known.blocks
+    for_s = min(work.settings.refresh_s, longest_s) if is_block else longest_s
+    settings = work.settings.model_copy(update={"longest_run_s": for_s})
+    began = time.monotonic()
     transformation = transformation_of(route)
     target = await target_of(route, work.config)
     try:
-        draining = RouteDrain(route, transformation, target, work.settings, work.connect)
-        return await draining.run(bell.of(route.name), linger_s=linger_s)
+        draining = RouteDrain(route, transformation, target, settings, work.connect)
+        done = await draining.run(bell.of(route.name), linger_s=linger_s)
     finally:
         if not isinstance(target, InsideTarget):
             await target.close()
+    took_s = time.monotonic() - began
+    return _Part(done, took_s, is_block and not done.held_elsewhere and for_s <= took_s and took_s < longest_s)
 
 
 async def empty_old(work: Work, routes: Sequence[Route]) -> int:
@@ -142,8 +184,9 @@ async def report_of(
     try:
         async with await work.connect() as connection:
             standings = await figures.standings(connection, routes, window=window)
-            names = [route.name for route in work.settings.routes]
-            left_over = await orphans(connection, names) if everything else []
+            # Whose messages are left over nobody can say who has not seen every route.
+            complete = everything and work.known.unseen is None
+            left_over = await orphans(connection, work.known.names) if complete else []
     except (psycopg.Error, OSError, TimeoutError) as error:
         standings, left_over = [], []
         left_out.append(Skip(area=CAPABILITY, component="figures", reason=f"They cannot be read: {reason_of(error)}"))
