@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
@@ -20,8 +21,13 @@ from models.health_check import ReportLevel
 from models.report import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import JsonValue
+
     from models.handoff import Message
     from models.handoff_route import Route
+    from tasks.handoffs.extract import ModelLead
     from tasks.handoffs.figures import Standing
 
 _LARGEST = 10_000_000
@@ -221,8 +227,9 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
     from tasks.handoffs.routes import transformation_of
 
     configured = one_route(route)
-    transformation = transformation_of(configured)
     found = _arriving(configured, message)
+    model = _asked(configured, [one.attributes for one in found])
+    transformation = transformation_of(configured, model)
     steps = []
     for one in found:
         result = transformation.apply(one.attributes)
@@ -232,6 +239,7 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
                 "message_id": one.message_id,
                 "conversation": result.conversation or one.conversation,
                 "document": one.attributes,
+                "model": _said(model, one.attributes) if result.passed else None,
                 "fields": dict(result.fields),
                 "payload": result.payload,
                 "problems": list(result.problems),
@@ -248,6 +256,39 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
                 click.echo(f"{name_}: {told}")
             click.echo()
     return FINDINGS if any(step["problems"] for step in steps) else OK
+
+
+def _asked(route: Route, documents: list[Mapping[str, JsonValue]]) -> ModelLead | None:
+    """The model of `route`, which has been asked about `documents`; None: the route has none."""
+    if route.model is None:
+        return None
+    from lama.commands.session import as_client
+
+    as_client(settings())  # before Prefect is imported
+    from tasks.handoffs.routes import model_of, transformation_of
+
+    passes = transformation_of(route).passes
+
+    async def ask() -> ModelLead | None:
+        model = await model_of(route)
+        if model is not None:
+            await model.prepare([document for document in documents if passes(document)])
+        return model
+
+    return asyncio.run(ask())
+
+
+def _said(model: ModelLead | None, document: Mapping[str, JsonValue]) -> dict[str, Any] | None:
+    """What the model quoted, and what of it was taken; None: nobody was asked."""
+    if model is None:
+        return None
+    held = model.held(document)
+    return {
+        "quoted": model.quoted(document),
+        "taken": list(held.taken),
+        "dropped": dict(held.dropped),
+        "unanswered": model.asked.reason if model.asked.unanswered else "",
+    }
 
 
 def _arriving(route: Route, path: Path) -> list[Message]:

@@ -42,6 +42,9 @@ class Figures:
     delivered: int = 0
     again: int = 0
     dead: int = 0
+    unasked: int = 0
+    """Leads by the rules alone, because the model did not answer."""
+    unasked_reason: str = ""
     outage: str = ""
     """Why the target was away when it was last tried; empty: it was there."""
     held_elsewhere: bool = False

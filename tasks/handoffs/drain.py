@@ -12,7 +12,7 @@ import hashlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -22,8 +22,13 @@ from tasks.handoffs import outbox
 from tasks.handoffs.deliver import Figures, Inside, Outside
 from tasks.handoffs.target import InsideTarget, Target
 from tasks.handoffs.transform import Transformation
-from tasks.handoffs.understand import understand
+from tasks.handoffs.understand import understand, waiting
 
+if TYPE_CHECKING:
+    from tasks.handoffs.extract import ModelLead
+
+_ASKED_ABOUT = 32
+"""Messages that a model is asked about at a time; what was asked about goes on before the next are looked at."""
 _LOOK_S = 1.0
 """Seconds after which to look even if nobody woke us."""
 
@@ -80,6 +85,7 @@ class RouteDrain:
 
     Args:
         connect: opens a connection to the database.
+        model: who is asked about leads, the one that is in `transformation`.
         jitter: a number between 0 and 1, anew at each call.
     """
 
@@ -91,6 +97,7 @@ class RouteDrain:
         settings: HandoffsSettings,
         connect: Connect,
         *,
+        model: ModelLead | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._route = route
@@ -98,6 +105,8 @@ class RouteDrain:
         self._target = target
         self._settings = settings
         self._connect = connect
+        self._model = model
+        self._asking: tuple[asyncio.Task[None], list[int]] | None = None
         self._jitter = jitter
         self.figures = Figures()
 
@@ -125,6 +134,12 @@ class RouteDrain:
                 if time.monotonic() >= ends_at or await outbox.due(connection, self._route) != 0.0:
                     return self.figures
         finally:
+            if self._asking is not None:
+                self._asking[0].cancel()
+                await asyncio.gather(self._asking[0], return_exceptions=True)
+            if self._model is not None:
+                self.figures.unasked = self._model.asked.unanswered
+                self.figures.unasked_reason = self._model.asked.reason
             await connection.close()
 
     async def _work(
@@ -135,12 +150,12 @@ class RouteDrain:
             while True:
                 bell.clear()
                 ending = time.monotonic() >= ends_at
-                moved = 0 if ending else await self._understand(connection)
+                moved = 0 if ending else await self._understand(connection, bell)
                 moved += await delivery.step(connection, claim=not ending)
                 if moved:
                     idle_since = time.monotonic()
                     continue
-                if not delivery.under_way:
+                if not delivery.under_way and (self._asking is None or ending):
                     due_s = await outbox.due(connection, self._route)
                     soon = due_s is not None and due_s + delivery.paused_s <= linger_s
                     if ending or (time.monotonic() - idle_since >= linger_s and not soon):
@@ -159,9 +174,33 @@ class RouteDrain:
             self._route, self._target, self.figures, bell, at_once=self._settings.at_once, jitter=self._jitter
         )
 
-    async def _understand(self, connection: psycopg.AsyncConnection[Any]) -> int:
-        batch = await understand(connection, self._route, self._transformation, batch=self._settings.batch)
+    async def _understand(self, connection: psycopg.AsyncConnection[Any], bell: asyncio.Event) -> int:
+        these = None
+        if self._model is not None:
+            these = await self._asked_about(connection, self._model, bell)
+            if not these:
+                return 0
+        batch = await understand(connection, self._route, self._transformation, batch=self._settings.batch, these=these)
         self.figures.accepted += batch.accepted
         self.figures.ignored += batch.ignored
         self.figures.dead += batch.dead
         return batch.taken
+
+    async def _asked_about(
+        self, connection: psycopg.AsyncConnection[Any], model: ModelLead, bell: asyncio.Event
+    ) -> list[int]:
+        """Numbers of messages that the model has been asked about; none while it thinks, or when none waits."""
+        if self._asking is None:
+            found = await waiting(connection, self._route, batch=min(self._settings.batch, _ASKED_ABOUT))
+            if not found:
+                return []
+            asked_about = [document for _, document in found if self._transformation.passes(document)]
+            task = asyncio.create_task(model.prepare(asked_about))
+            task.add_done_callback(lambda _: bell.set())
+            self._asking = task, [seq for seq, _ in found]
+        task, numbers = self._asking
+        if not task.done():
+            return []
+        self._asking = None
+        task.result()
+        return numbers

@@ -20,9 +20,9 @@ from tasks.handoffs import figures, forget
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
 from tasks.handoffs.orphans import finding, orphans
-from tasks.handoffs.routes import CAPABILITY, number_of, target_of, transformation_of
+from tasks.handoffs.routes import CAPABILITY, model_of, number_of, target_of, transformation_of
 from tasks.handoffs.target import InsideTarget
-from tasks.handoffs.understand import preview
+from tasks.handoffs.understand import preview, waiting
 from tasks.reports.publish import reason_of
 
 
@@ -52,10 +52,11 @@ async def drain(work: Work, route: Route, bell: Bell, linger_s: float | None) ->
         ConfigurationError: the route cannot be used; nothing was done.
         psycopg.Error, OSError: the database is away; nothing is lost.
     """
-    transformation = transformation_of(route)
+    model = await model_of(route)
+    transformation = transformation_of(route, model)
     target = await target_of(route, work.config)
     try:
-        draining = RouteDrain(route, transformation, target, work.settings, work.connect)
+        draining = RouteDrain(route, transformation, target, work.settings, work.connect, model=model)
         return await draining.run(bell.of(route.name), linger_s=linger_s)
     finally:
         if not isinstance(target, InsideTarget):
@@ -88,8 +89,12 @@ async def fetch_files(work: Work, routes: Sequence[Route]) -> list[Skip]:
 
 async def look_ahead(work: Work, route: Route) -> Figures:
     """What a drain would make of the messages that wait now; changes nothing."""
-    transformation = transformation_of(route)
+    model = await model_of(route)
+    transformation = transformation_of(route, model)
     async with await work.connect() as connection:
+        if model is not None:
+            found = await waiting(connection, route, batch=work.settings.batch)
+            await model.prepare([document for _, document in found if transformation.passes(document)])
         seen = await preview(connection, route, transformation, batch=work.settings.batch)
     return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead)
 
@@ -160,6 +165,9 @@ async def report_of(
             f"{route.name}.run_accepted_total": did.accepted,
             f"{route.name}.run_dead_total": did.dead,
         }
+        if did.unasked:
+            reason = f"{did.unasked} leads by the rules alone: {did.unasked_reason}"
+            left_out.append(Skip(area=CAPABILITY, component=f"{route.name}: model", reason=reason))
         if did.outage:
             reason = f"Its target is away, so its messages wait: it {did.outage}"
             left_out.append(Skip(area=CAPABILITY, component=route.name, reason=reason))
