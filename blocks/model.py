@@ -1,4 +1,7 @@
-"""A language model as a block: any server that speaks OpenAI's API (the model host, vLLM, a vendor's)."""
+"""A language model as a block: any server that speaks OpenAI's chat completions, such as vLLM or our own model host.
+
+https://platform.openai.com/docs/api-reference/chat/create
+"""
 
 from __future__ import annotations
 
@@ -8,122 +11,235 @@ import random
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from prefect.blocks.core import Block
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from blocks.errors import UnavailableError
-from blocks.secure_address import SecureAddress
+from blocks.errors import ConfigurationError, UnavailableError
+from blocks.secure_address import guarded
 
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T", bound=BaseModel)
 
-_MOST_DELAY_S = 8.0
+_LONGEST_WAIT_S = 8.0
 _LARGEST_ANSWER = 2_000_000
-_MAY_PASS = frozenset({408, 409, 429, 500, 502, 503, 504})
+"""Bytes of an answer that are read."""
 _REASONS = {
-    400: "it refused the request",
     401: "it does not accept the key",
     403: "it does not accept the key",
-    404: "it does not know the model",
-    429: "it has too much to do",
+    404: "it does not know the model, or the address lacks its /v1",
+    429: "it is asked too often, or the quota is used up",
 }
+_REFUSALS = frozenset({400, 413, 422})
+"""What a server answers to a question that it does not take; it is there, and takes others."""
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_ONLY_JSON = "Answer with one JSON object and nothing else. It must satisfy this JSON Schema:\n"
+
+
+class NoAnswerError(UnavailableError):
+    """The model is there, but what it gave for this one question is no answer to it. It may answer the next."""
+
+
+class _Passing(Exception):  # noqa: N818 - never leaves this file
+    """A failure that may pass."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after_s = after_s
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this file
+    """The server does not take a request as it was made."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    message: _Message
+
+
+class _Completion(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    choices: list[_Choice] = Field(min_length=1)
 
 
 class LanguageModel(Block):
-    """A model behind `POST /v1/chat/completions`."""
+    """A model behind an OpenAI-compatible API."""
 
     _block_type_name: ClassVar[str] = "Lama Model"
     _block_type_slug: ClassVar[str] = "lama-model"
-    _documentation_url: ClassVar[Any] = "https://platform.openai.com/docs/api-reference/chat"
+    _documentation_url: ClassVar[Any] = "https://docs.vllm.ai/en/stable/serving/openai_compatible_server.html"
 
-    base_url: SecureAddress = Field(description="Address of the API, with `/v1` if it has that.")
-    model: str = Field(min_length=1, max_length=200, description="Name of the model there.")
-    api_key: SecretStr | None = Field(default=None, description="Key of the API, if it asks for one.")
+    # The key comes first: the address is held to it, and what is said of an address does not repeat the key.
+    api_key: SecretStr | None = Field(default=None, description="Key of the API, where it asks for one.")
+    base_url: str = Field(
+        pattern=r"^https?://[^@]+$",
+        description="Address of the API with its `/v1`, such as `http://127.0.0.1:8000/v1`; https, if there is a key.",
+    )
+    model: str = Field(min_length=1, description="Name of the model, as the server calls it.")
     connect_timeout_s: float = Field(default=5.0, gt=0, description="Seconds to wait for a connection.")
-    timeout_s: float = Field(default=30.0, gt=0, description="Seconds for one answer.")
+    timeout_s: float = Field(default=20.0, gt=0, description="Seconds for one answer.")
     attempts: int = Field(default=2, ge=1, le=10, description="Tries in all, on failures that may pass.")
-    retry_delay_s: float = Field(default=1.0, ge=0, description="Seconds before the second try; then doubling.")
+    retry_delay_s: float = Field(default=0.5, ge=0, description="Seconds before the second try; then doubling.")
     output_token_budget: int = Field(default=300, ge=1, description="Tokens that are asked for at most.")
-    connections: int = Field(default=4, ge=1, le=64, description="Requests at once.")
+    at_once: int = Field(default=4, ge=1, le=64, description="Questions at once.")
+
+    _without_format: bool = PrivateAttr(default=False)
+    """Whether the server was seen to refuse `response_format`, and to answer without."""
+
+    @field_validator("base_url", mode="after")
+    @classmethod
+    def _key_stays_secret(cls, url: str, known: ValidationInfo) -> str:
+        return url.rstrip("/") if known.data.get("api_key") is None else guarded(url)
 
     def get_client(self) -> httpx.AsyncClient:
-        """A client that sends the key; use it as a context manager."""
+        """A client whose base is the API, and which follows no redirects; use it as a context manager.
+
+        Raises:
+            ConfigurationError: the key holds characters that no header can have.
+        """
         import httpx  # noqa: PLC0415
 
-        key = {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key.get_secret_value()}"}
+        key = self.api_key.get_secret_value().strip() if self.api_key is not None else ""
+        if not (key.isascii() and (key.isprintable() or not key)):
+            raise ConfigurationError("its key holds characters that no header can have.", component=self._called)
         return httpx.AsyncClient(
-            base_url=self.base_url + "/",
-            headers=key | {"User-Agent": "lama"},
+            base_url=f"{self.base_url}/",
+            headers={"User-Agent": "lama"} | ({"Authorization": f"Bearer {key}"} if key else {}),
             timeout=httpx.Timeout(self.timeout_s, connect=self.connect_timeout_s),
-            limits=httpx.Limits(max_connections=self.connections),
+            limits=httpx.Limits(max_connections=self.at_once),
             trust_env=False,
         )
 
-    async def answer(self, client: httpx.AsyncClient, question: str, schema: type[T], *, instruction: str) -> T:
+    async def answer(
+        self, question: str, schema: type[T], *, instruction: str, client: httpx.AsyncClient | None = None
+    ) -> T:
         """The model's answer to `question` as a `schema`.
 
-        A server that cannot hold a model to a schema is asked without one: the answer is checked either way.
+        Args:
+            question: what the model is asked.
+            schema: what its answer has to be.
+            instruction: what the model is told beforehand.
+            client: one of `get_client`, for many questions; otherwise one is opened for this.
 
         Raises:
-            UnavailableError: no answer, or none that is a `schema`. Neither the key nor the server's words are in it.
+            ConfigurationError: the block cannot be used as it is.
+            NoAnswerError: the model is there, and does not answer this question with a `schema`.
+            UnavailableError: no answer. Neither the key nor what the server said is in any message.
         """
-        body: dict[str, Any] = {
+        if client is None:
+            async with self.get_client() as own:
+                return await self.answer(question, schema, instruction=instruction, client=own)
+        attempt = 1
+        while True:
+            try:
+                return await self._try(client, question, schema, instruction)
+            except _Passing as failure:
+                if attempt == self.attempts:
+                    raise UnavailableError(f"{failure.reason}.", component=self._called) from None
+                doubled = min(_LONGEST_WAIT_S, self.retry_delay_s * 2.0 ** (attempt - 1))
+                wait = doubled * random.uniform(0.5, 1.0) if failure.after_s is None else failure.after_s  # noqa: S311
+            await asyncio.sleep(wait)
+            attempt += 1
+
+    @property
+    def _called(self) -> str:
+        return f"Model ({self.model})"
+
+    async def _try(self, client: httpx.AsyncClient, question: str, schema: type[T], instruction: str) -> T:
+        shape = schema.model_json_schema()
+        try:
+            if not self._without_format:
+                try:
+                    return self._read(await self._complete(client, question, instruction, shape), schema)
+                except _Refused:
+                    pass  # it may be the format that it does not know: older servers, and small ones
+            told = f"{instruction}\n\n{_ONLY_JSON}{json.dumps(shape, ensure_ascii=False)}"
+            content = await self._complete(client, question, told, None)
+        except _Refused as refusal:
+            raise NoAnswerError(f"it refused the question ({refusal.status}).", component=self._called) from None
+        self._without_format = True
+        return self._read(content, schema)
+
+    async def _complete(
+        self, client: httpx.AsyncClient, question: str, instruction: str, shape: dict[str, Any] | None
+    ) -> str:
+        """What the model writes; with a `shape`, the server is asked to hold it to that."""
+        import httpx  # noqa: PLC0415
+
+        asked: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "system", "content": instruction}, {"role": "user", "content": question}],
             "temperature": 0,
             "max_tokens": self.output_token_budget,
         }
-        strict = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
-        status, text = await self._post(
-            client, body | {"response_format": {"type": "json_schema", "json_schema": strict}}
-        )
-        if status in {400, 422}:
-            status, text = await self._post(client, body)
-        if status != 200:
-            raise self._failed(f"{_REASONS.get(status, 'it failed')} ({status})" if status else text)
+        if shape is not None:
+            asked["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": shape}}
         try:
-            content = json.loads(text)["choices"][0]["message"]["content"]
-            return schema.model_validate_json(_object_in(content))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            raise self._failed("its answer is not what was asked for") from None
+            async with asyncio.timeout(self.timeout_s):
+                async with client.stream("POST", "chat/completions", json=asked) as response:
+                    self._refuse(response)
+                    content = await _body(response)
+        except TimeoutError:
+            raise _Passing("it did not answer in time") from None
+        except httpx.TimeoutException:
+            raise _Passing("it did not answer in time") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise _Passing(f"it cannot be reached ({type(error).__name__})") from None
+        try:
+            completion = _Completion.model_validate_json(content or b"")
+        except ValidationError:
+            raise UnavailableError("it does not speak OpenAI's chat completions.", component=self._called) from None
+        return completion.choices[0].message.content or ""
 
-    async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> tuple[int, str]:
-        """Status and text of the answer; 0 and a reason when there is none."""
-        import httpx  # noqa: PLC0415
+    def _refuse(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status == 200:
+            return
+        if status in _REFUSALS:
+            raise _Refused(status)
+        reason = f"{_REASONS.get(status, 'it failed')} ({status})"  # what the server says may repeat the key
+        if status in _PASSING:
+            raise _Passing(reason, _after_s(response.headers.get("retry-after", "")))
+        raise UnavailableError(f"{reason}.", component=self._called)
 
-        outcome = (0, "it did not answer in time")
-        for attempt in range(self.attempts):
-            if attempt:
-                delay = min(self.retry_delay_s * 2.0 ** (attempt - 1), _MOST_DELAY_S)
-                await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - only spreads the tries
-            try:
-                async with asyncio.timeout(self.timeout_s), client.stream("POST", "chat/completions", json=body) as got:
-                    outcome = (got.status_code, await _bounded(got))
-            except TimeoutError:
-                outcome = (0, "it did not answer in time")
-                continue
-            except httpx.HTTPError as error:
-                outcome = (0, f"it cannot be reached ({type(error).__name__})")
-                continue
-            if outcome[0] not in _MAY_PASS:
-                break
-        return outcome
-
-    def _failed(self, reason: str) -> UnavailableError:
-        return UnavailableError(f"{reason}.", component=f"the model {self.model}")
-
-
-async def _bounded(response: httpx.Response) -> str:
-    content = b""
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > _LARGEST_ANSWER:
-            return ""
-    return content.decode("utf-8", "replace")
+    def _read(self, content: str, schema: type[T]) -> T:
+        """The JSON object in `content`, around which models like to talk."""
+        start, end = content.find("{"), content.rfind("}")
+        try:
+            return schema.model_validate_json(content[start : end + 1] if start >= 0 else "")
+        except ValidationError:
+            raise NoAnswerError("its answer is not what was asked for.", component=self._called) from None
 
 
-def _object_in(content: str) -> str:
-    """The JSON object in what a model said, which may stand in a fence or among words."""
-    start, end = content.find("{"), content.rfind("}")
-    return content[start : end + 1] if 0 <= start < end else content
+def _after_s(told: str) -> float | None:
+    return min(_LONGEST_WAIT_S, float(told)) if told.isascii() and told.isdigit() else None
+
+
+async def _body(response: httpx.Response) -> bytes:
+    """The body; empty, if it is larger than any answer."""
+    pieces, size = [], 0
+    async for piece in response.aiter_bytes():
+        size += len(piece)
+        if size > _LARGEST_ANSWER:
+            return b""
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -21,10 +21,6 @@ from models.health_check import ReportLevel
 from models.report import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pydantic import JsonValue
-
     from models.handoff import Message
     from models.handoff_route import Route
     from tasks.handoffs.extract import ModelLead
@@ -220,7 +216,7 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
 )  # fmt: skip
 @_json
 def try_route(*, route: str, message: Path, as_json: bool) -> int:
-    """Show every step that a route makes of a message, without any effect.
+    """Show every step that a route makes of a message, without any effect. A model that it names is really asked.
 
     Exit code 1: it would become a dead letter.
     """
@@ -228,10 +224,13 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
 
     configured = one_route(route)
     found = _arriving(configured, message)
-    model = _asked(configured, [one.attributes for one in found])
+    model = _model(configured)
     transformation = transformation_of(configured, model)
     steps = []
     for one in found:
+        said: dict[str, Any] = {}
+        if model is not None and transformation.passes(one.attributes):
+            said = {"model": asyncio.run(model.try_out(one.attributes))}
         result = transformation.apply(one.attributes)
         ending = "dead letter" if result.problems else "handed on" if result.passed else "ignored by `when`"
         steps.append(
@@ -239,7 +238,7 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
                 "message_id": one.message_id,
                 "conversation": result.conversation or one.conversation,
                 "document": one.attributes,
-                "model": _said(model, one.attributes) if result.passed else None,
+                **said,
                 "fields": dict(result.fields),
                 "payload": result.payload,
                 "problems": list(result.problems),
@@ -258,37 +257,30 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
     return FINDINGS if any(step["problems"] for step in steps) else OK
 
 
-def _asked(route: Route, documents: list[Mapping[str, JsonValue]]) -> ModelLead | None:
-    """The model of `route`, which has been asked about `documents`; None: the route has none."""
+def _model(route: Route) -> ModelLead | None:
+    """Who finds the leads of `route` by rules and a model; None: it has none.
+
+    Raises:
+        ConfigurationError: its block is not there.
+        UnavailableError: Prefect, which knows the block, does not answer.
+    """
     if route.model is None:
         return None
+    import httpx
+
+    from blocks.errors import UnavailableError
     from lama.commands.session import as_client
 
     as_client(settings())  # before Prefect is imported
-    from tasks.handoffs.routes import model_of, transformation_of
+    from tasks.handoffs.routes import model_of
 
-    passes = transformation_of(route).passes
-
-    async def ask() -> ModelLead | None:
-        model = await model_of(route)
-        if model is not None:
-            await model.prepare([document for document in documents if passes(document)])
-        return model
-
-    return asyncio.run(ask())
-
-
-def _said(model: ModelLead | None, document: Mapping[str, JsonValue]) -> dict[str, Any] | None:
-    """What the model quoted, and what of it was taken; None: nobody was asked."""
-    if model is None:
-        return None
-    held = model.held(document)
-    return {
-        "quoted": model.quoted(document),
-        "taken": list(held.taken),
-        "dropped": dict(held.dropped),
-        "unanswered": model.asked.reason if model.asked.unanswered else "",
-    }
+    try:
+        return asyncio.run(model_of(route))
+    except httpx.TransportError as error:
+        raise UnavailableError(
+            f"does not answer, and knows the block {route.model!r}: {type(error).__name__}.",
+            component="prefect", remedy="Start it with `lama up`.",
+        ) from error  # fmt: skip
 
 
 def _arriving(route: Route, path: Path) -> list[Message]:

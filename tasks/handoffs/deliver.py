@@ -42,9 +42,16 @@ class Figures:
     delivered: int = 0
     again: int = 0
     dead: int = 0
-    unasked: int = 0
-    """Leads by the rules alone, because the model did not answer."""
-    unasked_reason: str = ""
+    questions: int = 0
+    """What the route's model was asked."""
+    from_model: int = 0
+    """Fields that the model quoted, and that were taken."""
+    model_dropped: int = 0
+    """Fields that it named, and that do not stand in the text or are none."""
+    by_rules: int = 0
+    """Leads that were handed on by the rules alone, because the model did not answer."""
+    unanswered: str = ""
+    """Why it did not, the last time."""
     outage: str = ""
     """Why the target was away when it was last tried; empty: it was there."""
     held_elsewhere: bool = False

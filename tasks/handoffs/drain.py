@@ -20,15 +20,14 @@ from models.handoff import CHANNEL
 from models.handoff_route import HandoffsSettings, Route
 from tasks.handoffs import outbox
 from tasks.handoffs.deliver import Figures, Inside, Outside
+from tasks.handoffs.preparation import Preparation
 from tasks.handoffs.target import InsideTarget, Target
 from tasks.handoffs.transform import Transformation
-from tasks.handoffs.understand import understand, waiting
+from tasks.handoffs.understand import Understood, understand
 
 if TYPE_CHECKING:
     from tasks.handoffs.extract import ModelLead
 
-_ASKED_ABOUT = 32
-"""Messages that a model is asked about at a time; what was asked about goes on before the next are looked at."""
 _LOOK_S = 1.0
 """Seconds after which to look even if nobody woke us."""
 
@@ -106,7 +105,6 @@ class RouteDrain:
         self._settings = settings
         self._connect = connect
         self._model = model
-        self._asking: tuple[asyncio.Task[None], list[int]] | None = None
         self._jitter = jitter
         self.figures = Figures()
 
@@ -134,28 +132,24 @@ class RouteDrain:
                 if time.monotonic() >= ends_at or await outbox.due(connection, self._route) != 0.0:
                     return self.figures
         finally:
-            if self._asking is not None:
-                self._asking[0].cancel()
-                await asyncio.gather(self._asking[0], return_exceptions=True)
-            if self._model is not None:
-                self.figures.unasked = self._model.asked.unanswered
-                self.figures.unasked_reason = self._model.asked.reason
             await connection.close()
 
     async def _work(
         self, connection: psycopg.AsyncConnection[Any], bell: asyncio.Event, linger_s: float, ends_at: float
     ) -> None:
         idle_since = time.monotonic()
-        async with self._delivery(bell) as delivery:
+        async with self._delivery(bell) as delivery, self._preparation(bell) as preparation:
             while True:
                 bell.clear()
                 ending = time.monotonic() >= ends_at
-                moved = 0 if ending else await self._understand(connection, bell)
+                moved = await self._understand(connection, preparation, begin=not ending)
                 moved += await delivery.step(connection, claim=not ending)
                 if moved:
                     idle_since = time.monotonic()
                     continue
-                if not delivery.under_way and (self._asking is None or ending):
+                # What the model is being asked about is understood even at the end: otherwise a slow one is never done.
+                thinking = preparation is not None and preparation.under_way
+                if not delivery.under_way and not thinking:
                     due_s = await outbox.due(connection, self._route)
                     soon = due_s is not None and due_s + delivery.paused_s <= linger_s
                     if ending or (time.monotonic() - idle_since >= linger_s and not soon):
@@ -174,33 +168,36 @@ class RouteDrain:
             self._route, self._target, self.figures, bell, at_once=self._settings.at_once, jitter=self._jitter
         )
 
-    async def _understand(self, connection: psycopg.AsyncConnection[Any], bell: asyncio.Event) -> int:
-        these = None
-        if self._model is not None:
-            these = await self._asked_about(connection, self._model, bell)
-            if not these:
+    @contextlib.asynccontextmanager
+    async def _preparation(self, bell: asyncio.Event) -> AsyncIterator[Preparation | None]:
+        if self._model is None:
+            yield None
+            return
+        batch = self._settings.batch
+        async with Preparation(self._route, self._transformation, self._model, bell, batch=batch) as preparation:
+            yield preparation
+
+    async def _understand(
+        self, connection: psycopg.AsyncConnection[Any], preparation: Preparation | None, *, begin: bool
+    ) -> int:
+        route, transformation = self._route, self._transformation
+        if preparation is None:
+            if not begin:
                 return 0
-        batch = await understand(connection, self._route, self._transformation, batch=self._settings.batch, these=these)
+            return self._count(await understand(connection, route, transformation, batch=self._settings.batch))
+        prepared = await preparation.ready(connection, begin=begin)
+        if prepared is None:
+            return 0
+        batch = await understand(connection, route, transformation, these=prepared.seqs)
+        self.figures.by_rules += len(prepared.unanswered & batch.accepted_seqs)
+        if self._model is not None:
+            asked = self._model.asked
+            self.figures.questions, self.figures.from_model = asked.questions, asked.fields
+            self.figures.model_dropped, self.figures.unanswered = asked.dropped, asked.unanswered
+        return self._count(batch)
+
+    def _count(self, batch: Understood) -> int:
         self.figures.accepted += batch.accepted
         self.figures.ignored += batch.ignored
         self.figures.dead += batch.dead
         return batch.taken
-
-    async def _asked_about(
-        self, connection: psycopg.AsyncConnection[Any], model: ModelLead, bell: asyncio.Event
-    ) -> list[int]:
-        """Numbers of messages that the model has been asked about; none while it thinks, or when none waits."""
-        if self._asking is None:
-            found = await waiting(connection, self._route, batch=min(self._settings.batch, _ASKED_ABOUT))
-            if not found:
-                return []
-            asked_about = [document for _, document in found if self._transformation.passes(document)]
-            task = asyncio.create_task(model.prepare(asked_about))
-            task.add_done_callback(lambda _: bell.set())
-            self._asking = task, [seq for seq, _ in found]
-        task, numbers = self._asking
-        if not task.done():
-            return []
-        self._asking = None
-        task.result()
-        return numbers

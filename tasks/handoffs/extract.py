@@ -1,7 +1,7 @@
-"""Leads by the rules first, and by a language model for what the rules left open.
+"""Leads by rules first, and by a model where rules leave something empty.
 
-The model is asked before the transaction in which a message becomes an effect: nothing is locked while it thinks, and
-its answers are remembered by the text they are about. Whatever it does, the rules' lead goes on.
+The model is asked before the messages are understood, outside of any transaction (`ModelLead.prepare`); understanding
+them then only looks up what it said. What it does not say, or says wrongly, leaves what the rules found.
 """
 
 from __future__ import annotations
@@ -12,123 +12,213 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from blocks.errors import LamaError
 from blocks.logs import logger
+from blocks.model import NoAnswerError
 from tasks.handoffs.functions import Context
 from tasks.handoffs.lead import find_lead
-from tasks.handoffs.quotes import INSTRUCTION, Held, Quotes, hold, open_fields
-
-if TYPE_CHECKING:
-    from blocks.model import LanguageModel
+from tasks.handoffs.quotes import INSTRUCTION, Quotes, Taken, asked_for, question, take, wanted
 
 _log = logger("handoffs")
 
-_REMEMBERED = 10_000
-_LONGEST = 8_000
-"""Characters of a message that a model reads."""
+T = TypeVar("T", bound=BaseModel)
+
+_KEPT = 10_000
+"""Answers that are kept: as many as the messages of the largest batch."""
 _FAILURES = 3
-_PAUSE_S = 30.0
+_REST_S = 30.0
+
+
+class Answering(Protocol):
+    """A model that answers questions; see `blocks.model.LanguageModel`."""
+
+    model: str
+    at_once: int
+
+    def get_client(self) -> Any:
+        """A client for many questions, as a context manager."""
+        ...
+
+    async def answer(self, question: str, schema: type[T], *, instruction: str, client: Any = None) -> T:
+        """The answer, or a `LamaError`."""
+        ...
+
+
+class Circuit:
+    """Whether to ask a model that did not answer: after three failures in a row not for half a minute, then with one.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._resume_at = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing is to be asked now."""
+        return self._failures >= _FAILURES and self._clock() < self._resume_at
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether one question has to show that the model is back."""
+        return self._failures >= _FAILURES and not self.open
+
+    def answered(self) -> None:
+        """The model is there."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """The model is not there."""
+        self._failures += 1
+        if self._failures >= _FAILURES:
+            self._resume_at = self._clock() + _REST_S
 
 
 @dataclass
 class Asked:
-    """What came of asking."""
+    """What came of asking; added up over a run."""
 
     questions: int = 0
     fields: int = 0
-    """Fields that the model added."""
+    """What the model said that was taken."""
     dropped: int = 0
-    """Fields that it quoted and that were not taken."""
-    unanswered: int = 0
-    """Leads by the rules alone, although something was open: the model did not answer."""
-    reason: str = ""
-    """Why it did not, the last time."""
+    """What it said that does not stand in the text."""
+    unanswered: str = ""
+    """Why the last question had no answer; empty: every one had."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A text, and what the model is asked about it."""
+
+    text: str
+    wanted: tuple[str, ...]
+
+    @property
+    def key(self) -> bytes:
+        """Stands for both."""
+        return hashlib.sha256("\0".join((*self.wanted, self.text)).encode("utf-8", "surrogatepass")).digest()
 
 
 class ModelLead:
-    """Finds leads; `prepare` asks the model, and calling it uses what it said.
+    """Finds the lead of a message by rules and by what `model` was asked about it.
 
     Args:
-        model: who is asked.
-        context: the country and currency of what is written without.
-        clock: seconds, monotonic.
+        model: answers questions; whatever it does, the rules' result stands.
     """
 
-    def __init__(self, model: LanguageModel, context: Context, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, model: Answering, context: Context, circuit: Circuit | None = None) -> None:
         self._model = model
         self._context = context
-        self._clock = clock
-        self._answers: OrderedDict[bytes, Quotes] = OrderedDict()
-        self._failures = 0
-        self._paused_until = 0.0
+        self._circuit = circuit or Circuit()
+        self._kept: OrderedDict[bytes, Taken] = OrderedDict()
         self.asked = Asked()
 
+    @property
+    def at_once(self) -> int:
+        """Questions that the model takes at a time."""
+        return self._model.at_once
+
     def __call__(self, document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """The lead of a message; as the rules found it where the model was not asked or did not answer."""
-        return self.held(document).lead
+        """The lead of `document`, as `tasks.handoffs.lead.find_lead` gives it.
 
-    def held(self, document: Mapping[str, JsonValue]) -> Held:
-        """The lead of a message, and what of the model's answer was taken."""
-        lead = find_lead(document, self._context)
-        quotes = self._answers.get(_digest(lead))
-        return Held(lead) if quotes is None else hold(lead, quotes, self._context, by=f"model {self._model.model}")
+        `evidence` of what the model found names it, beside the span: `{"start": 3, "end": 9, "by": "model qwen"}`.
+        """
+        found = find_lead(document, self._context)
+        ask = self._ask_about(found)
+        taken = self._kept.get(ask.key) if ask.wanted else None
+        evidence = found["evidence"]
+        if taken is None or not isinstance(evidence, dict):
+            return found
+        said: dict[str, JsonValue] = {
+            name: {"start": span.start, "end": span.end, "by": f"model {self._model.model}"}
+            for name, span in taken.spans.items()
+        }
+        return {**taken.values, **found, "evidence": {**said, **evidence}}
 
-    def quoted(self, document: Mapping[str, JsonValue]) -> dict[str, str]:
-        """What the model quoted for a message, by field; nothing where it was not asked or did not answer."""
-        quotes = self._answers.get(_digest(find_lead(document, self._context)))
-        return {} if quotes is None else {name: said for name, said in quotes.model_dump().items() if said}
+    def ask_about(self, document: Mapping[str, JsonValue]) -> Ask:
+        """What the model would be asked about `document`; nothing `wanted`: the rules say all that can be found."""
+        return self._ask_about(find_lead(document, self._context))
 
-    async def prepare(self, documents: Sequence[Mapping[str, JsonValue]]) -> None:
-        """Ask about those of `documents` in which something is open. Never raises for the model's sake."""
-        texts: dict[bytes, str] = {}
-        for document in documents:
-            lead = find_lead(document, self._context)
-            text = str(lead.get("text") or "")
-            if text.strip() and open_fields(lead) and (key := _digest(lead)) not in self._answers:
-                texts[key] = text[:_LONGEST]
-        if not texts:
-            return
-        slots = asyncio.Semaphore(self._model.connections)
+    def is_kept(self, ask: Ask) -> bool:
+        """Whether it is known what the model says to `ask`."""
+        return ask.key in self._kept
+
+    async def prepare(self, asks: Sequence[Ask]) -> set[bytes]:
+        """Ask the model, a few questions at a time; the keys of those that it did not answer. Never raises for them."""
+        for ask in asks:
+            if self.is_kept(ask):
+                self._kept.move_to_end(ask.key)  # what this step needs is not the first to go
+        pending = list({ask.key: ask for ask in asks if ask.wanted and not self.is_kept(ask)}.values())
+        unanswered: set[bytes] = set()
+        if not pending:
+            return unanswered
+        try:
+            client = self._model.get_client()
+        except LamaError as error:
+            self.asked.unanswered = str(error)
+            return {ask.key for ask in pending}
+        async with client:
+            room = asyncio.Semaphore(self._model.at_once)
+
+            async def one(ask: Ask) -> None:
+                async with room:
+                    if self._circuit.open or await self._ask(ask, client) is None:
+                        unanswered.add(ask.key)
+
+            if self._circuit.on_trial:
+                await one(pending.pop(0))
+            await asyncio.gather(*(one(ask) for ask in pending))
+        return unanswered
+
+    async def try_out(self, document: Mapping[str, JsonValue]) -> dict[str, Any]:
+        """Ask about one message, and tell every step: for a person who tries a route."""
+        ask = self.ask_about(document)
+        told: dict[str, Any] = {"name": self._model.model, "asked_for": list(ask.wanted)}
+        if not ask.wanted:
+            return told | {"note": "The rules found all that the text could have; the model is not asked."}
         async with self._model.get_client() as client:
+            answer = await self._ask(ask, client)
+        if answer is None:
+            return told | {"note": f"Rules alone: {self.asked.unanswered}"}
+        taken = self._kept[ask.key]
+        shown = {name: ask.text[span.start : span.end] for name, span in taken.spans.items()}
+        return told | {"proposed": answer.model_dump(exclude_none=True), "taken": shown, "dropped": dict(taken.dropped)}
 
-            async def ask(key: bytes, text: str) -> None:
-                async with slots:
-                    if self._clock() < self._paused_until:
-                        self.asked.unanswered += 1
-                        return
-                    self.asked.questions += 1
-                    try:
-                        quotes = await self._model.answer(client, text, Quotes, instruction=INSTRUCTION)
-                    except LamaError as error:
-                        self._failed(str(error))
-                        return
-                self._failures = 0
-                self._remember(key, quotes)
+    def _ask_about(self, found: Mapping[str, JsonValue]) -> Ask:
+        return Ask(str(found.get("text") or ""), wanted(found, self._context))
 
-            await asyncio.gather(*(ask(key, text) for key, text in texts.items()))
-        for document in documents:
-            held = self.held(document)
-            self.asked.fields += len(held.taken)
-            self.asked.dropped += len(held.dropped)
-
-    def _failed(self, reason: str) -> None:
-        self.asked.unanswered += 1
-        self.asked.reason = reason
-        self._failures += 1
-        if self._failures >= _FAILURES:
-            self._paused_until = self._clock() + _PAUSE_S
-            self._failures = 0
-            _log.warning("%s Leads are found by the rules alone for %d s.", reason, _PAUSE_S)
-
-    def _remember(self, key: bytes, quotes: Quotes) -> None:
-        self._answers[key] = quotes
-        while len(self._answers) > _REMEMBERED:
-            self._answers.popitem(last=False)
-
-
-def _digest(lead: Mapping[str, JsonValue]) -> bytes:
-    return hashlib.blake2b(str(lead.get("text") or "").encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    async def _ask(self, ask: Ask, client: Any) -> Quotes | None:
+        self.asked.questions += 1
+        try:
+            answer = await self._model.answer(
+                question(ask.text, ask.wanted), asked_for(ask.wanted), instruction=INSTRUCTION, client=client
+            )
+            taken = take(answer.model_dump(), ask.wanted, ask.text, self._context)
+        except NoAnswerError as error:  # it is there: a text that confuses it does not turn it off for others
+            self._circuit.answered()
+            self.asked.unanswered = str(error)
+            return None
+        except LamaError as error:
+            self._circuit.failed()
+            self.asked.unanswered = str(error)
+            return None
+        except Exception as error:  # noqa: BLE001 - it is logged whole; the rules' result stands
+            _log.exception("asking the model failed")
+            self._circuit.failed()
+            self.asked.unanswered = f"asking failed: {type(error).__name__}"
+            return None
+        self._circuit.answered()
+        self.asked.fields += len(taken.values)
+        self.asked.dropped += len(taken.dropped)
+        self._kept[ask.key] = taken
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return answer

@@ -20,6 +20,7 @@ from tasks.handoffs import figures, forget
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
 from tasks.handoffs.orphans import finding, orphans
+from tasks.handoffs.preparation import question_about
 from tasks.handoffs.routes import CAPABILITY, model_of, number_of, target_of, transformation_of
 from tasks.handoffs.target import InsideTarget
 from tasks.handoffs.understand import preview, waiting
@@ -91,12 +92,16 @@ async def look_ahead(work: Work, route: Route) -> Figures:
     """What a drain would make of the messages that wait now; changes nothing."""
     model = await model_of(route)
     transformation = transformation_of(route, model)
-    async with await work.connect() as connection:
-        if model is not None:
+    by_rules, reason = 0, ""
+    if model is not None:
+        async with await work.connect() as connection:
             found = await waiting(connection, route, batch=work.settings.batch)
-            await model.prepare([document for _, document in found if transformation.passes(document)])
+        asks = [ask for _, document in found if (ask := question_about(document, transformation, model)) is not None]
+        unanswered = await model.prepare(asks)
+        by_rules, reason = sum(ask.key in unanswered for ask in asks), model.asked.unanswered
+    async with await work.connect() as connection:
         seen = await preview(connection, route, transformation, batch=work.settings.batch)
-    return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead)
+    return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead, by_rules=by_rules, unanswered=reason)
 
 
 async def drain_all(
@@ -165,9 +170,18 @@ async def report_of(
             f"{route.name}.run_accepted_total": did.accepted,
             f"{route.name}.run_dead_total": did.dead,
         }
-        if did.unasked:
-            reason = f"{did.unasked} leads by the rules alone: {did.unasked_reason}"
-            left_out.append(Skip(area=CAPABILITY, component=f"{route.name}: model", reason=reason))
+        if route.model is not None:
+            metrics |= {
+                f"{route.name}.run_questions_total": did.questions,
+                f"{route.name}.run_from_model_total": did.from_model,
+                f"{route.name}.run_model_dropped_total": did.model_dropped,
+                f"{route.name}.run_by_rules_total": did.by_rules,
+            }
+        if did.by_rules:
+            count = "1 lead" if did.by_rules == 1 else f"{did.by_rules} leads"
+            reason = f"{count} by rules alone: the model {route.model!r} did not answer: {did.unanswered}"
+            hides = (f"handoffs.model:{route.name}",)  # nothing else went unseen
+            left_out.append(Skip(area=CAPABILITY, component=route.name, reason=reason, hides=hides))
         if did.outage:
             reason = f"Its target is away, so its messages wait: it {did.outage}"
             left_out.append(Skip(area=CAPABILITY, component=route.name, reason=reason))

@@ -71,6 +71,7 @@ class Understood:
     accepted: int = 0
     ignored: int = 0
     dead: int = 0
+    accepted_seqs: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ async def understand(
         transformation: what becomes of them.
         batch: how many at most.
         only: the id of one message.
-        these: numbers of messages, instead of the oldest.
+        these: numbers of messages, instead of the oldest. What waits before one of them in its conversation holds it
+            back.
 
     Raises:
         psycopg.Error: nothing has changed.
@@ -154,6 +156,7 @@ def _counted(settled: Sequence[_Settled]) -> Understood:
         accepted=sum(one.state is MessageState.accepted for one in settled),
         ignored=sum(one.state is MessageState.ignored for one in settled),
         dead=sum(one.state is MessageState.dead for one in settled),
+        accepted_seqs=frozenset(one.seq for one in settled if one.state is MessageState.accepted),
     )
 
 
