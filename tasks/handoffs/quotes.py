@@ -34,6 +34,7 @@ _LONGEST = {"name": 80, "phone": 100, "interest": 200, "budget": 100, "timeline"
 _NUMBER = re.compile(r"[+(]?\d[\d \t\u00a0()./\u2010-\u2015-]*\d")
 _LEAST = 100
 """A number without currency and scale that is smaller counts rooms or days, not money."""
+_GROUPED = re.compile(r"[1-9]\d{0,2}(?:[.,' \u00a0\u202f]\d{3})+")
 _LETTER = re.compile(r"[^\W\d_]")
 
 INSTRUCTION = (
@@ -162,7 +163,7 @@ def _amount(text: str, span: Span, context: Context) -> Amount:
     found = [
         one
         for one in money
-        if span.start <= one.start and one.end <= span.end and not any(overlap(one, place) for _, place in phones)
+        if span.start <= one.start and one.end <= span.end and not any(_is_of(one, place, text) for _, place in phones)
     ]
     if not found:
         raise FieldError("holds no amount")
@@ -170,3 +171,9 @@ def _amount(text: str, span: Span, context: Context) -> Amount:
     if not (best.has_currency or best.has_scale or best.amount >= _LEAST):
         raise FieldError("is a small number without a currency")
     return best
+
+
+def _is_of(one: Amount, place: Span, text: str) -> bool:
+    """Whether an amount is part of the phone number at `place`; `350.000` could be one, but is written like money."""
+    same = (one.start, one.end) == (place.start, place.end)
+    return overlap(one, place) and not (same and _GROUPED.fullmatch(text[one.start : one.end]))
