@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -75,6 +76,13 @@ def said(answer: Any) -> Reply:
 def refused(status: int) -> Reply:
     """A failure whose words repeat the key: a proxy or a hostile server may."""
     return status, "application/json", json.dumps({"error": {"message": f"no, {KEY}", "code": status}}).encode()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until it holds; what another thread does rings no bell."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 @contextmanager

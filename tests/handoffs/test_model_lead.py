@@ -1,4 +1,4 @@
-"""Leads with a model: asked before anything is locked, quoted or dropped, and never waited for longer than it is worth."""
+"""Leads with a model: it is asked before anything is locked, quotes or is dropped, and holds nothing up for long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.handoffs.extract import Circuit, ModelLead
 from tasks.handoffs.functions import Context
 from tasks.handoffs.routes import transformation_of
 from tests.handoffs.making import FAST, Bench, Recorder, make_message, make_route
-from tests.handoffs.model_server import MODEL, RunningModel, refused, running, said
+from tests.handoffs.model_server import MODEL, RunningModel, refused, running, said, until
 from tests.loopback import Reply
 
 TEXT = "Hallo, Anna Weber hier. Suche etwas mit Garten bei Ulm, so 350.000, gern zum Herbst."
@@ -173,16 +173,16 @@ async def test_texts_that_the_model_cannot_answer_do_not_turn_it_off_for_others(
     assert done.figures.from_model == 1
 
 
-async def test_a_hanging_model_holds_no_lock_and_open_transaction_and_its_message_goes_on(
+async def test_a_hanging_model_holds_no_lock_and_no_open_transaction_and_its_message_goes_on(
     bench: Bench, model: RunningModel
 ) -> None:
     model.takes_s = 1.0
     await bench.store(lead_route(), wrote(1, "a"))
     one = asyncio.create_task(drain(bench, CrmTarget(), model.block(timeout_s=0.6)))
-    while not model.asked:
-        await asyncio.sleep(0.02)
+    await until(lambda: bool(model.asked))
     (row,) = await bench.rows(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%%'"
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND state LIKE 'idle in transaction%%'"
     )
     assert row == (0,)
     async with await bench.connect() as other, other.transaction():
@@ -201,11 +201,9 @@ async def test_what_was_understood_is_delivered_while_the_model_thinks_about_the
     await bench.store(route, *(wrote(n, f"c{n}", f"{TEXT} nr {n}") for n in range(10, 18)))
     one = draining(bench, route, target, model.block(at_once=1, timeout_s=5.0), batch=7)
     job = asyncio.create_task(one.run(asyncio.Event(), linger_s=0.3))
-    while not any("17" in text for text in model.messages):
-        await asyncio.sleep(0.02)
+    await until(lambda: any("17" in text for text in model.messages))
     async with asyncio.timeout(0.8):
-        while len(target.ids) < 7:
-            await asyncio.sleep(0.02)
+        await until(lambda: len(target.ids) >= 7)
     await job
     assert target.ids[-1] == "m17"
 
@@ -237,8 +235,7 @@ async def test_nothing_is_understood_that_was_not_asked_about_whenever_it_comes(
     model.takes_s = 0.4
     target = Recorder()
     job = asyncio.create_task(drain(bench, target, model.block()))
-    while not model.asked:
-        await asyncio.sleep(0.02)
+    await until(lambda: bool(model.asked))
     # one from before it in its conversation is put back, and a new one comes, while the model thinks
     await bench.rows("UPDATE handoff_message SET state = 'waiting' WHERE message_id = 'm1'")
     await bench.store(route, wrote(3, "a", f"{TEXT} third"))
@@ -253,8 +250,7 @@ async def test_killed_while_the_model_thinks_nothing_is_lost_or_done_twice(bench
     await bench.store(lead_route(), *(wrote(n, "a") for n in range(3)))
     model.takes_s = 0.5
     job = asyncio.create_task(drain(bench, CrmTarget(), model.block()))
-    while not model.asked:
-        await asyncio.sleep(0.02)
+    await until(lambda: bool(model.asked))
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
     assert await bench.rows("SELECT DISTINCT state FROM handoff_message") == [("waiting",)]
@@ -293,8 +289,7 @@ async def test_the_database_going_away_while_the_model_thinks_is_said(bench: Ben
     model.takes_s = 0.5
     await bench.store(lead_route(), wrote(1, "a"))
     job = asyncio.create_task(drain(bench, CrmTarget(), model.block()))
-    while not model.asked:
-        await asyncio.sleep(0.02)
+    await until(lambda: bool(model.asked))
     await bench.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
         "AND pid <> pg_backend_pid()"

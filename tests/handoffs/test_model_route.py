@@ -54,10 +54,15 @@ def _lama(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["handoffs", *arguments], standalone_mode=False)
 
 
-async def _try(name: str, path: Path, words: str) -> dict[str, Any]:
+def _test(name: str, path: Path, words: str) -> Result:
     path.write_text(json.dumps(delivery(value(text("w1", words)))))
-    result = await asyncio.to_thread(_lama, "test", name, "--message", str(path), "--json")
-    (step,) = json.loads(result.output)
+    return CliRunner().invoke(
+        cli, ["handoffs", "test", name, "--message", str(path), "--json"], standalone_mode=False, catch_exceptions=False
+    )
+
+
+async def _try(name: str, path: Path, words: str) -> dict[str, Any]:
+    (step,) = json.loads((await asyncio.to_thread(_test, name, path, words)).output)
     return dict(step)
 
 
@@ -80,10 +85,8 @@ async def test_a_route_is_tried_with_its_model_and_without_effects(
     name = f"m-{uuid.uuid4().hex[:12]}"
     _write(configured, name)
     path = tmp_path / "message.json"
-    path.write_text(json.dumps(delivery(value(text("w1", WORDS)))))
     with pytest.raises(ConfigurationError, match=f"needs the block '{name}' of the type Lama Model"):
-        result = await asyncio.to_thread(_lama, "test", name, "--message", str(path))
-        raise result.exception or AssertionError(result.output)
+        await _try(name, path, WORDS)
     listed = await asyncio.to_thread(_lama, "routes", "--json")
     (ours,) = (one for one in json.loads(listed.output) if one["route"] == name)
     assert ours["needs"] == [{"kind": "block", "name": name, "state": "missing"}]
