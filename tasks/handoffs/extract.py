@@ -209,6 +209,8 @@ class ModelLead:
         except LamaError as error:
             self._circuit.failed()
             self.asked.unanswered = str(error)
+            if self._circuit.open:
+                _log.warning("%s Leads are found by rules alone for %d s.", error, _REST_S)
             return None
         except Exception as error:  # noqa: BLE001 - it is logged whole; the rules' result stands
             _log.exception("asking the model failed")
