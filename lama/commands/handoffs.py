@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from models.report import Severity
 if TYPE_CHECKING:
     from models.handoff import Message
     from models.handoff_route import Route
+    from tasks.handoffs.extract import ModelLead
     from tasks.handoffs.figures import Standing
 
 _LARGEST = 10_000_000
@@ -219,17 +221,21 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
 )  # fmt: skip
 @_json
 def try_route(*, route: str, message: Path, as_json: bool) -> int:
-    """Show every step that a route makes of a message, without any effect.
+    """Show every step that a route makes of a message, without any effect. A model that it names is really asked.
 
     Exit code 1: it would become a dead letter.
     """
     from tasks.handoffs.routes import transformation_of
 
     configured = one_route(route)
-    transformation = transformation_of(configured)
     found = _arriving(configured, message)
+    model = _model(configured)
+    transformation = transformation_of(configured, model)
     steps = []
     for one in found:
+        said: dict[str, Any] = {}
+        if model is not None and transformation.passes(one.attributes):
+            said = {"model": asyncio.run(model.try_out(one.attributes))}
         result = transformation.apply(one.attributes)
         ending = "dead letter" if result.problems else "handed on" if result.passed else "ignored by `when`"
         steps.append(
@@ -237,6 +243,7 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
                 "message_id": one.message_id,
                 "conversation": result.conversation or one.conversation,
                 "document": one.attributes,
+                **said,
                 "fields": dict(result.fields),
                 "payload": result.payload,
                 "problems": list(result.problems),
@@ -253,6 +260,32 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
                 click.echo(f"{name_}: {told}")
             click.echo()
     return FINDINGS if any(step["problems"] for step in steps) else OK
+
+
+def _model(route: Route) -> ModelLead | None:
+    """Who finds the leads of `route` by rules and a model; None: it has none.
+
+    Raises:
+        ConfigurationError: its block is not there.
+        UnavailableError: Prefect, which knows the block, does not answer.
+    """
+    if route.model is None:
+        return None
+    import httpx
+
+    from blocks.errors import UnavailableError
+    from lama.commands.session import as_client
+
+    as_client(settings())  # before Prefect is imported
+    from tasks.handoffs.routes import model_of
+
+    try:
+        return asyncio.run(model_of(route))
+    except httpx.TransportError as error:
+        raise UnavailableError(
+            f"does not answer, and knows the block {route.model!r}: {type(error).__name__}.",
+            component="prefect", remedy="Start it with `lama up`.",
+        ) from error  # fmt: skip
 
 
 def _arriving(route: Route, path: Path) -> list[Message]:

@@ -21,10 +21,11 @@ from tasks.handoffs import figures, forget
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
 from tasks.handoffs.orphans import finding, orphans
+from tasks.handoffs.preparation import question_about
 from tasks.handoffs.route_set import CAPABILITY, RouteSet, load_routes
-from tasks.handoffs.routes import number_of, target_of, transformation_of
+from tasks.handoffs.routes import model_of, number_of, target_of, transformation_of
 from tasks.handoffs.target import InsideTarget
-from tasks.handoffs.understand import preview
+from tasks.handoffs.understand import preview, waiting
 from tasks.reports.publish import reason_of
 
 
@@ -92,10 +93,11 @@ async def _drain_for(work: Work, route: Route, bell: Bell, linger_s: float, long
     for_s = min(work.settings.refresh_s, longest_s) if is_block else longest_s
     settings = work.settings.model_copy(update={"longest_run_s": for_s})
     began = time.monotonic()
-    transformation = transformation_of(route)
+    model = await model_of(route)
+    transformation = transformation_of(route, model)
     target = await target_of(route, work.config)
     try:
-        draining = RouteDrain(route, transformation, target, settings, work.connect)
+        draining = RouteDrain(route, transformation, target, settings, work.connect, model=model)
         done = await draining.run(bell.of(route.name), linger_s=linger_s)
     finally:
         if not isinstance(target, InsideTarget):
@@ -130,10 +132,18 @@ async def fetch_files(work: Work, routes: Sequence[Route]) -> list[Skip]:
 
 async def look_ahead(work: Work, route: Route) -> Figures:
     """What a drain would make of the messages that wait now; changes nothing."""
-    transformation = transformation_of(route)
+    model = await model_of(route)
+    transformation = transformation_of(route, model)
+    by_rules, reason = 0, ""
+    if model is not None:
+        async with await work.connect() as connection:
+            found = await waiting(connection, route, batch=work.settings.batch)
+        asks = [ask for _, document in found if (ask := question_about(document, transformation, model)) is not None]
+        unanswered = await model.prepare(asks)
+        by_rules, reason = sum(ask.key in unanswered for ask in asks), model.asked.unanswered
     async with await work.connect() as connection:
         seen = await preview(connection, route, transformation, batch=work.settings.batch)
-    return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead)
+    return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead, by_rules=by_rules, unanswered=reason)
 
 
 async def drain_all(
@@ -203,6 +213,18 @@ async def report_of(
             f"{route.name}.run_accepted_total": did.accepted,
             f"{route.name}.run_dead_total": did.dead,
         }
+        if route.model is not None:
+            metrics |= {
+                f"{route.name}.run_questions_total": did.questions,
+                f"{route.name}.run_from_model_total": did.from_model,
+                f"{route.name}.run_model_dropped_total": did.model_dropped,
+                f"{route.name}.run_by_rules_total": did.by_rules,
+            }
+        if did.by_rules:
+            count = "1 lead" if did.by_rules == 1 else f"{did.by_rules} leads"
+            reason = f"{count} by rules alone: the model {route.model!r} did not answer: {did.unanswered}"
+            hides = (f"handoffs.model:{route.name}",)  # nothing else went unseen
+            left_out.append(Skip(area=CAPABILITY, component=route.name, reason=reason, hides=hides))
         if did.outage:
             reason = f"Its target is away, so its messages wait: it {did.outage}"
             left_out.append(Skip(area=CAPABILITY, component=route.name, reason=reason))
