@@ -19,6 +19,10 @@ from blocks.logs import masked
 from blocks.settings import Settings
 
 _OVERLAP = 50
+_PAGE = 200
+
+ROUTE_BLOCKS = "lama-handoff-route"
+"""Slug of the type of blocks that are routes of the handoffs."""
 
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "CRASHED"})
 
@@ -65,6 +69,10 @@ class PrefectApi:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
         self._client.close()
 
     def deployments(self) -> list[dict[str, Any]]:
@@ -99,6 +107,25 @@ class PrefectApi:
     def has_block(self, slug: str, name: str) -> bool:
         """Whether there is a block called `name` of the type whose slug is `slug`."""
         return self._is_there(f"/block_types/slug/{quote(slug, safe='')}/block_documents/name/{quote(name, safe='')}")
+
+    def blocks(self, slug: str) -> dict[str, dict[str, Any]]:
+        """What every block of the type `slug` says, by name, without secrets: one request for each 200.
+
+        Raises:
+            UnavailableError: the answer is none of Prefect's, too.
+        """
+        asked = {"block_types": {"slug": {"any_": [slug]}}, "include_secrets": False, "limit": _PAGE}
+        found: dict[str, dict[str, Any]] = {}
+        offset = 0
+        while True:
+            page = self._call("POST", "/block_documents/filter", asked | {"offset": offset})
+            try:
+                found |= {str(row["name"]): dict(row["data"]) for row in page}
+            except (KeyError, TypeError, ValueError) as error:
+                raise UnavailableError(f"what answers at {self._url} is no Prefect.", component="prefect") from error
+            if len(page) < _PAGE:
+                return found
+            offset += _PAGE
 
     def create_run(
         self, deployment: Mapping[str, Any], parameters: Mapping[str, Any], idempotency_key: str | None = None
@@ -199,7 +226,10 @@ class PrefectApi:
             raise LamaError(_complaint(answer), component="prefect")
         if answer.is_error:
             raise UnavailableError(f"answered {answer.status_code} to {method} {path}.", component="prefect")
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise UnavailableError(f"what answers at {self._url} is no Prefect.", component="prefect") from error
 
 
 class _NotFoundError(LamaError):

@@ -10,12 +10,17 @@ from pydantic import AfterValidator
 from blocks.settings import LOOPBACK
 
 
-def _guarded(url: str) -> str:
+def guarded(url: str) -> str:
+    """`url` without a slash at its end.
+
+    Raises:
+        ValueError: what is sent there would be sent in the clear, over more than this machine.
+    """
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise ValueError("it must begin with https://, or the token would be sent in the clear")
     return url.rstrip("/")
 
 
-SecureAddress = Annotated[str, AfterValidator(_guarded)]
+SecureAddress = Annotated[str, AfterValidator(guarded)]
 """Begins with https://, but on this machine; without a slash at its end."""

@@ -22,6 +22,8 @@ from blocks.prefect_server import client_environment, server_environment
 from blocks.settings import CHECKOUT, Settings
 from deployments.embedded_postgres import EmbeddedPostgres
 from models.mail import Receiver
+from tasks.handoffs.kept_routes import kept_blocks
+from tasks.handoffs.route_set import merge
 
 POOL = "lama"
 GPU_POOL = "gpu"
@@ -207,11 +209,12 @@ def _receivers(settings: Settings) -> tuple[Receiver, ...]:
 
 
 def _offers_tools(settings: Settings) -> bool:
-    """Whether a route takes calls by MCP; not where `lama.toml` cannot be read."""
+    """Whether a route takes calls by MCP, as far as is known before Prefect is up; not where `lama.toml` is no use."""
     try:
-        return any(route.source.startswith("mcp:") for route in load_configuration(settings).handoffs.routes)
+        known = merge(load_configuration(settings), kept_blocks(settings))
     except ConfigurationError:
         return False
+    return any(route.source.startswith("mcp:") for route in known.routes)
 
 
 def _listens(host: str, port: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -9,14 +10,13 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from blocks.configuration import load_configuration
 from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.handoff_route import Route
 from models.report import Report, Skip
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell
-from tasks.handoffs.routes import CAPABILITY, chosen
+from tasks.handoffs.route_set import CAPABILITY, load_routes
 from tasks.handoffs.run import Work, drain, drain_all, empty_old, fetch_files, look_ahead, report_of
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress
@@ -32,25 +32,27 @@ async def handoffs(
     """Hands on what waits in the inbox, and what is due in the outbox, until nothing is left.
 
     Args:
-        routes: Names of routes of `lama.toml`. Otherwise all of them.
+        routes: Names of routes, of `lama.toml` or of blocks. Otherwise all of them.
         linger_s: Seconds to wait for more before the run ends. Otherwise as configured.
         dry_run: Only say what would become of the messages that wait; nothing is sent or changed.
 
     Returns:
         The report: success, accuracy, completeness, timeliness and backlog of each route, and what needs a person. It
-        is `incomplete` when a route could not be drained or its target is away; its messages wait.
+        is `incomplete` when a route could not be drained or read, or its target is away; its messages wait.
 
     Raises:
         ConfigurationError: `lama.toml` cannot be used, or there is no such route; nothing was done.
+        UnavailableError: the route may be a block, and Prefect did not tell of them; nothing was done.
     """
     started_at = datetime.now(UTC)
     config = settings()
-    configured = load_configuration(config).handoffs
-    taken = chosen(configured, routes)
-    work = Work(config, configured, Postgres.of(config))
+    known = await asyncio.to_thread(load_routes, config)
+    taken = known.chosen(routes)
+    work = Work(config, known, Postgres.of(config))
     progress = await Progress.start("handoffs-progress", total=max(1, len(taken)), what="Handoffs")
     how = _look_ahead if dry_run else _drain
-    results, skipped = await drain_all(work, taken, how=how, linger_s=linger_s, done=progress.advance)
+    results, left_out = await drain_all(work, taken, how=how, linger_s=linger_s, done=progress.advance)
+    skipped = known.skips(routes) + left_out
     if taken and not dry_run:
         if any(route.media for route in taken):
             skipped += await _fetch_files(work, taken)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from models.advisories import AdvisoriesSettings
 from models.audit import AuditSettings
 from models.cron import cron_problem
-from models.handoff_route import HandoffsSettings
+from models.handoff_route import HandoffsSettings, Route
 from models.health_check import (
     ArchitectureSettings,
     Checkout,
@@ -73,6 +73,22 @@ class Configuration(Value):
             idle["sync"] = ""
         return idle | self.schedules
 
+    def source_problem(self, route: Route) -> str | None:
+        """What is wrong with the source that `route` names; None: there is such a one."""
+        kind, _, name = route.source.partition(":")
+        sources = self.webhooks.registry
+        if kind in {"webhook", "whatsapp"} and name not in sources:
+            return (
+                f"the handoff route {route.name!r} names the webhook source {name!r}; "
+                f"there are {', '.join(sorted(sources))}"
+            )
+        if kind == "email" and name not in self.mail.names:
+            return (
+                f"the handoff route {route.name!r} names the source of mail {name!r}; "
+                f"there are {', '.join(self.mail.names) or 'none in [mail]'}"
+            )
+        return None
+
     @model_validator(mode="after")
     def _names_identify(self) -> Configuration:
         for kind, names in (
@@ -81,21 +97,9 @@ class Configuration(Value):
         ):
             if (again := second_of_a_name(names)) is not None:
                 raise PlaceError(f"two {kind} are called {names[again]!r}; names identify them", kind, again, "name")
-        sources = self.webhooks.registry
         for place, route in enumerate(self.handoffs.routes):
-            kind, _, name = route.source.partition(":")
-            if kind in {"webhook", "whatsapp"} and name not in sources:
-                raise PlaceError(
-                    f"the handoff route {route.name!r} names the webhook source {name!r}; "
-                    f"there are {', '.join(sorted(sources))}",
-                    *("handoffs", "routes", place, "source"),
-                )
-            if kind == "email" and name not in self.mail.names:
-                raise PlaceError(
-                    f"the handoff route {route.name!r} names the source of mail {name!r}; "
-                    f"there are {', '.join(self.mail.names) or 'none in [mail]'}",
-                    *("handoffs", "routes", place, "source"),
-                )
+            if problem := self.source_problem(route):
+                raise PlaceError(problem, "handoffs", "routes", place, "source")
         return self
 
     @model_validator(mode="after")

@@ -153,6 +153,11 @@ class Route(Value):
         description="`lead`: name, phone, interest, budget and timeline are looked for in the text; "
         "`task`: title, description, priority, tags and due date.",
     )
+    model: str | None = Field(
+        default=None,
+        description="With `extract` = `lead`: name of the `Lama Model` block that is asked for what the rules leave "
+        "open; only what it quotes from the message counts.",
+    )
     media: str | None = Field(
         default=None, description="Of WhatsApp: name of the `Lama WhatsApp` block by which files are fetched."
     )
@@ -199,6 +204,10 @@ class Route(Value):
             raise ValueError(f"required names {unknown[0]!r}, which is not among the fields")
         if self.source.startswith("mcp:") and not isinstance(self.target, ApiTarget):
             raise ValueError("what comes by MCP are calls of an API: the target of a source mcp: is of the kind api")
+        if self.model is not None and self.extract != "lead":
+            raise ValueError('model is for routes with extract = "lead"')
+        if self.model is not None and self.source.startswith("mcp:"):
+            raise ValueError("a call by MCP is answered at once: its route cannot ask a model")
         if self.media is not None and not self.source.startswith("whatsapp:"):
             raise ValueError("media is for routes whose source is whatsapp:NAME")
         return self
@@ -218,6 +227,9 @@ class HandoffsSettings(Value):
     linger_s: float = Field(default=5.0, ge=0, le=600, description="Seconds that a run waits for more before it ends.")
     longest_run_s: float = Field(default=300.0, gt=0, description="Seconds after which a run makes room for the next.")
     window_hours: float = Field(default=24.0, gt=0, description="Hours that success is measured over.")
+    refresh_s: float = Field(
+        default=30.0, ge=0.2, le=3600, description="Seconds after which routes that are blocks are read again."
+    )
 
     @model_validator(mode="after")
     def _names_identify(self) -> HandoffsSettings:

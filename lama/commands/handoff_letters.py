@@ -10,7 +10,7 @@ import click
 
 from lama.cli import FINDINGS, OK
 from lama.commands.database import with_database
-from lama.commands.handoff_routes import RouteName, configured_handoffs, one_route
+from lama.commands.handoff_routes import RouteName, known_routes, one_route
 from lama.commands.terminal import echo_json
 
 _route = click.argument("route", type=RouteName(), metavar="ROUTE")
@@ -85,12 +85,12 @@ def replay(
 def discard(*, route: str, message_ids: tuple[str, ...], everything: bool) -> int:
     """Give up dead letters: they are not sent, and what they hold back goes on.
 
-    Of a route that is in lama.toml no more, what waits is given up as well. The messages themselves stay until their
-    time is over, and `replay` brings them back.
+    Of a route that is neither in lama.toml nor a block any more, what waits is given up as well. The messages
+    themselves stay until their time is over, and `replay` brings them back.
     """
     from tasks.handoffs import letters
 
-    gone = configured_handoffs().route(route) is None
+    gone = known_routes(say=False).is_gone(route)
     if everything == bool(message_ids):
         raise click.UsageError("name messages, or say --all.")
     ids = None if everything else list(message_ids)

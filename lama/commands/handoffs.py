@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from blocks.settings import settings
 from lama.cli import FINDINGS, OK
 from lama.commands.database import with_database
 from lama.commands.handoff_letters import discard, forget, replay
-from lama.commands.handoff_routes import RouteName, configured_handoffs, one_route, routes
+from lama.commands.handoff_routes import RouteName, known_routes, one_route, routes
 from lama.commands.terminal import console, echo_json, starting
 from models.health_check import ReportLevel
 from models.report import Severity
@@ -22,6 +23,7 @@ from models.report import Severity
 if TYPE_CHECKING:
     from models.handoff import Message
     from models.handoff_route import Route
+    from tasks.handoffs.extract import ModelLead
     from tasks.handoffs.figures import Standing
 
 _LARGEST = 10_000_000
@@ -56,9 +58,10 @@ def run(*, routes: tuple[str, ...], dry_run: bool, timeout_s: float, as_json: bo
     from lama.commands.reporting import exit_code, run_for_report, show
     from lama.commands.session import platform_for_a_run
     from models.report import Report
-    from tasks.handoffs.routes import chosen
 
-    chosen(configured_handoffs(), list(routes) or None)
+    known = known_routes(say=False)
+    if known.unseen is None:  # otherwise the flow knows, when the platform is up
+        known.chosen(list(routes) or None)
     parameters: dict[str, Any] = {"dry_run": dry_run, "linger_s": 0.0}
     if routes:
         parameters["routes"] = list(routes)
@@ -73,17 +76,19 @@ def run(*, routes: tuple[str, ...], dry_run: bool, timeout_s: float, as_json: bo
 def status(*, as_json: bool) -> int:
     """Show how each route does: share of success, accuracy, completeness, timeliness, what waits.
 
-    Messages of routes that are in lama.toml no more are named too.
+    Messages of routes that are not there any more are named too, unless Prefect, where routes may be blocks, is away.
 
-    Exit code 1: a route misses what it has to achieve, or has dead letters.
+    Exit code 1: a route misses what it has to achieve, or has dead letters, or is a block that cannot be used.
     """
     from tasks.handoffs import figures, orphans
 
-    configured = configured_handoffs()
+    known = known_routes()
+    configured = known.settings
     window = timedelta(hours=configured.window_hours)
-    names = [route.name for route in configured.routes]
     found = with_database(lambda connection: figures.standings(connection, configured.routes, window=window))
-    left_over = with_database(lambda connection: orphans.orphans(connection, names))
+    left_over = (
+        with_database(lambda connection: orphans.orphans(connection, known.names)) if known.unseen is None else []
+    )
     problems = [
         finding for route, one in zip(configured.routes, found, strict=True) for finding in figures.findings(route, one)
     ] + [orphans.finding(one) for one in left_over]
@@ -94,16 +99,18 @@ def status(*, as_json: bool) -> int:
                 "routes": [dataclasses.asdict(one) | _shares(one) for one in found],
                 "orphaned": [dataclasses.asdict(one) for one in left_over],
                 "findings": [finding.model_dump(mode="json") for finding in problems],
+                "unusable": {fault.name: fault.reason for fault in known.faults},
+                "unseen": known.unseen,
             }
         )
-        return FINDINGS if problems else OK
+        return FINDINGS if problems or known.faults else OK
     if found:
         _table(found, configured.window_hours)
     else:
-        click.echo("There is no route in lama.toml; docs/handoffs.md shows one.")
+        click.echo("There is no route; docs/handoffs.md shows one.")
     for finding in problems:
         click.echo(f"{finding.component}: {finding.title} {finding.remedy}".rstrip())
-    return FINDINGS if problems else OK
+    return FINDINGS if problems or known.faults else OK
 
 
 @handoffs.command()
@@ -114,7 +121,7 @@ def dead(*, route: str | None, limit: int, as_json: bool) -> int:
     """List dead letters, oldest first: what no try could deliver, or nobody could understand."""
     from tasks.handoffs.letters import dead_letters
 
-    names = [one_route(route).name] if route else [one.name for one in configured_handoffs().routes]
+    names = [one_route(route).name] if route else known_routes().names
     found = with_database(lambda connection: dead_letters(connection, names, limit=limit))
     if as_json:
         echo_json([dataclasses.asdict(one) for one in found])
@@ -214,17 +221,21 @@ def edit(*, route: str, message_id: str, payload: Path | None) -> int:
 )  # fmt: skip
 @_json
 def try_route(*, route: str, message: Path, as_json: bool) -> int:
-    """Show every step that a route makes of a message, without any effect.
+    """Show every step that a route makes of a message, without any effect. A model that it names is really asked.
 
     Exit code 1: it would become a dead letter.
     """
     from tasks.handoffs.routes import transformation_of
 
     configured = one_route(route)
-    transformation = transformation_of(configured)
     found = _arriving(configured, message)
+    model = _model(configured)
+    transformation = transformation_of(configured, model)
     steps = []
     for one in found:
+        said: dict[str, Any] = {}
+        if model is not None and transformation.passes(one.attributes):
+            said = {"model": asyncio.run(model.try_out(one.attributes))}
         result = transformation.apply(one.attributes)
         ending = "dead letter" if result.problems else "handed on" if result.passed else "ignored by `when`"
         steps.append(
@@ -232,6 +243,7 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
                 "message_id": one.message_id,
                 "conversation": result.conversation or one.conversation,
                 "document": one.attributes,
+                **said,
                 "fields": dict(result.fields),
                 "payload": result.payload,
                 "problems": list(result.problems),
@@ -248,6 +260,32 @@ def try_route(*, route: str, message: Path, as_json: bool) -> int:
                 click.echo(f"{name_}: {told}")
             click.echo()
     return FINDINGS if any(step["problems"] for step in steps) else OK
+
+
+def _model(route: Route) -> ModelLead | None:
+    """Who finds the leads of `route` by rules and a model; None: it has none.
+
+    Raises:
+        ConfigurationError: its block is not there.
+        UnavailableError: Prefect, which knows the block, does not answer.
+    """
+    if route.model is None:
+        return None
+    import httpx
+
+    from blocks.errors import UnavailableError
+    from lama.commands.session import as_client
+
+    as_client(settings())  # before Prefect is imported
+    from tasks.handoffs.routes import model_of
+
+    try:
+        return asyncio.run(model_of(route))
+    except httpx.TransportError as error:
+        raise UnavailableError(
+            f"does not answer, and knows the block {route.model!r}: {type(error).__name__}.",
+            component="prefect", remedy="Start it with `lama up`.",
+        ) from error  # fmt: skip
 
 
 def _arriving(route: Route, path: Path) -> list[Message]:

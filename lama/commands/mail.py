@@ -52,9 +52,11 @@ def status(*, as_json: bool) -> int:
 
     from blocks.configuration import load_configuration
     from lama.commands.database import with_database
+    from lama.commands.handoff_routes import known_routes
     from tasks.mail.fetching import Marks, marks_of
 
     configuration = load_configuration(settings())
+    handoffs = known_routes().settings
     known = with_database(marks_of)
     rows: list[tuple[str, str, Marks | None]] = [
         (one.name, f"{one.protocol} on {one.host}:{one.port}", None) for one in configuration.mail.receivers
@@ -64,7 +66,7 @@ def status(*, as_json: bool) -> int:
         {
             "name": name,
             "where": where,
-            "routes": [route.name for route in configuration.handoffs.of_source(f"email:{name}")],
+            "routes": [route.name for route in handoffs.of_source(f"email:{name}")],
             "fetched_at": marks.fetched_at.isoformat() if marks and marks.fetched_at else None,
             "uid": None if marks is None else marks.stored,
             "too_large": 0 if marks is None else len(marks.left),

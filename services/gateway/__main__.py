@@ -38,9 +38,10 @@ def serve(config: Settings) -> None:
     import uvicorn  # noqa: PLC0415
 
     from services.gateway.app import create_app  # noqa: PLC0415
+    from services.live_routes import LiveRoutes  # noqa: PLC0415
 
     uvicorn.run(
-        create_app(config, configuration.webhooks, configuration.handoffs),
+        create_app(config, configuration.webhooks, LiveRoutes(config, configuration, "gateway")),
         host=config.host,
         port=config.gateway_port,
         **options(connections=_CONNECTIONS),

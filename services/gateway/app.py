@@ -18,7 +18,6 @@ from blocks.home import Home
 from blocks.logs import logger
 from blocks.prefect_starter import PrefectStarter
 from blocks.settings import Settings
-from models.handoff_route import HandoffsSettings
 from models.webhook import WebhooksSettings
 from services.connection import Connection
 from services.gateway import deliveries, probes, reports, webhooks
@@ -33,6 +32,7 @@ from services.gateway.measures import Measures
 from services.gateway.prefect_figures import PrefectFigures
 from services.gateway.registry import Registry
 from services.gateway.retention import keep_pruning
+from services.live_routes import LiveRoutes
 
 _log = logger("gateway")
 
@@ -53,7 +53,7 @@ class Gateway:
     wake: asyncio.Event
 
 
-def create_app(settings: Settings, hooks: WebhooksSettings, handoffs: HandoffsSettings) -> ASGIApp:
+def create_app(settings: Settings, hooks: WebhooksSettings, live: LiveRoutes) -> ASGIApp:
     """The application, to be served by an ASGI server. The database may come up later than it."""
     url = dsn(settings, LAMA_DATABASE)
     measures = Measures()
@@ -62,7 +62,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, handoffs: HandoffsSe
     intake = Intake(intake_connection, measures)
     starter = PrefectStarter(settings)
     dispatcher = Dispatcher(hooks, dispatch_connection, starter, measures, wake)
-    drains = DrainStarter(handoffs, url, starter)
+    drains = DrainStarter(lambda: live.settings.routes, url, starter)
     prefect = PrefectFigures(settings)
     registry = Registry(hooks.registry, Home(settings))
 
@@ -72,9 +72,11 @@ def create_app(settings: Settings, hooks: WebhooksSettings, handoffs: HandoffsSe
             "intake": intake.run,
             "dispatch": dispatcher.run,
             "retention": lambda: keep_pruning(reads, hooks.retention_days),
+            "routes": live.run,
+            "handoffs": drains.run,
+            "handoffs bell": drains.listen,
         }
-        if handoffs.routes:
-            works |= {"handoffs": drains.run, "handoffs bell": drains.listen}
+        await live.begin()
         tasks = [asyncio.create_task(_kept_up(name, work), name=name) for name, work in works.items()]
         try:
             yield
@@ -85,6 +87,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, handoffs: HandoffsSe
             await drains.close()
             await starter.close()
             await prefect.close()
+            live.close()
             for connection in (intake_connection, dispatch_connection, reads):
                 await connection.close()
 
@@ -94,7 +97,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, handoffs: HandoffsSe
             HTTPException: _http_error, RequestValidationError: _bad_parameters, Exception: _unexpected,
         },
     )  # fmt: skip
-    reception = webhooks.Reception(hooks, handoffs, registry, intake, measures, wake)
+    reception = webhooks.Reception(hooks, live, registry, intake, measures, wake)
     app.add_middleware(webhooks.Door, reception=reception)
     app.state.gateway = Gateway(
         settings=settings,
@@ -102,7 +105,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, handoffs: HandoffsSe
         reception=reception,
         reads=reads,
         prefect=prefect,
-        exposition=Exposition(measures, reads, prefect, handoffs),
+        exposition=Exposition(measures, reads, prefect, live),
         wake=wake,
     )
     app.include_router(webhooks.router)

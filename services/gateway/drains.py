@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +19,7 @@ import psycopg
 from blocks.logs import logger
 from blocks.prefect_starter import NotYetError, OutageError, PrefectStarter, RefusedError
 from models.handoff import CHANNEL
-from models.handoff_route import HandoffsSettings, Route
+from models.handoff_route import Route
 from services.connection import CONNECT_S, UNAVAILABLE, Connection
 from tasks.handoffs.drain import lock_key
 from tasks.handoffs.outbox import due
@@ -88,10 +89,16 @@ class Start:
 
 
 class DrainStarter:
-    """One a gateway."""
+    """One a gateway.
 
-    def __init__(self, settings: HandoffsSettings, url: str, starter: PrefectStarter) -> None:
-        self._routes = settings.routes
+    Args:
+        routes: the routes of the moment.
+        url: the database; never logged.
+        starter: starts runs.
+    """
+
+    def __init__(self, routes: Callable[[], Sequence[Route]], url: str, starter: PrefectStarter) -> None:
+        self._routes = routes
         self._url = url
         self._connection = Connection(url)
         self._starter = starter
@@ -99,7 +106,9 @@ class DrainStarter:
         self._started: dict[str, Start] = {}
 
     async def listen(self) -> None:
-        """Hear of what receivers store, until cancelled."""
+        """Hear of what receivers store, until cancelled or the connection breaks; not while there is no route."""
+        if not self._routes():
+            return
         try:
             connection = await psycopg.AsyncConnection.connect(
                 self._url, autocommit=True, connect_timeout=CONNECT_S, application_name="lama gateway"
@@ -135,12 +144,15 @@ class DrainStarter:
 
     async def _waiting(self) -> list[tuple[Route, Stand]]:
         """Routes that have something to do, and nobody who does it."""
+        routes = self._routes()
+        if not routes:
+            return []
         async with self._connection.use() as connection:
             cursor = await connection.execute(_HELD)
             held = {int(key) for (key,) in await cursor.fetchall()}
             now = time.monotonic()
             found = []
-            for route in self._routes:
+            for route in routes:
                 last = self._started.get(route.name)
                 if lock_key(route.name) in held:
                     if last is not None:

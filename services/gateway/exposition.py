@@ -12,11 +12,11 @@ from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from models.handoff_route import HandoffsSettings
 from models.report import Severity, Status
 from services.connection import UNAVAILABLE, Connection
 from services.gateway.measures import Measures
 from services.gateway.prefect_figures import PrefectFigures
+from services.live_routes import LiveRoutes
 from tasks.handoffs.figures import Standing, standings
 
 _FRESH_S = 5.0
@@ -41,13 +41,11 @@ FROM report ORDER BY capability, scope, finished_at DESC LIMIT %s
 class Exposition:
     """Gathers the figures of one scrape. What is away is shown as away; the scrape itself never fails for it."""
 
-    def __init__(
-        self, measures: Measures, reads: Connection, prefect: PrefectFigures, handoffs: HandoffsSettings
-    ) -> None:
+    def __init__(self, measures: Measures, reads: Connection, prefect: PrefectFigures, live: LiveRoutes) -> None:
         self._measures = measures
         self._reads = reads
         self._prefect = prefect
-        self._handoffs = handoffs
+        self._live = live
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
         self._from_database: list[Metric] = []
@@ -55,7 +53,7 @@ class Exposition:
     async def text(self) -> bytes:
         """The exposition, in Prometheus' text format."""
         database, prefect = await asyncio.gather(self._database(), self._prefect.families())
-        return generate_latest(_Both(self._measures.registry, [*database, *prefect]))
+        return generate_latest(_Both(self._measures.registry, [*database, *prefect, *_route_families(self._live)]))
 
     async def _database(self) -> list[Metric]:
         async with self._looking:
@@ -72,12 +70,11 @@ class Exposition:
             return self._from_database
 
     async def _look(self) -> list[Metric]:
+        handoffs = self._live.receiving
         async with self._reads.use(_DATABASE_S) as connection:
             backlog = await (await connection.execute(_BACKLOG)).fetchone()
             reports = await (await connection.execute(_REPORTS, (_MOST_REPORTS,))).fetchall()
-            routes = await standings(
-                connection, self._handoffs.routes, window=timedelta(hours=self._handoffs.window_hours)
-            )
+            routes = await standings(connection, handoffs.routes, window=timedelta(hours=handoffs.window_hours))
         waiting, age = (backlog[1], backlog[2]) if backlog else (0, 0.0)
         return [
             GaugeMetricFamily("lama_webhook_backlog", "Deliveries that are stored, not started yet.", value=waiting),
@@ -116,6 +113,27 @@ def _report_families(rows: Iterable[tuple[Any, ...]]) -> tuple[Metric, ...]:
         for name, value in sorted((metrics or {}).items()):
             figures.add_metric((capability, scope, name), value)
     return status, findings, finished, took, figures
+
+
+def _route_families(live: LiveRoutes) -> tuple[Metric, ...]:
+    routes = GaugeMetricFamily(
+        "lama_handoff_routes", "Routes by where they are written; `unusable`: blocks.", labels=("state",)
+    )
+    known = live.current
+    for state, count in (
+        ("file", len(known.routes) - len(known.blocks)),
+        ("block", len(known.blocks)),
+        ("unusable", len(known.faults)),
+    ):
+        routes.add_metric((state,), count)
+    up = GaugeMetricFamily(
+        "lama_handoff_route_blocks_up", "Whether Prefect told of its blocks when they were last asked for.",
+        value=float(known.unseen is None),
+    )  # fmt: skip
+    at = GaugeMetricFamily(
+        "lama_handoff_route_blocks_seen_timestamp_seconds", "When it last did; 0: not yet.", value=live.looked_at or 0.0
+    )
+    return routes, up, at
 
 
 def _handoff_families(routes: Iterable[Standing]) -> tuple[Metric, ...]:

@@ -20,7 +20,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from blocks.logs import logger
-from models.handoff_route import HandoffsSettings
 from models.webhook import DeliveryStatus, Route, Source, WebhooksSettings
 from models.webhook_template import PayloadError, lookup
 from services.gateway.intake import Arrival, Intake, NotStoredError
@@ -29,6 +28,7 @@ from services.gateway.payload import GarbageError, parse
 from services.gateway.registry import Registry
 from services.gateway.routing import matching
 from services.gateway.signatures import BadSignatureError, Claim, event_name, read_claim, verify
+from services.live_routes import LiveRoutes
 from tasks.handoffs.arrivals import messages_of
 from tasks.handoffs.hearing import Heard, heard_of
 from tasks.handoffs.inbox import Row, rows
@@ -67,14 +67,14 @@ class Reception:
     def __init__(
         self,
         settings: WebhooksSettings,
-        handoffs: HandoffsSettings,
+        live: LiveRoutes,
         registry: Registry,
         intake: Intake,
         measures: Measures,
         wake: asyncio.Event,
     ) -> None:
         self._settings = settings
-        self._handoffs = handoffs
+        self._live = live
         self._registry = registry
         self._intake = intake
         self._measures = measures
@@ -143,8 +143,9 @@ class Reception:
     ) -> tuple[list[Row], list[Heard]]:
         """What of a delivery goes into the inbox, for each route that takes it; what it tells of messages we sent."""
         kind = "whatsapp" if source.kind == "whatsapp" else "webhook"
-        takers = self._handoffs.of_source(f"{kind}:{source.name}")
-        sends = kind == "whatsapp" and any(route.target.kind == "whatsapp" for route in self._handoffs.routes)
+        handoffs = self._live.receiving
+        takers = handoffs.of_source(f"{kind}:{source.name}")
+        sends = kind == "whatsapp" and any(route.target.kind == "whatsapp" for route in handoffs.routes)
         if not takers and not sends:
             return [], []
         found = messages_of(

@@ -35,6 +35,7 @@ async def serve(config: Settings) -> None:
         ConfigurationError: there is no receiver, or `lama.toml` cannot be used.
         UnavailableError: a port is taken.
     """
+    from services.live_routes import LiveRoutes  # noqa: PLC0415
     from services.mail.reception import Reception  # noqa: PLC0415 - after the configuration is known to be usable
 
     configuration = load_configuration(config)
@@ -43,7 +44,9 @@ async def serve(config: Settings) -> None:
             "there is nothing to listen for.", component="mail", remedy="Add [[mail.receivers]] to lama.toml."
         )
     Home(config).prepare()
-    reception = Reception(configuration.mail.receivers, configuration.handoffs.routes, dsn(config))
+    live = LiveRoutes(config, configuration, "mail")
+    await live.begin()
+    reception = Reception(configuration.mail.receivers, lambda: live.receiving, dsn(config))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,7 +55,10 @@ async def serve(config: Settings) -> None:
         await reception.start()
     except OSError as error:
         raise UnavailableError(f"cannot listen: {error.strerror or error}.", component="mail") from error
+    looking = asyncio.create_task(live.run())
     await ended.wait()
+    looking.cancel()
+    live.close()
     await reception.stop(_STOP_S)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 from blocks.logs import logger
-from models.handoff_route import Route
+from models.handoff_route import HandoffsSettings
 from models.mail import Receiver
 from services.connection import UNAVAILABLE, Connection
 from services.mail.server import AGAIN, Connections, conversation
@@ -28,13 +28,13 @@ class Reception:
 
     Args:
         receivers: where to listen.
-        routes: who takes what comes.
+        handoffs: the routes of the moment, who take what comes.
         url: the database; never logged.
     """
 
-    def __init__(self, receivers: Sequence[Receiver], routes: Sequence[Route], url: str) -> None:
+    def __init__(self, receivers: Sequence[Receiver], handoffs: Callable[[], HandoffsSettings], url: str) -> None:
         self._receivers = tuple(receivers)
-        self._routes = tuple(routes)
+        self._handoffs = handoffs
         self._connection = Connection(url, name="lama mail")
         self._reading = asyncio.Semaphore(_READ_AT_ONCE)
         self._under_way: set[asyncio.Task[str]] = set()
@@ -49,7 +49,7 @@ class Reception:
         loop = asyncio.get_running_loop()
         name = socket.gethostname()
         for receiver in self._receivers:
-            if not any(route.source == f"email:{receiver.name}" for route in self._routes):
+            if not self._handoffs().of_source(f"email:{receiver.name}"):
                 _log.error("no route takes email:%s: its mail is refused for the time being", receiver.name)
             factory = partial(conversation, receiver, partial(self._take, receiver), Connections(), name)
             self._servers.append(await loop.create_server(factory, receiver.host, receiver.port))
@@ -71,7 +71,8 @@ class Reception:
         return await asyncio.shield(task)
 
     async def _store(self, source: str, sender: str, recipients: list[str], raw: bytes) -> str:
-        if not any(route.source == source for route in self._routes):
+        routes = self._handoffs().of_source(source)
+        if not routes:
             return _NO_ROUTE
         received_at = datetime.now(UTC)
         async with self._reading:
@@ -80,7 +81,7 @@ class Reception:
             )
         try:
             async with self._connection.use(timeout_s=60.0) as connection:
-                await store_mails(connection, self._routes, [mail], received_at)
+                await store_mails(connection, routes, [mail], received_at)
         except UNAVAILABLE as error:
             _log.error("a mail was not stored: %s", type(error).__name__)
             return AGAIN

@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator
 
-import mcp_types as types
-from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel.server import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -24,67 +19,55 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from blocks.database import dsn
 from blocks.errors import ConfigurationError
 from blocks.home import Home
+from blocks.logs import logger
 from blocks.settings import Settings
 from models.configuration import Configuration
-from models.handoff_route import ApiTarget as ToApi
-from models.handoff_route import Route
 from services.guard import Guard, Names
+from services.live_routes import LiveRoutes
 from services.mcp.calls import Calls
-from services.mcp.tools import Offer, Toolbox
-from tasks.handoffs.api_target import ApiTarget
-from tasks.handoffs.direct import Direct
-from tasks.handoffs.routes import target_of, transformation_of
+from services.mcp.offering import Offering, mcp_routes
+from services.mcp.sources import Sources
+from tasks.handoffs.kept_routes import kept_blocks
+from tasks.handoffs.route_set import merge
+
+_log = logger("mcp")
 
 _AT_ONCE = 64
-_MOST_SESSIONS = 1_000
-_IDLE_S = 1_800.0
-_ENVELOPE = 20_000
-"""Bytes of a request beside the arguments of a call."""
 _STOP_S = 8.0
-
-Context = ServerRequestContext[Any, Request]
-
-
-def mcp_routes(configuration: Configuration) -> tuple[Route, ...]:
-    """The routes whose messages come by MCP."""
-    return tuple(route for route in configuration.handoffs.routes if route.source.startswith("mcp:"))
+_AGAIN_S = 5.0
 
 
 async def create_app(config: Settings, configuration: Configuration) -> ASGIApp:
     """The application, to be served by an ASGI server. The database may come up later than it.
 
     Raises:
-        ConfigurationError: there is nothing to offer, or a route cannot be used.
+        ConfigurationError: there is nothing to offer, or a route of `lama.toml` cannot be used.
     """
-    routes = mcp_routes(configuration)
-    if not routes:
+    live = LiveRoutes(config, configuration, "mcp")
+    expected = mcp_routes(merge(configuration, kept_blocks(config)).routes)
+    await live.begin()
+    if not expected and not mcp_routes(live.current.routes):
+        live.close()
         raise ConfigurationError(
             "there are no tools to offer.", component="mcp", remedy="Add a handoff route with a source mcp:NAME."
         )
-    offers = [offer for route in routes for offer in await _offers(route, config)]
     calls = Calls(dsn(config))
-    room = asyncio.Semaphore(_AT_ONCE)
-    managers = {
-        source.removeprefix("mcp:"): _manager(
-            Toolbox(source, [one for one in offers if one.direct.route.source == source], calls, room),
-            max(route.target.largest_request for route in routes if isinstance(route.target, ToApi)),
-            source,
-        )
-        for source in dict.fromkeys(route.source for route in routes)
-    }
+    sources = Sources(Offering(config), calls, asyncio.Semaphore(_AT_ONCE))
+    await sources.take(live.current)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            for direct in {id(offer.direct): offer.direct for offer in offers}.values():
-                stack.push_async_callback(direct.close)
+            stack.callback(live.close)
+            stack.push_async_callback(sources.close)
             stack.push_async_callback(calls.close, _STOP_S)
-            for manager in managers.values():
-                await stack.enter_async_context(manager.run())
+            looking = asyncio.create_task(_keep_up(live, sources))
+            stack.push_async_callback(_end, looking)
+            await sources.begin()
             yield
 
     return Guard(
-        Starlette(routes=[Path("/health", _health), Path("/mcp/{name}", _Endpoint(managers))], lifespan=lifespan),
+        Starlette(routes=[Path("/health", _health), Path("/mcp/{name}", _Endpoint(sources))], lifespan=lifespan),
         Names(config, configuration.webhooks.hosts),
         Home(config),
         "mcp.key",
@@ -96,49 +79,31 @@ async def _health(_: Request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
+async def _keep_up(live: LiveRoutes, sources: Sources) -> None:
+    """Offer what there is, until cancelled."""
+    while True:
+        try:
+            await live.run(sources.take)
+        except Exception:  # noqa: BLE001 - it is logged whole; nothing else would notice a task's end
+            _log.exception("the routes are looked at again in %g s", _AGAIN_S)
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 class _Endpoint:
     """Leads to the server of the source that the path names."""
 
-    def __init__(self, managers: dict[str, StreamableHTTPSessionManager]) -> None:
-        self._managers = managers
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        manager = self._managers.get(scope["path_params"]["name"])
+        manager = self._sources.manager(scope["path_params"]["name"])
         if manager is None:
-            known = ", ".join(f"/mcp/{name}" for name in self._managers)
+            known = ", ".join(f"/mcp/{name}" for name in self._sources.names) or "nothing anywhere"
             await JSONResponse({"error": f"There is nothing here; there is {known}."}, 404)(scope, receive, send)
             return
         await manager.handle_request(scope, receive, send)
-
-
-async def _offers(route: Route, config: Settings) -> Sequence[Offer]:
-    transformation = transformation_of(route)
-    target = await target_of(route, config)
-    assert isinstance(target, ApiTarget)  # noqa: S101 - what a source mcp: leads to, see `Route`
-    direct = Direct(route, transformation, target)
-    return [Offer(operation, cast("ToApi", route.target), direct) for operation in target.api.operations.values()]
-
-
-def _manager(toolbox: Toolbox, largest: int, source: str) -> StreamableHTTPSessionManager:
-    async def list_tools(_: Context, __: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=toolbox.listed())
-
-    async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        session = context.request.headers.get("mcp-session-id") if context.request is not None else None
-        return await toolbox.call(params, session, context.request_id)
-
-    server: Server[Any] = Server(
-        f"lama {source}",
-        version="1",
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
-        get_tool_input_schema=toolbox.schema,
-    )
-    return StreamableHTTPSessionManager(
-        server,
-        json_response=True,
-        session_idle_timeout=_IDLE_S,
-        # Arguments are counted in characters, of which one has up to six bytes (\uXXXX).
-        max_request_body_size=largest * 6 + _ENVELOPE,
-        max_sessions=_MOST_SESSIONS,
-    )

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from blocks.errors import LamaError
 from blocks.logs import logger
 from tasks.model_host.errors import (
-    BusyError,
+    AtWorkError,
     EngineError,
     LoadError,
     NobodyAnsweredError,
@@ -108,7 +108,7 @@ def problem_of(error: BaseException) -> Problem:  # noqa: PLR0911 - a table
             )
         case RequestError():
             return Problem(400, _told(error), parameter=error.parameter, code=error.code)
-        case BusyError():
+        case AtWorkError():
             return Problem(409, _told(error), code="busy", headers=_after(1))
         case NobodyAnsweredError():
             return _of_chain(error)

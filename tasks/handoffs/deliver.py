@@ -42,10 +42,42 @@ class Figures:
     delivered: int = 0
     again: int = 0
     dead: int = 0
+    questions: int = 0
+    """What the route's model was asked."""
+    from_model: int = 0
+    """Fields that the model quoted, and that were taken."""
+    model_dropped: int = 0
+    """Fields that it named, and that do not stand in the text or are none."""
+    by_rules: int = 0
+    """Leads that were handed on by the rules alone, because the model did not answer."""
+    unanswered: str = ""
+    """Why it did not, the last time."""
     outage: str = ""
     """Why the target was away when it was last tried; empty: it was there."""
     held_elsewhere: bool = False
     """Whether another run drains this route, so that this one left it alone."""
+
+    def followed_by(self, later: Figures) -> Figures:
+        """What this drain and a `later` one did together."""
+        return replace(
+            later,
+            accepted=self.accepted + later.accepted,
+            ignored=self.ignored + later.ignored,
+            delivered=self.delivered + later.delivered,
+            again=self.again + later.again,
+            dead=self.dead + later.dead,
+            questions=self.questions + later.questions,
+            from_model=self.from_model + later.from_model,
+            model_dropped=self.model_dropped + later.model_dropped,
+            by_rules=self.by_rules + later.by_rules,
+            unanswered=later.unanswered or self.unanswered,
+            held_elsewhere=later.held_elsewhere and not self.moved,
+        )
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was done."""
+        return any((self.accepted, self.ignored, self.delivered, self.again, self.dead))
 
     def count(self, verdicts: Sequence[Verdict]) -> None:
         """Add what became of some effects."""

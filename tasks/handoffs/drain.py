@@ -12,7 +12,7 @@ import hashlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -20,9 +20,13 @@ from models.handoff import CHANNEL
 from models.handoff_route import HandoffsSettings, Route
 from tasks.handoffs import outbox
 from tasks.handoffs.deliver import Figures, Inside, Outside
+from tasks.handoffs.preparation import Preparation
 from tasks.handoffs.target import InsideTarget, Target
 from tasks.handoffs.transform import Transformation
-from tasks.handoffs.understand import understand
+from tasks.handoffs.understand import Understood, understand
+
+if TYPE_CHECKING:
+    from tasks.handoffs.extract import ModelLead
 
 _LOOK_S = 1.0
 """Seconds after which to look even if nobody woke us."""
@@ -80,6 +84,7 @@ class RouteDrain:
 
     Args:
         connect: opens a connection to the database.
+        model: who is asked about leads, the one that is in `transformation`.
         jitter: a number between 0 and 1, anew at each call.
     """
 
@@ -91,6 +96,7 @@ class RouteDrain:
         settings: HandoffsSettings,
         connect: Connect,
         *,
+        model: ModelLead | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._route = route
@@ -98,6 +104,7 @@ class RouteDrain:
         self._target = target
         self._settings = settings
         self._connect = connect
+        self._model = model
         self._jitter = jitter
         self.figures = Figures()
 
@@ -131,16 +138,18 @@ class RouteDrain:
         self, connection: psycopg.AsyncConnection[Any], bell: asyncio.Event, linger_s: float, ends_at: float
     ) -> None:
         idle_since = time.monotonic()
-        async with self._delivery(bell) as delivery:
+        async with self._delivery(bell) as delivery, self._preparation(bell) as preparation:
             while True:
                 bell.clear()
                 ending = time.monotonic() >= ends_at
-                moved = 0 if ending else await self._understand(connection)
+                moved = await self._understand(connection, preparation, begin=not ending)
                 moved += await delivery.step(connection, claim=not ending)
                 if moved:
                     idle_since = time.monotonic()
                     continue
-                if not delivery.under_way:
+                # What the model is being asked about is understood even at the end: otherwise a slow one is never done.
+                thinking = preparation is not None and preparation.under_way
+                if not delivery.under_way and not thinking:
                     due_s = await outbox.due(connection, self._route)
                     soon = due_s is not None and due_s + delivery.paused_s <= linger_s
                     if ending or (time.monotonic() - idle_since >= linger_s and not soon):
@@ -159,8 +168,35 @@ class RouteDrain:
             self._route, self._target, self.figures, bell, at_once=self._settings.at_once, jitter=self._jitter
         )
 
-    async def _understand(self, connection: psycopg.AsyncConnection[Any]) -> int:
-        batch = await understand(connection, self._route, self._transformation, batch=self._settings.batch)
+    @contextlib.asynccontextmanager
+    async def _preparation(self, bell: asyncio.Event) -> AsyncIterator[Preparation | None]:
+        if self._model is None:
+            yield None
+            return
+        batch = self._settings.batch
+        async with Preparation(self._route, self._transformation, self._model, bell, batch=batch) as preparation:
+            yield preparation
+
+    async def _understand(
+        self, connection: psycopg.AsyncConnection[Any], preparation: Preparation | None, *, begin: bool
+    ) -> int:
+        route, transformation = self._route, self._transformation
+        if preparation is None:
+            if not begin:
+                return 0
+            return self._count(await understand(connection, route, transformation, batch=self._settings.batch))
+        prepared = await preparation.ready(connection, begin=begin)
+        if prepared is None:
+            return 0
+        batch = await understand(connection, route, transformation, these=prepared.seqs)
+        self.figures.by_rules += len(prepared.unanswered & batch.accepted_seqs)
+        if self._model is not None:
+            asked = self._model.asked
+            self.figures.questions, self.figures.from_model = asked.questions, asked.fields
+            self.figures.model_dropped, self.figures.unanswered = asked.dropped, asked.unanswered
+        return self._count(batch)
+
+    def _count(self, batch: Understood) -> int:
         self.figures.accepted += batch.accepted
         self.figures.ignored += batch.ignored
         self.figures.dead += batch.dead

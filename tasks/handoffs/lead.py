@@ -46,6 +46,7 @@ _TIMELINE = re.compile(
 )
 _BUDGET_WORDS = re.compile(r"budget|afford|spend|up to|max(?:imum)?|around|price|below|under|pay", re.IGNORECASE)
 _NEAR = 40
+_IN_NUMBERS = "+.,'"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,24 @@ class Span:
 
     start: int
     end: int
+
+
+def is_part(text: str, span: Span) -> bool:
+    """Whether what stands at `span` is only a piece of a word or number of `text`."""
+    return _joined(text, span.start) or _joined(text, span.end)
+
+
+def _joined(text: str, place: int) -> bool:
+    """Whether what is before `place` and what is after it belong together."""
+    before, after = text[:place][-2:], text[place : place + 2]
+    if not before or not after:
+        return False
+    if before[-1].isalnum() and after[0].isalnum():
+        return True
+    # 1.350 or +49: a sign or a separator of a number is cut off from it
+    return (before[-1] in _IN_NUMBERS and after[0].isdigit() and (before[-1] == "+" or before[:1].isdigit())) or (
+        before[-1].isdigit() and after[0] in _IN_NUMBERS and after[1:].isdigit()
+    )
 
 
 Note = Callable[[str, JsonValue, "Span | str"], None]
@@ -79,7 +98,7 @@ def find_lead(document: Mapping[str, JsonValue], context: Context) -> dict[str, 
         evidence[field] = source if isinstance(source, str) else {"start": source.start, "end": source.end}
 
     money = amounts(text, context.currency)
-    phones = _phones(text, context, money)
+    phones = phones_in(text, context, money)
     _who(document, text, context, phones, note)
     budget = _budget(text, money, phones)
     if budget is not None:
@@ -112,12 +131,12 @@ def _who(
         note("name", tidy(str(document["name"]))[:200], "name")
 
 
-def _phones(text: str, context: Context, money: Sequence[Amount]) -> list[tuple[str, Span]]:
+def phones_in(text: str, context: Context, money: Sequence[Amount]) -> list[tuple[str, Span]]:
     """The phone numbers in `text`. `350.000 €` would be one in some countries, but for its sign."""
     found = []
     for match in phonenumbers.PhoneNumberMatcher(text, context.region):
         span = Span(match.start, match.end)
-        if not any(one.has_currency and _overlap(one, span) for one in money):
+        if not any(one.has_currency and overlap(one, span) for one in money):
             found.append((phonenumbers.format_number(match.number, phonenumbers.PhoneNumberFormat.E164), span))
     return found
 
@@ -126,7 +145,7 @@ def _budget(text: str, money: Sequence[Amount], phones: Sequence[tuple[str, Span
     """The amount that is most likely the budget: one with a currency, or a large one beside a word about money."""
     best: tuple[tuple[bool, bool, bool, float], Amount] | None = None
     for one in money:
-        if any(_overlap(one, span) for _, span in phones):
+        if any(overlap(one, span) for _, span in phones):
             continue
         near = bool(_BUDGET_WORDS.search(text[max(0, one.start - _NEAR) : one.start]))
         plausible = one.has_currency or (one.amount >= 1_000 and (near or one.has_scale))
@@ -136,5 +155,6 @@ def _budget(text: str, money: Sequence[Amount], phones: Sequence[tuple[str, Span
     return None if best is None else best[1]
 
 
-def _overlap(one: Amount, span: Span) -> bool:
+def overlap(one: Amount | Span, span: Span) -> bool:
+    """Whether they have a character in common."""
     return one.start < span.end and span.start < one.end

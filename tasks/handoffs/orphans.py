@@ -1,4 +1,4 @@
-"""Messages of routes that are in `lama.toml` no more: nobody hands them on, so somebody has to hear of them."""
+"""Messages of routes that are there no more: nobody hands them on, so somebody has to hear of them."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def finding(orphan: Orphan) -> Finding:
         component=orphan.route,
         title=f"There is no such route any more, and of its messages {orphan.waiting} wait and {orphan.dead} are dead "
         "letters.",
-        remedy=f"Put the route back into lama.toml, or give them up with `lama handoffs discard {orphan.route} --all`.",
+        remedy=f"Put the route back, or give them up with `lama handoffs discard {orphan.route} --all`.",
         evidence={"waiting": orphan.waiting, "dead": orphan.dead},
     )

@@ -35,6 +35,8 @@ def needs_of(route: Route) -> tuple[Need, ...]:
         needs.append(Need("block", target.block, "lama-whatsapp"))
     elif isinstance(target, FlowTarget):
         needs.append(Need("deployment", target.deployment))
+    if route.model is not None:
+        needs.append(Need("block", route.model, "lama-model"))
     if route.media is not None:
         needs.append(Need("block", route.media, "lama-whatsapp"))
     return tuple(dict.fromkeys(needs))

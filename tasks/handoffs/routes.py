@@ -15,13 +15,13 @@ from models.handoff_route import ApiTarget as ToApi
 from models.handoff_route import BoardTarget as ToBoard
 from models.handoff_route import CrmTarget as ToCrm
 from models.handoff_route import FlowTarget as ToFlow
-from models.handoff_route import HandoffsSettings, Route
 from models.handoff_route import HttpTarget as ToHttp
+from models.handoff_route import Route
 from models.handoff_route import WhatsAppTarget as ToWhatsApp
 from models.whatsapp import Outgoing
-from tasks.choose import choose
 from tasks.handoffs.expressions import ExpressionError
 from tasks.handoffs.functions import Context
+from tasks.handoffs.route_set import CAPABILITY
 from tasks.handoffs.target import InsideTarget, Target
 from tasks.handoffs.transform import Extract, Transformation
 
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from prefect.blocks.core import Block
 
     from blocks.whatsapp import WhatsApp
+    from tasks.handoffs.extract import ModelLead
 
 B = TypeVar("B", bound="Block")
-
-CAPABILITY = "handoffs"
 
 _CALL: Mapping[str, Any] = {
     "properties": {"operation": {"type": "string"}, "arguments": {"type": "object"}},
@@ -42,25 +41,31 @@ _CALL: Mapping[str, Any] = {
 """What an API is called with; its arguments are held to the operation's own schema when it is called."""
 
 
-def chosen(settings: HandoffsSettings, asked: list[str] | None) -> tuple[Route, ...]:
-    """The routes that `asked` names; None: all.
-
-    Raises:
-        ConfigurationError: there is no such route, or `asked` is empty.
-    """
-    return choose(settings.routes, asked, one="route", many="routes", component=CAPABILITY)
-
-
-def transformation_of(route: Route) -> Transformation:
-    """The transformation of `route`.
+def transformation_of(route: Route, model: ModelLead | None = None) -> Transformation:
+    """The transformation of `route`; without `model`, leads are found by the rules alone.
 
     Raises:
         ConfigurationError: an expression or its schema cannot be used.
     """
     try:
-        return Transformation(route, _schema(route), _extract(route))
+        return Transformation(route, _schema(route), model or _extract(route))
     except ExpressionError as error:
         raise ConfigurationError(f"the route {route.name!r} cannot be used: {error}.", component="lama.toml") from error
+
+
+async def model_of(route: Route) -> ModelLead | None:
+    """Who is asked for what the rules leave open in leads; None: `route` asks nobody.
+
+    Raises:
+        ConfigurationError: the block that it names is not there.
+    """
+    if route.model is None:
+        return None
+    from blocks.model import LanguageModel  # noqa: PLC0415
+    from tasks.handoffs.extract import ModelLead  # noqa: PLC0415
+
+    block = await _block(route, LanguageModel, route.model)
+    return ModelLead(block, Context(region=route.region, currency=route.currency))
 
 
 async def target_of(route: Route, config: Settings) -> Target | InsideTarget:

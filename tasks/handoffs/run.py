@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,9 +21,11 @@ from tasks.handoffs import figures, forget
 from tasks.handoffs.deliver import Figures
 from tasks.handoffs.drain import Bell, RouteDrain
 from tasks.handoffs.orphans import finding, orphans
-from tasks.handoffs.routes import CAPABILITY, number_of, target_of, transformation_of
+from tasks.handoffs.preparation import question_about
+from tasks.handoffs.route_set import CAPABILITY, RouteSet, load_routes
+from tasks.handoffs.routes import model_of, number_of, target_of, transformation_of
 from tasks.handoffs.target import InsideTarget
-from tasks.handoffs.understand import preview
+from tasks.handoffs.understand import preview, waiting
 from tasks.reports.publish import reason_of
 
 
@@ -31,8 +34,13 @@ class Work:
     """What a run has to do its work with."""
 
     config: Settings
-    settings: HandoffsSettings
+    known: RouteSet
     database: Postgres
+
+    @property
+    def settings(self) -> HandoffsSettings:
+        """`[handoffs]`."""
+        return self.known.settings
 
     async def connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         """A new connection in autocommit mode, whose commits reach the disk."""
@@ -46,20 +54,56 @@ Done = Callable[[str], Awaitable[None]]
 
 
 async def drain(work: Work, route: Route, bell: Bell, linger_s: float | None) -> Figures:
-    """Drain one route.
+    """Drain one route. One that is a block is looked at again meanwhile, and what has changed holds for what follows.
 
     Raises:
         ConfigurationError: the route cannot be used; nothing was done.
         psycopg.Error, OSError: the database is away; nothing is lost.
     """
-    transformation = transformation_of(route)
+    linger = work.settings.linger_s if linger_s is None else linger_s
+    ends_at = time.monotonic() + work.settings.longest_run_s
+    did, idle_s = Figures(), 0.0
+    while True:
+        left_s = max(0.0, ends_at - time.monotonic())
+        part = await _drain_for(work, route, bell, linger - idle_s, left_s)
+        did = did.followed_by(part.figures)
+        if not part.looks_again or time.monotonic() >= ends_at:
+            return did
+        idle_s = 0.0 if part.figures.moved else idle_s + part.took_s
+        known = await asyncio.to_thread(load_routes, work.config)
+        # While Prefect is away nobody can say that it has changed.
+        now = route if known.unseen is not None else known.settings.route(route.name)
+        if now is None:
+            return did
+        route = now
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was done between two looks at a route."""
+
+    figures: Figures
+    took_s: float
+    looks_again: bool
+    """Whether it ended because it was time for another look."""
+
+
+async def _drain_for(work: Work, route: Route, bell: Bell, linger_s: float, longest_s: float) -> _Part:
+    is_block = route.name in work.known.blocks
+    for_s = min(work.settings.refresh_s, longest_s) if is_block else longest_s
+    settings = work.settings.model_copy(update={"longest_run_s": for_s})
+    began = time.monotonic()
+    model = await model_of(route)
+    transformation = transformation_of(route, model)
     target = await target_of(route, work.config)
     try:
-        draining = RouteDrain(route, transformation, target, work.settings, work.connect)
-        return await draining.run(bell.of(route.name), linger_s=linger_s)
+        draining = RouteDrain(route, transformation, target, settings, work.connect, model=model)
+        done = await draining.run(bell.of(route.name), linger_s=linger_s)
     finally:
         if not isinstance(target, InsideTarget):
             await target.close()
+    took_s = time.monotonic() - began
+    return _Part(done, took_s, is_block and not done.held_elsewhere and for_s <= took_s and took_s < longest_s)
 
 
 async def empty_old(work: Work, routes: Sequence[Route]) -> int:
@@ -88,10 +132,18 @@ async def fetch_files(work: Work, routes: Sequence[Route]) -> list[Skip]:
 
 async def look_ahead(work: Work, route: Route) -> Figures:
     """What a drain would make of the messages that wait now; changes nothing."""
-    transformation = transformation_of(route)
+    model = await model_of(route)
+    transformation = transformation_of(route, model)
+    by_rules, reason = 0, ""
+    if model is not None:
+        async with await work.connect() as connection:
+            found = await waiting(connection, route, batch=work.settings.batch)
+        asks = [ask for _, document in found if (ask := question_about(document, transformation, model)) is not None]
+        unanswered = await model.prepare(asks)
+        by_rules, reason = sum(ask.key in unanswered for ask in asks), model.asked.unanswered
     async with await work.connect() as connection:
         seen = await preview(connection, route, transformation, batch=work.settings.batch)
-    return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead)
+    return Figures(accepted=seen.accepted, ignored=seen.ignored, dead=seen.dead, by_rules=by_rules, unanswered=reason)
 
 
 async def drain_all(
@@ -142,8 +194,9 @@ async def report_of(
     try:
         async with await work.connect() as connection:
             standings = await figures.standings(connection, routes, window=window)
-            names = [route.name for route in work.settings.routes]
-            left_over = await orphans(connection, names) if everything else []
+            # Whose messages are left over nobody can say who has not seen every route.
+            complete = everything and work.known.unseen is None
+            left_over = await orphans(connection, work.known.names) if complete else []
     except (psycopg.Error, OSError, TimeoutError) as error:
         standings, left_over = [], []
         left_out.append(Skip(area=CAPABILITY, component="figures", reason=f"They cannot be read: {reason_of(error)}"))
@@ -160,6 +213,18 @@ async def report_of(
             f"{route.name}.run_accepted_total": did.accepted,
             f"{route.name}.run_dead_total": did.dead,
         }
+        if route.model is not None:
+            metrics |= {
+                f"{route.name}.run_questions_total": did.questions,
+                f"{route.name}.run_from_model_total": did.from_model,
+                f"{route.name}.run_model_dropped_total": did.model_dropped,
+                f"{route.name}.run_by_rules_total": did.by_rules,
+            }
+        if did.by_rules:
+            count = "1 lead" if did.by_rules == 1 else f"{did.by_rules} leads"
+            reason = f"{count} by rules alone: the model {route.model!r} did not answer: {did.unanswered}"
+            hides = (f"handoffs.model:{route.name}",)  # nothing else went unseen
+            left_out.append(Skip(area=CAPABILITY, component=route.name, reason=reason, hides=hides))
         if did.outage:
             reason = f"Its target is away, so its messages wait: it {did.outage}"
             left_out.append(Skip(area=CAPABILITY, component=route.name, reason=reason))

@@ -103,6 +103,13 @@ class Transformation:
             fields=values,
         )
 
+    def passes(self, document: Mapping[str, JsonValue]) -> bool:
+        """Whether the filter lets `document` through; also where it cannot be told, which `apply` says."""
+        try:
+            return self._when is None or _is_true(self._when.search(dict(document), self._context))
+        except (ExpressionError, FieldError):
+            return True
+
     def check(self, payload: dict[str, JsonValue]) -> list[str]:
         """What is wrong with a payload that somebody wrote by hand."""
         _, sentences = self._validator.check(payload)

@@ -28,6 +28,11 @@ WHERE route = %s AND state = 'waiting' ORDER BY seq LIMIT %s
 """
 _CLAIM = f"{_LOOK} FOR UPDATE SKIP LOCKED"
 
+_CLAIM_THESE = """
+SELECT message_id, seq, conversation, attributes FROM handoff_message
+WHERE route = %s AND seq = ANY(%s) AND state = 'waiting' ORDER BY seq FOR UPDATE SKIP LOCKED
+"""
+
 _CLAIM_ONE = """
 SELECT message_id, seq, conversation, attributes FROM handoff_message
 WHERE route = %s AND message_id = %s AND state = 'waiting' FOR UPDATE SKIP LOCKED
@@ -66,6 +71,7 @@ class Understood:
     accepted: int = 0
     ignored: int = 0
     dead: int = 0
+    accepted_seqs: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,14 +91,26 @@ async def understand(
     *,
     batch: int = 1,
     only: str | None = None,
+    these: Sequence[int] | None = None,
 ) -> Understood:
     """Take up to `batch` waiting messages of `route`, oldest first, and make effects of them; or `only` that message.
+
+    Args:
+        connection: in autocommit mode.
+        route: whose messages.
+        transformation: what becomes of them.
+        batch: how many at most.
+        only: the id of one message.
+        these: numbers of messages, instead of the oldest. What waits before one of them in its conversation holds it
+            back.
 
     Raises:
         psycopg.Error: nothing has changed.
     """
     async with connection.transaction():
-        if only is None:
+        if these is not None:
+            cursor = await connection.execute(_CLAIM_THESE.encode(), (route.name, list(these)))
+        elif only is None:
             cursor = await connection.execute(_CLAIM.encode(), (route.name, batch))
         else:
             cursor = await connection.execute(_CLAIM_ONE.encode(), (route.name, only))
@@ -110,6 +128,14 @@ async def understand(
         if accepted:
             await connection.execute(_EFFECTS, (route.name, *_effects(route.name, accepted)))
     return _counted(settled)
+
+
+async def waiting(
+    connection: psycopg.AsyncConnection[Any], route: Route, *, batch: int
+) -> list[tuple[int, dict[str, Any]]]:
+    """Numbers and documents of the oldest messages that wait; changes nothing."""
+    cursor = await connection.execute(_LOOK, (route.name, batch))
+    return [(seq, attributes) for _, seq, _, attributes in await cursor.fetchall()]
 
 
 async def preview(
@@ -130,6 +156,7 @@ def _counted(settled: Sequence[_Settled]) -> Understood:
         accepted=sum(one.state is MessageState.accepted for one in settled),
         ignored=sum(one.state is MessageState.ignored for one in settled),
         dead=sum(one.state is MessageState.dead for one in settled),
+        accepted_seqs=frozenset(one.seq for one in settled if one.state is MessageState.accepted),
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 
 from blocks import settings as environment
-from blocks.configuration import load_configuration
-from blocks.errors import ConfigurationError
+from blocks.errors import ConfigurationError, UnavailableError
 from blocks.mailbox import Mailbox as Account
 from blocks.postgres import Postgres
 from blocks.settings import Settings
 from models.mail import Mailbox, MailSettings
 from models.report import Finding, Report, Severity, Skip, compose
 from tasks.choose import choose
+from tasks.handoffs.route_set import load_routes
 from tasks.mail.fetching import Fetched, fetch
 from tasks.mail.storing import drop_unused
 
@@ -35,9 +36,17 @@ async def fetch_one(config: Settings, database: Postgres, mailbox: Mailbox, *, d
 
     Raises:
         ConfigurationError: its block is not there.
-        UnavailableError, psycopg.Error: the server or the database is away; what was stored is stored.
+        UnavailableError, psycopg.Error: the server, the database or Prefect is away; what was stored is stored.
     """
-    routes = load_configuration(config).handoffs.of_source(f"email:{mailbox.name}")
+    source = f"email:{mailbox.name}"
+    known = await asyncio.to_thread(load_routes, config)
+    if known.unseen is not None:  # what is fetched now would never come to a route that is a block
+        raise UnavailableError(f"whose mail it is cannot be known: {known.unseen}", component=CAPABILITY)
+    for fault in known.faults:
+        if fault.source == source and known.settings.route(fault.name) is None:
+            reason = f"The block {fault.name}, which is to take it, cannot be used: {fault.reason}."
+            return Skip(area=CAPABILITY, component=mailbox.name, reason=reason)
+    routes = known.settings.of_source(source)
     if not routes:
         return Skip(area=CAPABILITY, component=mailbox.name, reason=f"No route takes email:{mailbox.name}.")
     account = await _account(mailbox)

@@ -91,11 +91,11 @@ class Service:
         return process.wait(timeout=20)
 
     @contextlib.asynccontextmanager
-    async def client(self, mode: str = "auto") -> AsyncIterator[Client]:
+    async def client(self, mode: str = "auto", source: str = "shop") -> AsyncIterator[Client]:
         headers = {"Authorization": f"Bearer {self.key}"}
         async with (
             httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http,
-            Client(streamable_http_client(f"{self.url}/mcp/shop", http_client=http), mode=mode) as client,
+            Client(streamable_http_client(f"{self.url}/mcp/{source}", http_client=http), mode=mode) as client,
         ):
             yield client
 

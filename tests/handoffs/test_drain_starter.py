@@ -15,7 +15,6 @@ import pytest
 
 from blocks.prefect_starter import PrefectStarter
 from blocks.settings import Settings
-from models.handoff_route import HandoffsSettings
 from services.gateway import drains
 from services.gateway.drains import DrainStarter, Stand, Start
 from tasks.handoffs.drain import only_one
@@ -71,7 +70,7 @@ def prefect() -> Iterator[Prefect]:
 async def starting(bench: Bench, prefect: Prefect, config: Settings) -> AsyncIterator[None]:
     url = f"http://127.0.0.1:{prefect.server_port}/api"
     starter = PrefectStarter(config.model_copy(update={"prefect_api_url": url}))
-    watching = DrainStarter(HandoffsSettings(routes=(make_route(),)), bench.url, starter)
+    watching = DrainStarter(lambda: (make_route(),), bench.url, starter)
     work = [asyncio.create_task(one()) for one in (watching.run, watching.listen)]
     try:
         yield

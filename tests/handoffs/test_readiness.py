@@ -54,7 +54,8 @@ async def test_the_command_says_what_is_there_and_what_is_missing(configured: Pa
     assert result.return_value == 1
     first, second = (one for one in json.loads(result.output) if one["route"].startswith(name))
     assert first == {
-        "route": name, "source": "webhook:github", "target": "http https://api.example/items", "faults": [],
+        "route": name, "place": f"{configured}:4", "source": "webhook:github",
+        "target": "http https://api.example/items", "faults": [],
         "needs": [{"kind": "block", "name": name, "state": "there"}],
     }  # fmt: skip
     assert second["needs"] == [{"kind": "deployment", "name": "no/such", "state": "missing"}]

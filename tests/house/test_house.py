@@ -17,6 +17,7 @@ from prefect.blocks.core import Block
 from prefect.utilities.callables import parameter_schema
 from pydantic import SecretStr
 
+from blocks.handoff_route import HandoffRoute
 from blocks.settings import CHECKOUT
 from deployments.apply import read_definitions
 from lama.cli import _COMMANDS, cli
@@ -81,7 +82,7 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
 def test_every_block_is_typed_configuration_with_a_client(block: type[Block]) -> None:
     expected = ["_block_type_name", "_block_type_slug", "_documentation_url"]
     assert [name for name in vars(block) if name in expected] == expected, "these three, in this order"
-    assert callable(getattr(block, "get_client", None))
+    assert callable(getattr(block, "get_client", None)) or block is HandoffRoute, "a route leads to no system itself"
     for name, field in block.model_fields.items():
         if name in Block.model_fields:
             continue
