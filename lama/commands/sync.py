@@ -181,6 +181,7 @@ def plan(*, category: str, as_json: bool) -> int:
         *(("put", one.path) for one in (*planned.copies, *planned.put)),
         *(("remove", one.path) for one in (*planned.cleared, *planned.removed, *planned.emptied)),
         *(("permissions", path) for path, _, _ in planned.modes),
+        *(("ignore", path) for path in result.found.ignored),
         *(("skip", f"{path}: {reason}") for path, reason in sorted(result.skipped.items())),
     ]
     if as_json:

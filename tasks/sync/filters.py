@@ -62,11 +62,15 @@ class Filter:
 
     def with_ignores(self, directory: str, text: str) -> Filter:
         """The filter that also follows the `.gitignore` in `directory` (the top: an empty string), whose text it is."""
-        lines = lines_of(text)
-        if not self._gitignore or (not lines and directory not in self._ignores):
+        return self.following({directory: text})
+
+    def following(self, texts: Mapping[str, str]) -> Filter:
+        """The filter that also follows the `.gitignore` files whose texts these are, by the directory of each."""
+        found = {directory: lines_of(text) for directory, text in texts.items()} if self._gitignore else {}
+        new = {where: rules(lines) for where, lines in found.items() if lines or where in self._ignores}
+        if not new:
             return self
-        ignores = {**self._ignores, directory: rules(lines)}
-        return Filter(self._include, self._exclude, gitignore=True, ignores=ignores)
+        return Filter(self._include, self._exclude, gitignore=True, ignores={**self._ignores, **new})
 
     @property
     def follows_ignores(self) -> bool:

@@ -209,13 +209,14 @@ class Mirror:
         self._wait_for_young(state, found, now_ns)
         if not keeps_modes(self._folder, f"-{self._device}"):
             _without_modes(state, found)
-        judged = judged_by(found, self._takes)
+        judged = judged_by(found)
         count = state.counter + 1
         changes = observe(state.tree, found.contents, judged, device=DEVICE, count=count, at=int(self._now()))
         for path, problem in found.skipped.items():
             self._problems.append(StoreProblem(f"skipped in the shared folder: {problem}", path))
         if not changes:
-            if state.began and found.hashed_files == 0:
+            same = state.filter == found.takes.fingerprint and not found.heeded_again
+            if state.began and found.hashed_files == 0 and same:
                 return
         else:
             # Remembered before anybody hears of it: a count must not come to mean two contents.
@@ -223,6 +224,7 @@ class Mirror:
             state.counter = count
         state.marks = marks_of(state.tree, found)
         state.began = True
+        state.filter = found.takes.fingerprint
         self._states.save(f"{self._category.name}@{DEVICE}", state, dict.fromkeys(changes, "seen"))
 
     def _wait_for_young(self, state: State, found: Found, now_ns: int) -> None:
@@ -321,7 +323,7 @@ class Mirror:
         state, found = self._state, self._found
         self._check_folder(state)
         wanted = {path: one for path, one in manifest.tree.items() if _follows(one, state.tree.get(path))}
-        judged = judged_by(found, self._takes)
+        judged = judged_by(found)
         unfit: dict[str, str] = {}
         whole = plan(wanted, found.contents, judged, fitting(self._folder, wanted, found, unfit))
         there = [path for path, one in wanted.items() if one.content == found.contents.get(path) and judged(path)]
@@ -339,7 +341,7 @@ class Mirror:
         for path, problem in skipped.items():
             self._problems.append(StoreProblem(f"not put into the shared folder: {problem}", path))
         left = [path for path, one in wanted.items() if state.tree.get(path) != one]
-        if not any(path not in unfit and takes_all(self._takes, path) for path in left):
+        if not any(path not in unfit and takes_all(found.takes, path) for path in left):
             told = State(counter=manifest.counter)
             self._states.save(f"{self._category.name}@told", told, {})
 

@@ -287,6 +287,19 @@ def _findings(name: str, result: Outcome) -> list[Finding]:
                 remedy="Exclude what need not be synced, raise largest_mib, or rename what other systems cannot take.",
             )
         )
+    if result.found.ignored:
+        ignored = result.found.ignored
+        found.append(
+            Finding(
+                key=f"sync.ignored:{name}",
+                severity=Severity.info,
+                component=name,
+                title=f"{len(ignored)} {'path was' if len(ignored) == 1 else 'paths were'} synced and "
+                f"{'is' if len(ignored) == 1 else 'are'} skipped from now on.",
+                detail="\n".join(f"{path}: a .gitignore says so" for path in ignored[:_MOST_TOLD]),
+                remedy="Every device keeps what it has of them. They are synced again when no .gitignore names them.",
+            )
+        )
     if result.recovered:
         found.append(
             Finding(
