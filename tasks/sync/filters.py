@@ -12,12 +12,13 @@ from blake3 import blake3
 from models.sync import Category
 from tasks.sync.databases import SIDECARS
 from tasks.sync.gitignore import Rules, effective, lines_of, rules
-from tasks.sync.names import OWN
+from tasks.sync.names import OWN, original_of
 from tasks.sync.placeholders import LEFTOVERS
 
-_EDITION = 1
+_EDITION = 2
 """Counts how often the meaning of the same settings changed."""
 _MOST_PLACES = 50_000
+_COPY = " (conflict from "
 
 
 class _Takes(IntEnum):
@@ -37,6 +38,7 @@ class Filter:
 
     - What begins with a name of ours is never synced, nor what cloud drives leave behind (`placeholders.LEFTOVERS`; a
       `!pattern` in `exclude` has it back), nor, among databases, the files that SQLite keeps beside one.
+    - A conflict copy is synced where the file is that it was made beside, or nobody would keep what lost its place.
     - `exclude` is as a `.gitignore` at the top: what is in an excluded folder is excluded.
     - `include` is like it: a folder includes what is in it, unless a longer path is excepted by `!`. Folders that may
       hold something that is included are gone through.
@@ -102,6 +104,8 @@ class Filter:
         place = self._places.get(folder) or self._place(folder)
         if not path:
             return place[0]
+        if not is_directory and _COPY in path:
+            path = original_of(path)
         return self._within(place, path, is_directory=is_directory)
 
     def _place(self, folder: str) -> _Place:

@@ -104,6 +104,7 @@ class Mirror:
         self._at: dict[bytes, str] | None = None
         self._trash: dict[bytes, Path] | None = None
         self._problems: list[StoreProblem] = []
+        self._rules_changed = False
 
     # The root.
 
@@ -206,6 +207,7 @@ class Mirror:
         largest = int(self._category.largest_mib * 1024 * 1024)
         found = self._found = look(self._folder, self._takes, state, largest, now_ns)
         self._at = self._trash = None
+        self._rules_changed = False
         self._wait_for_young(state, found, now_ns)
         if not keeps_modes(self._folder, f"-{self._device}"):
             _without_modes(state, found)
@@ -341,7 +343,8 @@ class Mirror:
         for path, problem in skipped.items():
             self._problems.append(StoreProblem(f"not put into the shared folder: {problem}", path))
         left = [path for path, one in wanted.items() if state.tree.get(path) != one]
-        if not any(path not in unfit and takes_all(found.takes, path) for path in left):
+        # What new rules take there is put by the next run, which looks by them.
+        if not self._rules_changed and not any(path not in unfit and takes_all(found.takes, path) for path in left):
             told = State(counter=manifest.counter)
             self._states.save(f"{self._category.name}@told", told, {})
 
@@ -358,6 +361,7 @@ class Mirror:
         found.marks.update(applied.marks)
         state.kept |= applied.kept
         self._at = None
+        self._rules_changed |= any(path.endswith(".gitignore") for path in applied.done)
         self._remember(state, wanted, sorted(applied.done & wanted.keys()))
 
     def _remember(self, state: State, wanted: Tree, paths: Sequence[str]) -> None:

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-from tasks.sync.names import CONFLICT, is_conflict, problem_of
+from tasks.sync.names import is_conflict, original_of, problem_of
 from tasks.sync.trash import discard
-
-
-def original_of(path: str) -> str:
-    """The path that the conflict copy `path` was made beside."""
-    folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}{re.sub(CONFLICT, '', name)}"
 
 
 def settle(folder: Path, path: str, keep: str, name: str | None, *, run: str) -> str:

@@ -80,15 +80,15 @@ class Everything:
     follows_ignores = False
     fingerprint = "everything"
 
-    def takes(self, path: str, is_directory: bool) -> bool:  # noqa: ARG002, FBT001
+    def takes(self, path: str, is_directory: bool) -> bool:  # noqa: FBT001
         """It does."""
         return True
 
-    def with_ignores(self, directory: str, text: str) -> Everything:  # noqa: ARG002
+    def with_ignores(self, directory: str, text: str) -> Everything:
         """The same."""
         return self
 
-    def following(self, texts: Mapping[str, str]) -> Everything:  # noqa: ARG002
+    def following(self, texts: Mapping[str, str]) -> Everything:
         """The same."""
         return self
 

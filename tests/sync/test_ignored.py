@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.sync.filters import Filter
+from tasks.sync.names import original_of
 from tests.sync.world import Cloud, Device, Sharing, quiet
 
 _NAMES = ["a.log", "b.txt", "d/a.log", "d/b.txt", "d/e/a.log", "d/e/b.txt", "out/a.log", "out/b.txt"]
@@ -152,7 +153,7 @@ def ignored_by_git(root: Path, paths: list[str]) -> set[str]:
     if not repository.exists():
         subprocess.run(["git", "init", "-q", "--bare", str(repository)], check=True)
         subprocess.run(["git", f"--git-dir={repository}", "config", "core.bare", "false"], check=True)
-    asked = {path: path.removesuffix("/.gitignore") if path.endswith("/.gitignore") else path for path in paths}
+    asked = {path: original_of(path).removesuffix("/.gitignore") for path in paths}
     asked.pop(".gitignore", None)
     told = subprocess.run(
         [*alone, "check-ignore", "--no-index", "--stdin", "-z"],

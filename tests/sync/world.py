@@ -246,7 +246,8 @@ def quiet(devices: Sequence[Device], *, rounds: int = 10) -> int:
         happened = False
         for device in devices:
             outcome = device.sync()
-            happened = happened or bool(outcome.changes or outcome.done)
+            found = outcome.found
+            happened = happened or bool(outcome.changes or outcome.done or found.ignored or found.heeded_again)
         if not happened and number:
             return number
     raise AssertionError("they do not come to rest")
