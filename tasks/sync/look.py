@@ -16,7 +16,7 @@ FOLDER_MARKER = "folder.json"
 
 
 def look(root: Path, takes: Takes, state: State, largest: int, now_ns: int, *, decided: bool = False) -> Found:
-    """What stands in `root`; directories that only hold what is not synced, and were deleted elsewhere, are left out.
+    """What stands in `root`; directories that only hold what is not synced, and were deleted elsewhere, are none.
 
     Args:
         root: the folder.
@@ -43,7 +43,6 @@ def look(root: Path, takes: Takes, state: State, largest: int, now_ns: int, *, d
             state.kept.discard(path)
         else:
             found.contents.pop(path, None)
-            found.left_out.add(path)
     return found
 
 
