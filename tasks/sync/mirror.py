@@ -21,7 +21,6 @@ import contextlib
 import json
 import secrets
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -31,13 +30,15 @@ from blake3 import blake3
 from blocks.errors import ConfigurationError, UnavailableError
 from models.sync import Category, Content, Kind, Tree, Version
 from models.sync_store import Manifest, StoreProblem
-from tasks.sync.apply import INDEX, OURS, TRASH, Applied, Applier, Meanwhile
+from tasks.sync.apply import OURS, TRASH, Applied, Applier, Meanwhile
 from tasks.sync.calls import Calls
 from tasks.sync.checked import copy
 from tasks.sync.faults import Changed, Missing
 from tasks.sync.look import FOLDER_MARKER, fitting, judged_by, look, marks_of, takes_all
+from tasks.sync.plain import Local, thrown_away
 from tasks.sync.reconcile import Put, observe, plan
 from tasks.sync.scan import Found, Takes, clock_of, keeps_modes, opened
+from tasks.sync.shared_databases import judged_free, leave_in_use
 from tasks.sync.shelf import MARKER
 from tasks.sync.state import State, States
 from tasks.sync.steps import apply, pieces
@@ -209,6 +210,8 @@ class Mirror:
         self._at = self._trash = None
         self._rules_changed = False
         self._wait_for_young(state, found, now_ns)
+        if self._category.content == "databases":
+            leave_in_use(self._folder, state, found)
         if not keeps_modes(self._folder, f"-{self._device}"):
             _without_modes(state, found)
         judged = judged_by(found)
@@ -302,7 +305,7 @@ class Mirror:
             yield self._found.on_disk(path)
             return
         if self._trash is None:
-            self._trash = _thrown_away(self._folder / OURS / TRASH)
+            self._trash = thrown_away(self._folder / OURS / TRASH)
         if digest in self._trash:
             yield self._trash[digest].relative_to(self._folder).as_posix()
 
@@ -327,12 +330,16 @@ class Mirror:
         wanted = {path: one for path, one in manifest.tree.items() if _follows(one, state.tree.get(path))}
         judged = judged_by(found)
         unfit: dict[str, str] = {}
-        whole = plan(wanted, found.contents, judged, fitting(self._folder, wanted, found, unfit))
+        busy: dict[str, str] = {}
+        free = judged
+        if self._category.content == "databases":
+            free = judged_free(self._folder, found, judged, busy)
+        whole = plan(wanted, found.contents, free, fitting(self._folder, wanted, found, unfit))
         there = [path for path, one in wanted.items() if one.content == found.contents.get(path) and judged(path)]
         self._remember(state, wanted, there)
-        skipped = dict(unfit)
+        skipped = unfit | busy
         if not whole.nothing:
-            source = _Local(self._category.folder, manifest.tree)
+            source = Local(self._category.folder, manifest.tree)
             with self._applier() as applier:
                 for piece in pieces(whole):
                     for _ in apply(piece, applier, source.fetch):
@@ -388,29 +395,6 @@ class Mirror:
         return Applier(self._folder, self._found, run, self._calls, durable=self._durable, stage=self._stage)
 
 
-class _Local:
-    """Contents from the folder of this device."""
-
-    def __init__(self, folder: Path, tree: Tree) -> None:
-        self._folder = folder
-        self._tree = tree
-        self._paths: dict[bytes, list[str]] | None = None
-
-    def fetch(self, digest: bytes, into: BinaryIO, *, size: int | None = None) -> None:
-        if self._paths is None:
-            self._paths = {}
-            for path, version in self._tree.items():
-                if version.content is not None and version.content.kind is Kind.file:
-                    self._paths.setdefault(version.content.digest, []).append(path)
-        for path in self._paths.get(digest, ()):
-            for form in ("NFC", "NFD"):
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    with opened(self._folder, unicodedata.normalize(form, path)) as file:
-                        copy(file, digest, into, size)
-                    return
-        raise Missing("the file is not here any more.")
-
-
 def _follows(one: Version, known: Version | None) -> bool:
     """Whether `one` is to stand where `known` does: it knows of it."""
     if known is None:
@@ -432,17 +416,3 @@ def _without_modes(state: State, found: Found) -> None:
         else:
             mode = 0o755 if content.kind is Kind.directory else 0o644
         found.contents[path] = content._replace(mode=mode)
-
-
-def _thrown_away(trash: Path) -> dict[bytes, Path]:
-    """Files of the trash by what their content was when they came there."""
-    found: dict[bytes, Path] = {}
-    for index in trash.glob(f"*/{INDEX}"):
-        with contextlib.suppress(OSError):
-            for line in index.read_text("utf-8", "replace").splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    told = json.loads(line)
-                    name = str(told["name"])
-                    if "/" not in name:
-                        found[bytes.fromhex(told["digest"])] = index.parent / name
-    return found

@@ -97,10 +97,8 @@ def sync_one(
         with database.get_client(autocommit=True) as connection:
             device = identity_of(config, settings).id
             states = PostgresStates(connection, device, run)
-            mirror = mirror_of(config, settings, category, device, states, run)
+            mirror = mirror_of(config, settings, synced_as(config, category), device, states, run)
             mirror.check()
-            if category.content == "databases":
-                return Skip(area=CAPABILITY, component=category.name, reason="Databases are synced by a vault only.")
             return _Run(config, settings, category, asked, run, progress).go(connection, device, mirror, states)
     with (
         database.get_client(autocommit=True) as connection,
@@ -146,7 +144,7 @@ class _Run:
             return Stopped(str(stopped))
 
     def _databases(self, me: Self, store: Store, states: PostgresStates) -> Outcome:
-        shadow = Shadow(self.category, self.config.home / "sync" / self.category.name, Filter.of(self.category))
+        shadow = shadow_of(self.config, self.category)
         shadow.gather(me.device, me.at)
         outcome = self._engine(me, shadow.synced, store, states)
         if not self.asked.dry_run:
@@ -173,6 +171,16 @@ class _Run:
 
     def _expire(self, folder: Path) -> None:
         expire(folder, days=self.settings.trash_days, now=time.time())
+
+
+def shadow_of(config: Settings, category: Category) -> Shadow:
+    """The copies of a category of databases."""
+    return Shadow(category, config.home / "sync" / category.name, Filter.of(category))
+
+
+def synced_as(config: Settings, category: Category) -> Category:
+    """The category as it is synced: of databases, the folder with their copies."""
+    return shadow_of(config, category).synced if category.content == "databases" else category
 
 
 def merging(category: Category) -> Merge | None:
