@@ -107,6 +107,11 @@ class Mirror:
         self._problems: list[StoreProblem] = []
         self._rules_changed = False
 
+    @property
+    def folder(self) -> Path:
+        """Where the files of the category are."""
+        return self._folder
+
     # The root.
 
     def create(self) -> str:

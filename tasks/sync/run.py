@@ -27,7 +27,7 @@ from tasks.sync.opened import identity_of, mirror_of, opened_vault
 from tasks.sync.shadow import Shadow
 from tasks.sync.state import Store
 from tasks.sync.states import Counters, PostgresStates
-from tasks.sync.trash import expire
+from tasks.sync.trash import expire, expire_stages
 
 CAPABILITY = "sync"
 _MOST_TOLD = 50
@@ -131,7 +131,7 @@ class _Run:
         self, connection: psycopg.Connection[Any], device: str, store: Store, states: PostgresStates
     ) -> Outcome | Stopped | Absent | Skip:
         category = self.category
-        if not _only_one(connection, device, category.name):
+        if not only_one(connection, device, category.name):
             return Skip(area=CAPABILITY, component=category.name, reason="Another run is at it.")
         if not category.folder.is_dir() and not states.load(category.name).began and not _told(store, category.name):
             return Absent(f"{category.folder} is not there, nor has any device told of it.")
@@ -167,6 +167,12 @@ class _Run:
             self._expire(category.folder)
             if self.settings.kind == "mirror" and self.settings.store is not None:
                 self._expire(self.settings.store / category.name)
+                expire_stages(
+                    self.settings.store / category.name,
+                    but=f"stage-{me.device}",
+                    days=self.settings.trash_days,
+                    now=time.time(),
+                )
         return outcome
 
     def _expire(self, folder: Path) -> None:
@@ -239,7 +245,7 @@ def _told(store: Store, category: str) -> bool:
     return any(one.tree for one in store.others(category, lambda _manifest: False))
 
 
-def _only_one(connection: psycopg.Connection[tuple[object, ...]], device: str, category: str) -> bool:
+def only_one(connection: psycopg.Connection[tuple[object, ...]], device: str, category: str) -> bool:
     """Whether no other run is at the category; held until the connection ends."""
     row = connection.execute(
         "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"lama.sync/{device}/{category}",)
