@@ -18,6 +18,7 @@ from models.report import Severity
 if TYPE_CHECKING:
     from models.sync import Category, SyncSettings
 
+_KEEP = ("ours", "theirs", "copy", "original", "both")
 _json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 
 
@@ -279,17 +280,24 @@ def conflicts(*, categories: tuple[str, ...], as_json: bool) -> int:
 @_category
 @click.argument("path")
 @click.option(
-    "--keep", required=True, type=click.Choice(["copy", "original", "both"]),
-    help="`copy` takes the original's place; `original`: the copy goes; `both`: the copy gets a name of its own.",
+    "--keep", type=click.Choice(_KEEP),
+    help="`ours` is what this device wrote, `theirs` the other; `copy` takes the original's place; `original`: the "
+    "copy goes; `both`: the copy gets a name of its own. Without it you are asked.",
 )  # fmt: skip
 @click.option("--name", help="With `both`: the copy's new path.")
-def resolve(*, category: str, path: str, keep: str, name: str | None) -> int:
+def resolve(*, category: str, path: str, keep: str | None, name: str | None) -> int:
     """Settle one conflict, named by the PATH of its copy. What goes is in the trash."""
-    from tasks.sync.resolve import settle
+    from tasks.sync.resolve import chosen_side, settle
 
+    if keep is None:
+        keep = click.prompt("Which stays?", type=click.Choice(_KEEP), default="both" if name else None)
+        if keep == "both" and name is None:
+            name = click.prompt("The copy's new path")
     if (keep == "both") != (name is not None):
         raise click.UsageError("--name belongs to --keep both.")
     try:
+        if keep in {"ours", "theirs"}:
+            keep = chosen_side(path, keep, **_written(category, path))
         told = settle(_one(category).folder, path, keep, name, run=f"resolve-{int(time.time())}")
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
@@ -336,6 +344,19 @@ def restore(*, category: str, path: str, run_: str | None, to: str | None) -> in
         raise click.UsageError(str(error)) from error
     click.echo(f"It is at {place}.")
     return OK
+
+
+def _written(category: str, copy: str) -> dict[str, Any]:
+    """Whose the original of a conflict copy is, and which device this is."""
+    from blocks.postgres import Postgres
+    from tasks.sync.names import original_of
+    from tasks.sync.opened import identity_of
+    from tasks.sync.states import PostgresStates
+
+    device = identity_of(settings(), sync_settings()).id
+    with Postgres.of(settings()).get_client(autocommit=True) as connection:
+        known = PostgresStates(connection, device, "resolve").load(category).tree.get(original_of(copy))
+    return {"device": device, "writer": known.device if known else None}
 
 
 def _mirror(*, create: bool) -> int:

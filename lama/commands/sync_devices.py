@@ -91,26 +91,21 @@ def verify(*, as_json: bool) -> int:
     from models.sync_store import Progress, StoreProblem
     from tasks.sync.verify import verify_here, verify_mirror
 
-    found: list[StoreProblem] = []
-    count = 0
     wanted = sync_settings()
-    what = "files of the mirror" if wanted.kind == "mirror" else "objects"
+    told: list[StoreProblem | Progress] = []
     if wanted.kind == "mirror":
+        what = "files of the mirror"
         for category in wanted.categories:
-            for told in verify_mirror(settings(), wanted, category):
-                if isinstance(told, Progress):
-                    count += told.done
-                else:
-                    found.append(told)
+            told += verify_mirror(settings(), wanted, category)
     else:
+        what = "objects"
         with opened_store() as (identity, vault):
             for category in wanted.categories:
-                found += verify_here(settings(), identity.id, category, vault)
-            for told in vault.verify():
-                if isinstance(told, Progress):
-                    count = told.done
-                else:
-                    found.append(told)
+                told += verify_here(settings(), identity.id, category, vault)
+            *problems, last = vault.verify()
+            told += [*(one for one in problems if isinstance(one, StoreProblem)), last]
+    found = [one for one in told if isinstance(one, StoreProblem)]
+    count = sum(one.done for one in told if isinstance(one, Progress))
     if as_json:
         echo_json({"objects": count, "problems": [asdict(one) for one in found]})
     else:

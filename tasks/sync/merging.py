@@ -78,7 +78,7 @@ def _joined_lines(base: list[bytes], one: list[bytes], other: list[bytes]) -> li
     at = here = there = 0
     for begins, one_at, other_at, length in _kept_by_both(base, one, other):
         was, left, right = base[at:begins], one[here:one_at], other[there:other_at]
-        if left == right or right == was:
+        if right in (left, was):
             merged += left
         elif left == was:
             merged += right

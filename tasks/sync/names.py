@@ -72,6 +72,12 @@ def original_of(path: str) -> str:
     return f"{folder}{slash}{CONFLICT.sub('', name)}"
 
 
+def device_of(path: str) -> str | None:
+    """The device that the conflict copy `path` is from; None: it is no conflict copy."""
+    found = CONFLICT.search(path.rpartition("/")[2])
+    return found.group().removeprefix(" (conflict from ").partition(",")[0] if found else None
+
+
 def _shortened(text: str, room: int) -> str:
     return unicodedata.normalize("NFC", text.encode()[: max(room, 1)].decode("utf-8", "ignore"))
 

@@ -1,4 +1,4 @@
-"""Databases in a shared folder of plain files: only those are taken that are whole, and none is replaced that is in use.
+"""Databases in a shared folder of plain files: what is whole is taken, and none is replaced that is in use.
 
 What Lama puts there is a copy of one moment, one file without a log. A program that opens it there may keep a log
 beside it, on this machine or on another: then the file alone is not the database, and another file in its place would

@@ -77,16 +77,18 @@ def verify_mirror(config: Settings, settings: SyncSettings, category: Category) 
             version = shared.tree[path]
             count += 1
             size += version.content.size if version.content else 0
+            if problem is None:
+                continue
+            became = ""
             if problem == _ROTTEN:
-                problem = _put_again(mirror.folder, shared, path, version, source, device, run)
+                became = _put_again(mirror.folder, shared, path, version, source, device, run)
                 states.save(f"{category.name}@{DEVICE}", shared, {path: "put again"})
-            if problem is not None:
-                yield StoreProblem(f"in the shared folder {problem}", f"{category.name}/{path}")
+            yield StoreProblem(f"in the shared folder {problem}{became}", f"{category.name}/{path}")
         yield Progress(count, count, size)
 
 
 def _put_again(folder: Path, shared: State, path: str, version: Version, source: Local, device: str, run: str) -> str:
-    """Put a content in its place again in the shared folder; what is to be said of it."""
+    """Put a content in its place again in the shared folder; what came of it."""
     assert version.content is not None  # noqa: S101 - it has a mark
     one = Put(path, version.content, version.content)
     with Applier(folder, Found(marks=shared.marks), run, stage=f"stage-{device}") as applier:
@@ -96,9 +98,9 @@ def _put_again(folder: Path, shared: State, path: str, version: Version, source:
             applier.put(one)
             applier.settle()
         except (OSError, LamaError, Meanwhile) as error:
-            return f"{_ROTTEN}; it could not be put there again: {error}"
+            return f"; it could not be put there again: {error}"
         shared.marks[path] = applier.applied.marks[path]
-    return f"{_ROTTEN}; as it is here it was put there again, and what it had become is in the trash there"
+    return "; it was put there again as it is here, and what it had become is in the trash there"
 
 
 def _read_again(folder: Path, state: State) -> Iterator[tuple[str, bytes, str | None]]:

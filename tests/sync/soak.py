@@ -204,8 +204,8 @@ def main(kind: str, base: Path, seconds: float, seed: int) -> None:
         raise SystemExit(f"{len(gone)} of {len(seen)} contents that were told are nowhere: {sorted(gone)[:3]}")
     copies = sum("conflict from" in path for path in trees[0])
     print(
-        f"{kind}: {found[0][0]} and {found[1][0]} runs, {found[0][1] + found[1][1]} contents written, {len(seen)} told, "
-        f"{len(trees[0])} paths in the end, {copies} of them conflict copies"
+        f"{kind}: {found[0][0]} and {found[1][0]} runs, {found[0][1] + found[1][1]} contents written, "
+        f"{len(seen)} told, {len(trees[0])} paths in the end, {copies} of them conflict copies"
     )
 
 
