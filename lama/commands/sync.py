@@ -141,21 +141,29 @@ def run(
 @sync.command()
 @click.option("--quiet-s", default=2.0, show_default=True, help="Seconds without a change before a run is started.")
 def watch(*, quiet_s: float) -> int:
-    """Start a run whenever files of a category have changed, until Ctrl-C. The platform has to be up."""
+    """Start a run whenever files of a category have changed, until Ctrl-C. While the platform is away it is waited for.
+
+    Of what others changed the scheduled runs hear, and the ones that are started here.
+    """
     import watchfiles
 
     from lama.commands.flows import trigger_and_follow
-    from tasks.sync.watch import changed, seen
+    from tasks.sync.watch import AGAIN_S, follow, seen
 
     watched = [one for one in sync_settings().categories if one.folder.is_dir()]
     if not watched:
         raise click.UsageError("no category has a folder to watch.")
     click.echo(f"Watching {', '.join(str(one.folder) for one in watched)}", err=True)
     folders = [one.folder for one in watched]
-    for changes in watchfiles.watch(*folders, watch_filter=seen, debounce=60_000, step=int(quiet_s * 1000)):
-        names = changed([path for _, path in changes], watched)
-        run_ = trigger_and_follow("sync", {"categories": names}, timeout_s=3600.0, quiet=True)
-        click.echo(f"{', '.join(names)}: {run_.state_name}", err=True)
+    changes = watchfiles.watch(
+        *folders, watch_filter=seen, debounce=60_000, step=int(quiet_s * 1000), rust_timeout=int(AGAIN_S * 1000),
+        yield_on_timeout=True,
+    )  # fmt: skip
+
+    def start(names: list[str]) -> str:
+        return trigger_and_follow("sync", {"categories": names}, timeout_s=3600.0, quiet=True).state_name
+
+    follow(changes, watched, start, lambda line: click.echo(line, err=True))
     return OK
 
 

@@ -10,9 +10,7 @@ from tasks.sync.names import device_of, is_conflict, original_of, problem_of
 from tasks.sync.trash import discard
 
 
-def chosen_side(
-    path: str, side: Literal["ours", "theirs"], *, device: str, writer: str | None
-) -> Literal["copy", "original"]:
+def chosen_side(path: str, side: str, *, device: str, writer: str | None) -> Literal["copy", "original"]:
     """Which of the conflict copy `path` and its original is that of this device, or of the other one.
 
     Said once, by a person, it is a decision that every device takes over; as a setting of each it would be another one
