@@ -373,7 +373,8 @@ class Mirror:
         found.marks.update(applied.marks)
         state.kept |= applied.kept
         self._at = None
-        self._rules_changed |= any(path.endswith(".gitignore") for path in applied.done)
+        if self._takes.follows_ignores:
+            self._rules_changed |= any(path.endswith(".gitignore") for path in applied.done)
         self._remember(state, wanted, sorted(applied.done & wanted.keys()))
 
     def _remember(self, state: State, wanted: Tree, paths: Sequence[str]) -> None:
