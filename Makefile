@@ -42,6 +42,7 @@ bench: $(READY)  ## every benchmark, in its quick form
 soak: $(READY)   ## the long tests: everything is killed while handoffs pass and files are synced, for hours
 	$(BIN)/python -m tests.handoffs.storm
 	LAMA_SYNC_KILLS=1000 $(BIN)/python -m pytest tests/sync/test_faults.py -k killed
+	LAMA_SYNC_SOAK_S=600 $(BIN)/python -m pytest tests/sync/test_soak.py -s
 	LAMA_SYNC_SEQUENCES=50000 LAMA_EXPLORE=1 $(BIN)/python -m pytest tests/sync/test_model.py tests/sync/test_mirror_model.py
 
 newcomer: $(READY) ## both commands of the README, from a fresh clone with an empty home; downloads everything anew

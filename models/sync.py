@@ -102,6 +102,17 @@ class Category(Value):
     )
     largest_mib: float = Field(default=2048.0, gt=0, description="Larger files are skipped and reported, in MiB.")
 
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _as_people_write_it(cls, policy: object) -> object:
+        if policy in {"ours", "theirs"}:
+            raise ValueError(
+                f"{policy} is another device on each, so that they would never agree: name the one whose changes stay, "
+                'policy = "prefer" and prefer = "<its name>". A single conflict is settled so by '
+                f"`lama sync resolve CATEGORY PATH --keep {policy}`"
+            )
+        return policy.strip().replace(" ", "-").replace("_", "-") if isinstance(policy, str) else policy
+
     @field_validator("folder", mode="after")
     @classmethod
     def _absolute(cls, folder: Path) -> Path:

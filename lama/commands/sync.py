@@ -18,6 +18,7 @@ from models.report import Severity
 if TYPE_CHECKING:
     from models.sync import Category, SyncSettings
 
+_KEEP = ("ours", "theirs", "copy", "original", "both")
 _json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 
 
@@ -140,21 +141,29 @@ def run(
 @sync.command()
 @click.option("--quiet-s", default=2.0, show_default=True, help="Seconds without a change before a run is started.")
 def watch(*, quiet_s: float) -> int:
-    """Start a run whenever files of a category have changed, until Ctrl-C. The platform has to be up."""
+    """Start a run whenever files of a category have changed, until Ctrl-C. While the platform is away it is waited for.
+
+    Of what others changed the scheduled runs hear, and the ones that are started here.
+    """
     import watchfiles
 
     from lama.commands.flows import trigger_and_follow
-    from tasks.sync.watch import changed, seen
+    from tasks.sync.watch import AGAIN_S, follow, seen
 
     watched = [one for one in sync_settings().categories if one.folder.is_dir()]
     if not watched:
         raise click.UsageError("no category has a folder to watch.")
     click.echo(f"Watching {', '.join(str(one.folder) for one in watched)}", err=True)
     folders = [one.folder for one in watched]
-    for changes in watchfiles.watch(*folders, watch_filter=seen, debounce=60_000, step=int(quiet_s * 1000)):
-        names = changed([path for _, path in changes], watched)
-        run_ = trigger_and_follow("sync", {"categories": names}, timeout_s=3600.0, quiet=True)
-        click.echo(f"{', '.join(names)}: {run_.state_name}", err=True)
+    changes = watchfiles.watch(
+        *folders, watch_filter=seen, debounce=60_000, step=int(quiet_s * 1000), rust_timeout=int(AGAIN_S * 1000),
+        yield_on_timeout=True,
+    )  # fmt: skip
+
+    def start(names: list[str]) -> str:
+        return trigger_and_follow("sync", {"categories": names}, timeout_s=3600.0, quiet=True).state_name
+
+    follow(changes, watched, start, lambda line: click.echo(line, err=True))
     return OK
 
 
@@ -181,6 +190,7 @@ def plan(*, category: str, as_json: bool) -> int:
         *(("put", one.path) for one in (*planned.copies, *planned.put)),
         *(("remove", one.path) for one in (*planned.cleared, *planned.removed, *planned.emptied)),
         *(("permissions", path) for path, _, _ in planned.modes),
+        *(("ignore", path) for path in result.found.ignored),
         *(("skip", f"{path}: {reason}") for path, reason in sorted(result.skipped.items())),
     ]
     if as_json:
@@ -278,17 +288,24 @@ def conflicts(*, categories: tuple[str, ...], as_json: bool) -> int:
 @_category
 @click.argument("path")
 @click.option(
-    "--keep", required=True, type=click.Choice(["copy", "original", "both"]),
-    help="`copy` takes the original's place; `original`: the copy goes; `both`: the copy gets a name of its own.",
+    "--keep", type=click.Choice(_KEEP),
+    help="`ours` is what this device wrote, `theirs` the other; `copy` takes the original's place; `original`: the "
+    "copy goes; `both`: the copy gets a name of its own. Without it you are asked.",
 )  # fmt: skip
 @click.option("--name", help="With `both`: the copy's new path.")
-def resolve(*, category: str, path: str, keep: str, name: str | None) -> int:
+def resolve(*, category: str, path: str, keep: str | None, name: str | None) -> int:
     """Settle one conflict, named by the PATH of its copy. What goes is in the trash."""
-    from tasks.sync.resolve import settle
+    from tasks.sync.resolve import chosen_side, settle
 
+    if keep is None:
+        keep = click.prompt("Which stays?", type=click.Choice(_KEEP), default="both" if name else None)
+        if keep == "both" and name is None:
+            name = click.prompt("The copy's new path")
     if (keep == "both") != (name is not None):
         raise click.UsageError("--name belongs to --keep both.")
     try:
+        if keep in {"ours", "theirs"}:
+            keep = chosen_side(path, keep, **_written(category, path))
         told = settle(_one(category).folder, path, keep, name, run=f"resolve-{int(time.time())}")
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
@@ -335,6 +352,19 @@ def restore(*, category: str, path: str, run_: str | None, to: str | None) -> in
         raise click.UsageError(str(error)) from error
     click.echo(f"It is at {place}.")
     return OK
+
+
+def _written(category: str, copy: str) -> dict[str, Any]:
+    """Whose the original of a conflict copy is, and which device this is."""
+    from blocks.postgres import Postgres
+    from tasks.sync.names import original_of
+    from tasks.sync.opened import identity_of
+    from tasks.sync.states import PostgresStates
+
+    device = identity_of(settings(), sync_settings()).id
+    with Postgres.of(settings()).get_client(autocommit=True) as connection:
+        known = PostgresStates(connection, device, "resolve").load(category).tree.get(original_of(copy))
+    return {"device": device, "writer": known.device if known else None}
 
 
 def _mirror(*, create: bool) -> int:

@@ -89,25 +89,29 @@ def reset(*, keep_keys: bool) -> int:
 def verify(*, as_json: bool) -> int:
     """Hash everything again, here and in the store. Exit code 1: something is not what it should be."""
     from models.sync_store import Progress, StoreProblem
-    from tasks.sync.verify import verify_here
+    from tasks.sync.verify import verify_here, verify_mirror
 
-    found: list[StoreProblem] = []
-    count = 0
     wanted = sync_settings()
-    with opened_store() as (identity, vault):
+    told: list[StoreProblem | Progress] = []
+    if wanted.kind == "mirror":
+        what = "files of the mirror"
         for category in wanted.categories:
-            found += verify_here(settings(), identity.id, category, vault)
-        for told in vault.verify():
-            if isinstance(told, Progress):
-                count = told.done
-            else:
-                found.append(told)
+            told += verify_mirror(settings(), wanted, category)
+    else:
+        what = "objects"
+        with opened_store() as (identity, vault):
+            for category in wanted.categories:
+                told += verify_here(settings(), identity.id, category, vault)
+            *problems, last = vault.verify()
+            told += [*(one for one in problems if isinstance(one, StoreProblem)), last]
+    found = [one for one in told if isinstance(one, StoreProblem)]
+    count = sum(one.done for one in told if isinstance(one, Progress))
     if as_json:
         echo_json({"objects": count, "problems": [asdict(one) for one in found]})
     else:
         for one in found:
             click.echo(f"{one.component}: {one.what}")
-        click.echo(f"{count} objects were read, {len(found)} problems found.")
+        click.echo(f"{count} {what} were read, {len(found)} problems found.")
     return FINDINGS if found else OK
 
 

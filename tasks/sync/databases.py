@@ -60,6 +60,27 @@ def sidecar(name: str) -> bool:
     return any(name.endswith(ending) and name != ending for ending in SIDECARS)
 
 
+def log_of(path: Path) -> str | None:
+    """Why `path` alone is not the whole database: a file that SQLite keeps beside it. None: there is none."""
+    beside = _beside(path)
+    return f"somebody has it open: {beside[0].name} is beside it" if beside else None
+
+
+def unsound(path: Path) -> str | None:
+    """Why the database `path`, one file that nobody writes, is not to be taken; None: it is whole. Writes nothing.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with _named(path):
+            _refuse_others(path)
+            _check(path, "ro&immutable=1")
+    except DatabaseError as error:
+        return error.what
+    return None
+
+
 def fingerprint(path: Path) -> str:
     """Something cheap that is other after every transaction: none was committed while it stayed the same.
 
@@ -217,8 +238,8 @@ def _until(deadline: float) -> Callable[[int, int, int], None]:
     return look
 
 
-def _check(path: Path) -> None:
-    with contextlib.closing(_connect(path, "rw", 1.0)) as connection:
+def _check(path: Path, mode: str = "rw") -> None:
+    with contextlib.closing(_connect(path, mode, 1.0)) as connection:
         connection.execute("PRAGMA cell_size_check=ON")
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     if found != ["ok"]:

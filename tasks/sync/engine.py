@@ -17,7 +17,7 @@ from tasks.sync.calls import Calls
 from tasks.sync.collector import collector_paused
 from tasks.sync.faults import Changed
 from tasks.sync.joining import Joiner, Merge
-from tasks.sync.look import FOLDER_MARKER, differs, fitting, judged_by, look, marks_of
+from tasks.sync.look import FOLDER_MARKER, differs, fitting, heeded, judged_by, look, marks_of
 from tasks.sync.reconcile import Conflict, Judged, Plan, converge, observe, plan
 from tasks.sync.scan import Found, Takes, clock_of, opened
 from tasks.sync.state import State, States, Store
@@ -132,7 +132,7 @@ class Engine:
         recovered = 0 if dry_run else self._recover(me, now_ns)
         found = self._scan(state, now_ns)
         progress("looked", len(found.contents))
-        told = self._store.others(self._category.name, self._knows(state, me))
+        told = self._store.others(self._category.name, self._knows(state, me, found))
         problems = self._store.problems()
         count = _next_count(state, told, me.device)
         changes = {}
@@ -142,18 +142,19 @@ class Engine:
         seen = {one.device: one.digest for one in told if one.device != me.device}
         # A run that was killed has remembered what it did not tell.
         behind = not any(one.device == me.device and one.counter >= state.counter for one in told)
-        known = (seen, self._takes.fingerprint) == (state.seen, state.filter)
-        if known and not changes and not behind and not found.skipped:
+        known = (seen, found.takes.fingerprint) == (state.seen, state.filter)
+        if known and not changes and not behind and not found.skipped and not found.heeded_again:
             if not dry_run and differs(state.marks, found):
                 state.marks = marks_of(state.tree, found)
                 self._states.save(self._category.name, state, {})
             return outcome
-        if state.filter != self._takes.fingerprint:
+        if state.filter != found.takes.fingerprint:
             state.filter = ""  # until all is done that follows of the new one
         mine = state.tree | changes
         wanted: Tree = mine
         if direction != "push":
-            wanted = self._converge(state, mine, [one.tree for one in told], me, count, outcome, keep=not dry_run)
+            trees = heeded([one.tree for one in told], mine, found)
+            wanted = self._converge(state, mine, trees, me, count, outcome, keep=not dry_run)
         self._guard(guard, state, outcome)
         if dry_run:
             return outcome
@@ -165,7 +166,7 @@ class Engine:
         outcome.problems += self._store.problems()
         return outcome
 
-    def _knows(self, state: State, me: Self) -> Callable[[Manifest], bool]:
+    def _knows(self, state: State, me: Self, found: Found) -> Callable[[Manifest], bool]:
         """Of which manifests everything is done that follows from them, so that `state.tree` has their trees in it."""
 
         def knows(manifest: Manifest) -> bool:
@@ -173,7 +174,7 @@ class Engine:
                 return 0 < manifest.counter == state.counter
             return state.seen.get(manifest.device) == manifest.digest
 
-        return knows if state.filter == self._takes.fingerprint else lambda _manifest: False
+        return knows if state.filter == found.takes.fingerprint else lambda _manifest: False
 
     def _converge(
         self,
@@ -231,7 +232,7 @@ class Engine:
         return look(self._root, self._takes, state, largest, now_ns, decided=decided)
 
     def _judged(self, found: Found) -> Judged:
-        return judged_by(found, self._takes)
+        return judged_by(found)
 
     @property
     def _keeps_both(self) -> bool:
@@ -354,16 +355,18 @@ class Engine:
         self, state: State, wanted: Tree, outcome: Outcome, me: Self, seen: dict[str, bytes], *, behind: bool
     ) -> None:
         """Acknowledge what others did and that stands here already, and tell them."""
-        new = self._acknowledge(state, wanted, outcome)
+        found = outcome.found
+        new = self._acknowledge(state, wanted, outcome) or bool(found.ignored or found.heeded_again)
         for path in [path for path in state.bases if path in outcome.done]:
             del state.bases[path]
         complete = {} if outcome.skipped else seen
+        decided = found.takes.fingerprint
         publishes = new or bool(outcome.done) or (behind and not outcome.changes)
         if publishes:
             state.counter += 1
-        if publishes or not state.began or (state.seen, state.filter) != (complete, self._takes.fingerprint):
+        if publishes or not state.began or (state.seen, state.filter) != (complete, decided):
             state.seen = complete
-            state.filter = self._takes.fingerprint
+            state.filter = decided
             state.began = True
             self._states.save(self._category.name, state, {})
         if publishes:

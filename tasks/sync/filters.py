@@ -12,12 +12,13 @@ from blake3 import blake3
 from models.sync import Category
 from tasks.sync.databases import SIDECARS
 from tasks.sync.gitignore import Rules, effective, lines_of, rules
-from tasks.sync.names import OWN
+from tasks.sync.names import OWN, original_of
 from tasks.sync.placeholders import LEFTOVERS
 
-_EDITION = 1
+_EDITION = 2
 """Counts how often the meaning of the same settings changed."""
 _MOST_PLACES = 50_000
+_COPY = " (conflict from "
 
 
 class _Takes(IntEnum):
@@ -37,6 +38,7 @@ class Filter:
 
     - What begins with a name of ours is never synced, nor what cloud drives leave behind (`placeholders.LEFTOVERS`; a
       `!pattern` in `exclude` has it back), nor, among databases, the files that SQLite keeps beside one.
+    - A conflict copy is synced where the file is that it was made beside, or nobody would keep what lost its place.
     - `exclude` is as a `.gitignore` at the top: what is in an excluded folder is excluded.
     - `include` is like it: a folder includes what is in it, unless a longer path is excepted by `!`. Folders that may
       hold something that is included are gone through.
@@ -62,11 +64,15 @@ class Filter:
 
     def with_ignores(self, directory: str, text: str) -> Filter:
         """The filter that also follows the `.gitignore` in `directory` (the top: an empty string), whose text it is."""
-        lines = lines_of(text)
-        if not self._gitignore or (not lines and directory not in self._ignores):
+        return self.following({directory: text})
+
+    def following(self, texts: Mapping[str, str]) -> Filter:
+        """The filter that also follows the `.gitignore` files whose texts these are, by the directory of each."""
+        found = {directory: lines_of(text) for directory, text in texts.items()} if self._gitignore else {}
+        new = {where: rules(lines) for where, lines in found.items() if lines or where in self._ignores}
+        if not new:
             return self
-        ignores = {**self._ignores, directory: rules(lines)}
-        return Filter(self._include, self._exclude, gitignore=True, ignores=ignores)
+        return Filter(self._include, self._exclude, gitignore=True, ignores={**self._ignores, **new})
 
     @property
     def follows_ignores(self) -> bool:
@@ -98,6 +104,8 @@ class Filter:
         place = self._places.get(folder) or self._place(folder)
         if not path:
             return place[0]
+        if not is_directory and _COPY in path:
+            path = original_of(path)
         return self._within(place, path, is_directory=is_directory)
 
     def _place(self, folder: str) -> _Place:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from models.sync import Tree
+from models.sync import Kind, Tree, Version
 from tasks.sync.names import problem_of
 from tasks.sync.reconcile import Judged
 from tasks.sync.scan import Found, Mark, Scanner, Takes, colliding, ignores_case
@@ -16,7 +16,7 @@ FOLDER_MARKER = "folder.json"
 
 
 def look(root: Path, takes: Takes, state: State, largest: int, now_ns: int, *, decided: bool = False) -> Found:
-    """What stands in `root`; directories that only hold what is not synced, and were deleted elsewhere, are left out.
+    """What stands in `root`; directories that only hold what is not synced, and were deleted elsewhere, are none.
 
     Args:
         root: the folder.
@@ -35,6 +35,7 @@ def look(root: Path, takes: Takes, state: State, largest: int, now_ns: int, *, d
         if version.content is not None and path in state.marks
     }
     found = Scanner(root, takes, known, largest, now_ns, decided=decided).scan()
+    _set_aside(state, found, takes)
     for path in sorted(state.kept, key=lambda one: one.count("/"), reverse=True):
         version = state.tree.get(path)
         dead = version is None or version.content is None
@@ -42,15 +43,55 @@ def look(root: Path, takes: Takes, state: State, largest: int, now_ns: int, *, d
             state.kept.discard(path)
         else:
             found.contents.pop(path, None)
-            found.left_out.add(path)
     return found
 
 
-def judged_by(found: Found, takes: Takes) -> Judged:
+def _set_aside(state: State, found: Found, takes: Takes) -> None:
+    """Put aside what is ignored from now on, and take back what is not any longer.
+
+    Nothing is concluded of what is ignored: no device changes or deletes it, and what became of it meanwhile is no
+    deletion afterwards. It is not told of either, or a folder that was deleted would come back for its sake.
+    """
+    for path, version in list(state.ignored.items()):
+        if found.judged(path) and _takes_as(found.takes, path, version):
+            del state.ignored[path]
+            if path in found.contents:
+                state.tree.setdefault(path, version)
+                found.heeded_again.append(path)
+    if state.filter == found.takes.fingerprint or not takes.follows_ignores:
+        return
+    for path, version in list(state.tree.items()):
+        if version.content is None or _takes_as(found.takes, path, version) or not _takes_as(takes, path, version):
+            continue
+        state.ignored[path] = state.tree.pop(path)
+        state.marks.pop(path, None)
+        found.ignored.append(path)
+
+
+def heeded(trees: Sequence[Tree], mine: Tree, found: Found) -> list[Tree]:
+    """`trees` without what is ignored here and lives elsewhere, where that is not known yet."""
+    if not found.takes.follows_ignores:
+        return list(trees)
+    ignored = {
+        path
+        for tree in trees
+        for path, version in tree.items()
+        if path not in mine and version.content is not None and not _takes_as(found.takes, path, version)
+    }
+    return [{path: one for path, one in tree.items() if path not in ignored} if ignored else tree for tree in trees]
+
+
+def _takes_as(takes: Takes, path: str, version: Version) -> bool:
+    """Whether the filter takes `path` as what `version` says that it is."""
+    is_directory = version.content is not None and version.content.kind is Kind.directory
+    return takes.takes(path, is_directory) and takes_all(takes, path)
+
+
+def judged_by(found: Found) -> Judged:
     """Whether a path was looked at, or would have been."""
 
     def judged(path: str) -> bool:
-        return found.judged(path) and takes_all(takes, path)
+        return found.judged(path) and takes_all(found.takes, path)
 
     return judged
 

@@ -221,7 +221,8 @@ def _leads(target: Any) -> bool:
 
 
 def _device(value: Any) -> str:
-    if not isinstance(value, str) or not value or len(value) > 100:
+    """A device's id; empty for a folder that nobody made, and that has to be for what lies in it (see `converge`)."""
+    if not isinstance(value, str) or len(value) > 100:
         raise ValueError("a device without a name")
     return value
 

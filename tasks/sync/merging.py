@@ -9,11 +9,9 @@ import json
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-
-from merge3 import Merge3
 
 _LARGEST = 4 * 1024 * 1024
 """Bytes; what is larger is no note and no settings file, and is not worth the time."""
@@ -43,12 +41,10 @@ def merge_text(base: bytes, one: bytes, other: bytes) -> bytes | None:
         return None
     before, left, right = (text.splitlines(keepends=True) for text in texts)
     try:
-        groups = list(Merge3(before, left, right, sequence_matcher=_Matcher).merge_groups())
+        merged = _joined_lines(before, left, right)
     except _TooDifferentError:
         return None
-    if any(group[0] == "conflict" for group in groups):
-        return None
-    return b"".join(line for group in groups for line in group[1])
+    return None if merged is None else b"".join(merged)
 
 
 def _only_change(base: bytes, one: bytes, other: bytes) -> bytes | None:
@@ -72,37 +68,69 @@ class _TooDifferentError(Exception):
     """Two texts have more lines that differ than are compared."""
 
 
-class _Matcher:
-    """The shortest edit from one list of lines to another (Myers 1986, "An O(ND) Difference Algorithm").
+def _joined_lines(base: list[bytes], one: list[bytes], other: list[bytes]) -> list[bytes] | None:
+    """Both edits of `base` in one; None where they touch (Khanna et al. 2007, "A Formal Investigation of Diff3").
 
-    In the shape that `merge3` takes. The standard library's takes cubic time on lines that repeat, or ignores them.
+    Lines that neither edit changed divide the three into stretches. In each, the side that changed it says what is
+    there; both may, when they say the same.
     """
+    merged: list[bytes] = []
+    at = here = there = 0
+    for begins, one_at, other_at, length in _kept_by_both(base, one, other):
+        was, left, right = base[at:begins], one[here:one_at], other[there:other_at]
+        if right in (left, was):
+            merged += left
+        elif left == was:
+            merged += right
+        else:
+            return None
+        merged += base[begins : begins + length]
+        at, here, there = begins + length, one_at + length, other_at + length
+    return merged
 
-    def __init__(
-        self, isjunk: Callable[[bytes], bool] | None = None, a: Sequence[bytes] = (), b: Sequence[bytes] = ()
-    ) -> None:
-        del isjunk
-        self._one, self._other = a, b
 
-    def get_matching_blocks(self) -> list[tuple[int, int, int]]:
-        """Where runs of equal lines begin in the one and in the other, and their lengths; the last has none."""
-        one, other = self._one, self._other
-        begins = 0
-        shorter = min(len(one), len(other))
-        while begins < shorter and one[begins] == other[begins]:
-            begins += 1
-        ends = 0
-        while ends < shorter - begins and one[-1 - ends] == other[-1 - ends]:
-            ends += 1
-        numbers: dict[bytes, int] = {}
-        middles = [
-            [numbers.setdefault(line, len(numbers)) for line in lines[begins : len(lines) - ends]]
-            for lines in (one, other)
-        ]
-        blocks = [(0, 0, begins)]
-        blocks += [(at + begins, there + begins, length) for at, there, length in _snakes(*middles)]
-        blocks.append((len(one) - ends, len(other) - ends, ends))
-        return [block for block in blocks if block[2]] + [(len(one), len(other), 0)]
+def _kept_by_both(base: list[bytes], one: list[bytes], other: list[bytes]) -> Iterator[tuple[int, int, int, int]]:
+    """The runs of lines of `base` that both edits keep: where they begin in the three, and their length; then the end.
+
+    Raises:
+        _TooDifferentError: they are too different to be compared in time.
+    """
+    lefts, rights = _matching(base, one), _matching(base, other)
+    left = right = 0
+    while left < len(lefts) and right < len(rights):
+        (left_at, one_at, left_length), (right_at, other_at, right_length) = lefts[left], rights[right]
+        begins = max(left_at, right_at)
+        ends = min(left_at + left_length, right_at + right_length)
+        if begins < ends:
+            yield begins, one_at + begins - left_at, other_at + begins - right_at, ends - begins
+        if left_at + left_length < right_at + right_length:
+            left += 1
+        else:
+            right += 1
+    yield len(base), len(one), len(other), 0
+
+
+def _matching(one: list[bytes], other: list[bytes]) -> list[tuple[int, int, int]]:
+    """Where runs of equal lines begin in the one and in the other, and their lengths.
+
+    By the shortest edit from one to the other (Myers 1986, "An O(ND) Difference Algorithm"). The standard library's
+    takes cubic time on lines that repeat, or ignores them.
+    """
+    begins = 0
+    shorter = min(len(one), len(other))
+    while begins < shorter and one[begins] == other[begins]:
+        begins += 1
+    ends = 0
+    while ends < shorter - begins and one[-1 - ends] == other[-1 - ends]:
+        ends += 1
+    numbers: dict[bytes, int] = {}
+    middles = [
+        [numbers.setdefault(line, len(numbers)) for line in lines[begins : len(lines) - ends]] for lines in (one, other)
+    ]
+    blocks = [(0, 0, begins)]
+    blocks += [(at + begins, there + begins, length) for at, there, length in _snakes(*middles)]
+    blocks.append((len(one) - ends, len(other) - ends, ends))
+    return [block for block in blocks if block[2]]
 
 
 def _snakes(one: list[int], other: list[int]) -> list[tuple[int, int, int]]:

@@ -21,7 +21,6 @@ import contextlib
 import json
 import secrets
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -31,13 +30,15 @@ from blake3 import blake3
 from blocks.errors import ConfigurationError, UnavailableError
 from models.sync import Category, Content, Kind, Tree, Version
 from models.sync_store import Manifest, StoreProblem
-from tasks.sync.apply import INDEX, OURS, TRASH, Applied, Applier, Meanwhile
+from tasks.sync.apply import OURS, TRASH, Applied, Applier, Meanwhile
 from tasks.sync.calls import Calls
 from tasks.sync.checked import copy
 from tasks.sync.faults import Changed, Missing
 from tasks.sync.look import FOLDER_MARKER, fitting, judged_by, look, marks_of, takes_all
+from tasks.sync.plain import Local, thrown_away
 from tasks.sync.reconcile import Put, observe, plan
 from tasks.sync.scan import Found, Takes, clock_of, keeps_modes, opened
+from tasks.sync.shared_databases import judged_free, leave_in_use
 from tasks.sync.shelf import MARKER
 from tasks.sync.state import State, States
 from tasks.sync.steps import apply, pieces
@@ -104,6 +105,12 @@ class Mirror:
         self._at: dict[bytes, str] | None = None
         self._trash: dict[bytes, Path] | None = None
         self._problems: list[StoreProblem] = []
+        self._rules_changed = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of the category are."""
+        return self._folder
 
     # The root.
 
@@ -206,16 +213,20 @@ class Mirror:
         largest = int(self._category.largest_mib * 1024 * 1024)
         found = self._found = look(self._folder, self._takes, state, largest, now_ns)
         self._at = self._trash = None
+        self._rules_changed = False
         self._wait_for_young(state, found, now_ns)
+        if self._category.content == "databases":
+            leave_in_use(self._folder, state, found)
         if not keeps_modes(self._folder, f"-{self._device}"):
             _without_modes(state, found)
-        judged = judged_by(found, self._takes)
+        judged = judged_by(found)
         count = state.counter + 1
         changes = observe(state.tree, found.contents, judged, device=DEVICE, count=count, at=int(self._now()))
         for path, problem in found.skipped.items():
             self._problems.append(StoreProblem(f"skipped in the shared folder: {problem}", path))
         if not changes:
-            if state.began and found.hashed_files == 0:
+            same = state.filter == found.takes.fingerprint and not found.heeded_again
+            if state.began and found.hashed_files == 0 and same:
                 return
         else:
             # Remembered before anybody hears of it: a count must not come to mean two contents.
@@ -223,6 +234,7 @@ class Mirror:
             state.counter = count
         state.marks = marks_of(state.tree, found)
         state.began = True
+        state.filter = found.takes.fingerprint
         self._states.save(f"{self._category.name}@{DEVICE}", state, dict.fromkeys(changes, "seen"))
 
     def _wait_for_young(self, state: State, found: Found, now_ns: int) -> None:
@@ -298,7 +310,7 @@ class Mirror:
             yield self._found.on_disk(path)
             return
         if self._trash is None:
-            self._trash = _thrown_away(self._folder / OURS / TRASH)
+            self._trash = thrown_away(self._folder / OURS / TRASH)
         if digest in self._trash:
             yield self._trash[digest].relative_to(self._folder).as_posix()
 
@@ -321,14 +333,18 @@ class Mirror:
         state, found = self._state, self._found
         self._check_folder(state)
         wanted = {path: one for path, one in manifest.tree.items() if _follows(one, state.tree.get(path))}
-        judged = judged_by(found, self._takes)
+        judged = judged_by(found)
         unfit: dict[str, str] = {}
-        whole = plan(wanted, found.contents, judged, fitting(self._folder, wanted, found, unfit))
+        busy: dict[str, str] = {}
+        free = judged
+        if self._category.content == "databases":
+            free = judged_free(self._folder, found, judged, busy)
+        whole = plan(wanted, found.contents, free, fitting(self._folder, wanted, found, unfit))
         there = [path for path, one in wanted.items() if one.content == found.contents.get(path) and judged(path)]
         self._remember(state, wanted, there)
-        skipped = dict(unfit)
+        skipped = unfit | busy
         if not whole.nothing:
-            source = _Local(self._category.folder, manifest.tree)
+            source = Local(self._category.folder, manifest.tree)
             with self._applier() as applier:
                 for piece in pieces(whole):
                     for _ in apply(piece, applier, source.fetch):
@@ -339,7 +355,8 @@ class Mirror:
         for path, problem in skipped.items():
             self._problems.append(StoreProblem(f"not put into the shared folder: {problem}", path))
         left = [path for path, one in wanted.items() if state.tree.get(path) != one]
-        if not any(path not in unfit and takes_all(self._takes, path) for path in left):
+        # What new rules take there is put by the next run, which looks by them.
+        if not self._rules_changed and not any(path not in unfit and takes_all(found.takes, path) for path in left):
             told = State(counter=manifest.counter)
             self._states.save(f"{self._category.name}@told", told, {})
 
@@ -356,6 +373,8 @@ class Mirror:
         found.marks.update(applied.marks)
         state.kept |= applied.kept
         self._at = None
+        if self._takes.follows_ignores:
+            self._rules_changed |= any(path.endswith(".gitignore") for path in applied.done)
         self._remember(state, wanted, sorted(applied.done & wanted.keys()))
 
     def _remember(self, state: State, wanted: Tree, paths: Sequence[str]) -> None:
@@ -382,29 +401,6 @@ class Mirror:
         return Applier(self._folder, self._found, run, self._calls, durable=self._durable, stage=self._stage)
 
 
-class _Local:
-    """Contents from the folder of this device."""
-
-    def __init__(self, folder: Path, tree: Tree) -> None:
-        self._folder = folder
-        self._tree = tree
-        self._paths: dict[bytes, list[str]] | None = None
-
-    def fetch(self, digest: bytes, into: BinaryIO, *, size: int | None = None) -> None:
-        if self._paths is None:
-            self._paths = {}
-            for path, version in self._tree.items():
-                if version.content is not None and version.content.kind is Kind.file:
-                    self._paths.setdefault(version.content.digest, []).append(path)
-        for path in self._paths.get(digest, ()):
-            for form in ("NFC", "NFD"):
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    with opened(self._folder, unicodedata.normalize(form, path)) as file:
-                        copy(file, digest, into, size)
-                    return
-        raise Missing("the file is not here any more.")
-
-
 def _follows(one: Version, known: Version | None) -> bool:
     """Whether `one` is to stand where `known` does: it knows of it."""
     if known is None:
@@ -426,17 +422,3 @@ def _without_modes(state: State, found: Found) -> None:
         else:
             mode = 0o755 if content.kind is Kind.directory else 0o644
         found.contents[path] = content._replace(mode=mode)
-
-
-def _thrown_away(trash: Path) -> dict[bytes, Path]:
-    """Files of the trash by what their content was when they came there."""
-    found: dict[bytes, Path] = {}
-    for index in trash.glob(f"*/{INDEX}"):
-        with contextlib.suppress(OSError):
-            for line in index.read_text("utf-8", "replace").splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    told = json.loads(line)
-                    name = str(told["name"])
-                    if "/" not in name:
-                        found[bytes.fromhex(told["digest"])] = index.parent / name
-    return found

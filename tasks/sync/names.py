@@ -66,6 +66,18 @@ def is_conflict(path: str) -> bool:
     return CONFLICT.search(path.rpartition("/")[2]) is not None
 
 
+def original_of(path: str) -> str:
+    """The path that the conflict copy `path` was made beside."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{CONFLICT.sub('', name)}"
+
+
+def device_of(path: str) -> str | None:
+    """The device that the conflict copy `path` is from; None: it is no conflict copy."""
+    found = CONFLICT.search(path.rpartition("/")[2])
+    return found.group().removeprefix(" (conflict from ").partition(",")[0] if found else None
+
+
 def _shortened(text: str, room: int) -> str:
     return unicodedata.normalize("NFC", text.encode()[: max(room, 1)].decode("utf-8", "ignore"))
 

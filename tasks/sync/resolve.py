@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
+from typing import Literal
 
-from tasks.sync.names import CONFLICT, is_conflict, problem_of
+from tasks.sync.names import device_of, is_conflict, original_of, problem_of
 from tasks.sync.trash import discard
 
 
-def original_of(path: str) -> str:
-    """The path that the conflict copy `path` was made beside."""
-    folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}{re.sub(CONFLICT, '', name)}"
+def chosen_side(path: str, side: str, *, device: str, writer: str | None) -> Literal["copy", "original"]:
+    """Which of the conflict copy `path` and its original is that of this device, or of the other one.
+
+    Said once, by a person, it is a decision that every device takes over; as a setting of each it would be another one
+    everywhere.
+
+    Args:
+        path: the copy.
+        side: `ours` is what this device wrote, `theirs` the other.
+        device: this device's id.
+        writer: whose the original is, as far as this device knows.
+
+    Raises:
+        ValueError: neither is of this device.
+    """
+    if device_of(path) == device:
+        return "copy" if side == "ours" else "original"
+    if writer == device:
+        return "original" if side == "ours" else "copy"
+    raise ValueError(f"neither {path} nor its original is of this device: say copy, original or both")
 
 
 def settle(folder: Path, path: str, keep: str, name: str | None, *, run: str) -> str:

@@ -27,7 +27,7 @@ from tasks.sync.opened import identity_of, mirror_of, opened_vault
 from tasks.sync.shadow import Shadow
 from tasks.sync.state import Store
 from tasks.sync.states import Counters, PostgresStates
-from tasks.sync.trash import expire
+from tasks.sync.trash import expire, expire_stages
 
 CAPABILITY = "sync"
 _MOST_TOLD = 50
@@ -97,10 +97,8 @@ def sync_one(
         with database.get_client(autocommit=True) as connection:
             device = identity_of(config, settings).id
             states = PostgresStates(connection, device, run)
-            mirror = mirror_of(config, settings, category, device, states, run)
+            mirror = mirror_of(config, settings, synced_as(config, category), device, states, run)
             mirror.check()
-            if category.content == "databases":
-                return Skip(area=CAPABILITY, component=category.name, reason="Databases are synced by a vault only.")
             return _Run(config, settings, category, asked, run, progress).go(connection, device, mirror, states)
     with (
         database.get_client(autocommit=True) as connection,
@@ -133,7 +131,7 @@ class _Run:
         self, connection: psycopg.Connection[Any], device: str, store: Store, states: PostgresStates
     ) -> Outcome | Stopped | Absent | Skip:
         category = self.category
-        if not _only_one(connection, device, category.name):
+        if not only_one(connection, device, category.name):
             return Skip(area=CAPABILITY, component=category.name, reason="Another run is at it.")
         if not category.folder.is_dir() and not states.load(category.name).began and not _told(store, category.name):
             return Absent(f"{category.folder} is not there, nor has any device told of it.")
@@ -146,7 +144,7 @@ class _Run:
             return Stopped(str(stopped))
 
     def _databases(self, me: Self, store: Store, states: PostgresStates) -> Outcome:
-        shadow = Shadow(self.category, self.config.home / "sync" / self.category.name, Filter.of(self.category))
+        shadow = shadow_of(self.config, self.category)
         shadow.gather(me.device, me.at)
         outcome = self._engine(me, shadow.synced, store, states)
         if not self.asked.dry_run:
@@ -169,10 +167,26 @@ class _Run:
             self._expire(category.folder)
             if self.settings.kind == "mirror" and self.settings.store is not None:
                 self._expire(self.settings.store / category.name)
+                expire_stages(
+                    self.settings.store / category.name,
+                    but=f"stage-{me.device}",
+                    days=self.settings.trash_days,
+                    now=time.time(),
+                )
         return outcome
 
     def _expire(self, folder: Path) -> None:
         expire(folder, days=self.settings.trash_days, now=time.time())
+
+
+def shadow_of(config: Settings, category: Category) -> Shadow:
+    """The copies of a category of databases."""
+    return Shadow(category, config.home / "sync" / category.name, Filter.of(category))
+
+
+def synced_as(config: Settings, category: Category) -> Category:
+    """The category as it is synced: of databases, the folder with their copies."""
+    return shadow_of(config, category).synced if category.content == "databases" else category
 
 
 def merging(category: Category) -> Merge | None:
@@ -231,7 +245,7 @@ def _told(store: Store, category: str) -> bool:
     return any(one.tree for one in store.others(category, lambda _manifest: False))
 
 
-def _only_one(connection: psycopg.Connection[tuple[object, ...]], device: str, category: str) -> bool:
+def only_one(connection: psycopg.Connection[tuple[object, ...]], device: str, category: str) -> bool:
     """Whether no other run is at the category; held until the connection ends."""
     row = connection.execute(
         "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"lama.sync/{device}/{category}",)
@@ -285,6 +299,19 @@ def _findings(name: str, result: Outcome) -> list[Finding]:
                 title=f"{len(nature)} {'path is' if len(nature) == 1 else 'paths are'} not synced.",
                 detail="\n".join(f"{path}: {result.skipped[path]}" for path in nature[:_MOST_TOLD]),
                 remedy="Exclude what need not be synced, raise largest_mib, or rename what other systems cannot take.",
+            )
+        )
+    if result.found.ignored:
+        ignored = result.found.ignored
+        found.append(
+            Finding(
+                key=f"sync.ignored:{name}",
+                severity=Severity.info,
+                component=name,
+                title=f"{len(ignored)} {'path was' if len(ignored) == 1 else 'paths were'} synced and "
+                f"{'is' if len(ignored) == 1 else 'are'} skipped from now on.",
+                detail="\n".join(f"{path}: a .gitignore says so" for path in ignored[:_MOST_TOLD]),
+                remedy="Every device keeps what it has of them. They are synced again when no .gitignore names them.",
             )
         )
     if result.recovered:

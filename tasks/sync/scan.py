@@ -21,6 +21,7 @@ from tasks.sync.names import OWN, folded, problem_of
 from tasks.sync.placeholders import asks_for, stands_for
 
 _CHUNK = 1 << 20
+_IN_THE_CLOUD = "..gitignore.icloud"
 RACY_NS = 2_000_000_000
 """A file that changed so shortly before it was looked at may change again without its times telling: clocks of file
 systems are as coarse as two seconds (FAT). It is hashed again the next time."""
@@ -58,6 +59,10 @@ class Takes(Protocol):
         """The same, following also an ignore file of `directory`."""
         ...
 
+    def following(self, texts: Mapping[str, str]) -> Takes:
+        """The same, following also ignore files, whose texts these are, by the directory of each."""
+        ...
+
     @property
     def follows_ignores(self) -> bool:
         """Whether ignore files count."""
@@ -67,6 +72,25 @@ class Takes(Protocol):
     def fingerprint(self) -> str:
         """Stands for all that decides."""
         ...
+
+
+class Everything:
+    """A filter that takes everything."""
+
+    follows_ignores = False
+    fingerprint = "everything"
+
+    def takes(self, path: str, is_directory: bool) -> bool:  # noqa: FBT001
+        """It does."""
+        return True
+
+    def with_ignores(self, directory: str, text: str) -> Everything:
+        """The same."""
+        return self
+
+    def following(self, texts: Mapping[str, str]) -> Everything:
+        """The same."""
+        return self
 
 
 @dataclass
@@ -82,6 +106,12 @@ class Found:
     """What could not be looked at, and why: nothing is concluded of it, nor of what lies below it."""
     left_out: set[str] = field(default_factory=set)
     """What the filter leaves out; of a directory, all below."""
+    takes: Takes = field(default_factory=Everything)
+    """What decided: the filter, and all ignore files that were found."""
+    ignored: list[str] = field(default_factory=list)
+    """What was synced until now and is ignored from now on."""
+    heeded_again: list[str] = field(default_factory=list)
+    """What was ignored until now, was synced before, and stands there."""
     folder: tuple[int, int] | None = None
     """Device and inode of the folder itself."""
     hashed_files: int = 0
@@ -129,6 +159,7 @@ class Scanner:
     decided: bool = False
     """Whether `takes` is known to take all of `known`, and decides by the name alone."""
     found: Found = field(default_factory=Found)
+    _ignores: dict[str, str] = field(default_factory=dict)
 
     def scan(self) -> Found:
         """Look.
@@ -143,6 +174,7 @@ class Scanner:
         while waiting:
             path, place, takes = waiting.pop()
             waiting += reversed(self._directory(path, place, takes))
+        self.found.takes = self.takes.following(self._ignores)
         return self.found
 
     def _directory(
@@ -152,14 +184,14 @@ class Scanner:
         try:
             with os.scandir(place) as listing:
                 entries = sorted(listing, key=attrgetter("name"))
+            if takes.follows_ignores:
+                takes = self._with_ignores(path, entries, takes)
         except OSError as error:
             if top:
                 raise
             self.found.skipped[path] = f"it cannot be read: {error.strerror}"
             self.found.contents.pop(path, None)
             return []
-        if takes.follows_ignores:
-            takes = self._with_ignores(path, entries, takes)
         below: list[tuple[str, str]] = []
         above = f"{path}/" if path else ""
         for entry in entries:
@@ -194,13 +226,19 @@ class Scanner:
         }
 
     def _with_ignores(self, path: str, entries: list[os.DirEntry[str]], takes: Takes) -> Takes:
+        """`takes` with the `.gitignore` among `entries`.
+
+        Raises:
+            OSError: it cannot be read. Without it nothing can be said of the directory: what is ignored would be told.
+        """
         for entry in entries:
+            if entry.name == _IN_THE_CLOUD:
+                asks_for(Path(entry.path))
+                raise OSError(errno.EAGAIN, "its .gitignore is in the cloud and not on this device")
             if entry.name == ".gitignore" and entry.is_file(follow_symlinks=False):
-                try:
-                    with open(entry.path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a hot path
-                        return takes.with_ignores(path, file.read(_CHUNK))
-                except OSError:
-                    return takes
+                with open(entry.path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a hot path
+                    self._ignores[path] = text = file.read(_CHUNK)
+                return takes.with_ignores(path, text)
         return takes
 
     def _entry(self, above: str, entry: os.DirEntry[str], takes: Takes, below: list[tuple[str, str]]) -> None:

@@ -16,7 +16,17 @@ from pathlib import Path
 
 from models.sync import Category, Content, Kind, Version
 from tasks.sync.apply import OURS
-from tasks.sync.databases import DatabaseError, fingerprint, is_database, replace, replaceable, sidecar, snapshot
+from tasks.sync.databases import (
+    DatabaseError,
+    UnsoundError,
+    fingerprint,
+    is_database,
+    replace,
+    replaceable,
+    sidecar,
+    snapshot,
+    unsound,
+)
 from tasks.sync.names import OWN, conflict_path
 from tasks.sync.scan import Takes, hash_file
 from tasks.sync.trash import discard
@@ -104,6 +114,8 @@ class Shadow:
         if known is not None and known["live"] == _fingerprint(live):
             return
         making = self.folder / _MAKING
+        if copy.is_file() and _broken(copy, live):
+            raise UnsoundError("it was a database, and does not begin as one any more")
         now = _copied(live, making)
         digest = _digest(making)
         if known is not None and known["copy"] == digest:
@@ -129,6 +141,10 @@ class Shadow:
         known = self._known.get(path)
         if known is not None and known["copy"] == digest:
             return
+        if live.is_file() and _broken(live, copy):
+            raise UnsoundError("what came from elsewhere does not begin as a database")
+        if is_database(copy) and (problem := unsound(copy)):
+            raise UnsoundError(f"what came from elsewhere cannot be taken: {problem}")
         live.parent.mkdir(parents=True, exist_ok=True)
         making = live.with_name(f"{_MAKING}-{live.name[:100]}")
         making.unlink(missing_ok=True)
@@ -209,6 +225,11 @@ def _copied(live: Path, making: Path) -> str:
     if not is_database(making):
         raise BlockingIOError(11, "it changed while it was read")
     return ""
+
+
+def _broken(before: Path, now: Path) -> bool:
+    """Whether `before` is a database and `now` none; one that has no page yet is empty."""
+    return is_database(before) and now.stat().st_size > 0 and not is_database(now)
 
 
 def _fingerprint(path: Path) -> str:

@@ -57,6 +57,9 @@ class State:
     """What files were made of that were changed here since another device's version was taken."""
     seen: dict[str, bytes] = field(default_factory=dict)
     """Of the other devices, the digests of what they told, as far as everything that follows from it was done."""
+    ignored: dict[str, Version] = field(default_factory=dict)
+    """What was synced and is ignored by `.gitignore` files since, as it was then. Nobody is told of it any more; when
+    it is not ignored any longer, a change of it is one of this."""
     filter: str = ""
     """Fingerprint of the filter that this was done with."""
     began: bool = False

@@ -74,7 +74,8 @@ class PostgresStates:
                 began=told["began"],
             )
             for _, content in self._connection.execute(_LOAD_SHARDS, (self._device, category), binary=True):
-                _unpack(content, state.tree, state.marks)
+                _read(orjson.loads(zlib.decompress(content)), state.tree, state.marks)
+            _read(told.get("ignored", []), state.ignored, {})
         self._saved[category] = (dict(state.tree), dict(state.marks))
         return state
 
@@ -98,6 +99,7 @@ class PostgresStates:
             "kept": sorted(state.kept),
             "bases": {path: digest.hex() for path, digest in state.bases.items()},
             "seen": {device: digest.hex() for device, digest in state.seen.items()},
+            "ignored": [_row(path, version, None) for path, version in sorted(state.ignored.items())],
             "filter": state.filter,
             "began": state.began,
         }
@@ -173,8 +175,8 @@ def _row(path: str, version: Version, mark: Mark | None) -> list[Any]:
     return [path, version.device, version.at, version.vector, told, None if mark is None else tuple(mark)]
 
 
-def _unpack(packed: bytes, tree: dict[str, Version], marks: dict[str, Mark]) -> None:
-    for path, device, at, vector, told, mark in orjson.loads(zlib.decompress(packed)):
+def _read(rows: list[list[Any]], tree: dict[str, Version], marks: dict[str, Mark]) -> None:
+    for path, device, at, vector, told, mark in rows:
         content = None
         if told is not None:
             kind, digest, size, mode, target = told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -78,14 +79,37 @@ def discard(folder: Path, path: str, run: str) -> None:
 
 
 def expire(folder: Path, *, days: float, now: float) -> int:
-    """Remove runs of the trash that ended longer than `days` ago; how many."""
+    """Remove runs of the trash that ended longer than `days` ago; how many. Several devices may be at it at once."""
     count = 0
     for run in _runs(folder):
         index = run / _INDEX
-        newest = (index if index.exists() else run).stat().st_mtime
-        if newest < now - days * 86_400:
-            shutil.rmtree(run)
-            count += 1
+        with contextlib.suppress(FileNotFoundError):
+            newest = (index if index.exists() else run).stat().st_mtime
+            if newest < now - days * 86_400:
+                shutil.rmtree(run)
+                count += 1
+    return count
+
+
+def expire_stages(folder: Path, *, but: str, days: float, now: float) -> int:
+    """Remove what devices that do not come back had in their hands in a shared folder longer than `days` ago; how much.
+
+    Args:
+        folder: the shared folder of a category.
+        but: the directory of this device, which looks after it itself.
+        days: as for the trash: it may hold what was just replaced.
+        now: seconds since 1970.
+    """
+    count = 0
+    for stage in (folder / OURS).glob("stage-*"):
+        if stage.name == but or stage.is_symlink() or not stage.is_dir():
+            continue
+        for left in list(stage.iterdir()):
+            with contextlib.suppress(OSError):
+                status = left.lstat()
+                if max(status.st_mtime, status.st_ctime) < now - days * 86_400:
+                    left.unlink()
+                    count += 1
     return count
 
 

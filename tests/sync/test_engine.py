@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,23 @@ def test_what_lies_in_a_deleted_folder_and_is_not_synced_keeps_it(pair: tuple[De
     write(bert, "folder/new.txt", "new")
     quiet(pair)
     assert anna.tree() == {"folder": None, "folder/new.txt": b"new"}
+
+
+def test_a_folder_that_is_made_again_comes_to_those_who_had_to_keep_it(pair: tuple[Device, Device]) -> None:
+    anna, bert = pair
+    write(anna, "folder/a.txt", "a")
+    quiet(pair)
+    os.mkfifo(bert.path("folder/pipe"))
+    shutil.rmtree(anna.path("folder"))
+    quiet(pair)
+    write(anna, "folder/deep/new.txt", "new")
+    quiet(pair)
+    assert bert.path("folder/deep/new.txt").read_text() == "new"
+    shutil.rmtree(anna.path("folder"))
+    write(anna, "folder", "a file now")
+    quiet(pair)
+    assert bert.path("folder/pipe").exists()
+    assert list(bert.sync().skipped) == ["folder/pipe", "folder"]
 
 
 def test_a_folder_that_was_lost_stops_the_run(pair: tuple[Device, Device]) -> None:

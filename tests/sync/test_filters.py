@@ -201,3 +201,10 @@ def test_a_hundred_thousand_paths_take_about_a_second() -> None:
     assert all(one.takes(path, False) for path in paths)
     took = time.process_time() - begun
     assert took < 3  # 0.2 s on a quiet core
+
+
+def test_a_conflict_copy_is_synced_where_what_it_is_a_copy_of_is() -> None:
+    copy = "d/a (conflict from bert, 2026-01-01 101112, 0123abcd).log"
+    assert filter_of(include=["a.log"]).takes(copy, False)
+    assert filter_of(gitignore=True).with_ignores("", "*.log\n!a.log\n").takes(copy, False)
+    assert not filter_of(exclude=["a.log"]).takes(copy, False)

@@ -23,6 +23,7 @@ from tasks.sync import manifests
 from tasks.sync.devices import seal
 from tasks.sync.identity import Identity
 from tasks.sync.names import problem_of
+from tasks.sync.versions import directory
 from tests.sync.devices import Node, a_file, new_home
 
 _DEVICES = st.sampled_from(["mac-00000000", "pc-11111111", "pi-22222222"])
@@ -265,3 +266,10 @@ def test_age_and_gunzip_read_a_manifest(mac: Node) -> None:
 def test_another_key_of_a_device_is_not_its_key(identity: Identity) -> None:
     other = Ed25519PrivateKey.generate()
     assert not identity.keys.signed(b"message", other.sign(b"message"))
+
+
+def test_a_folder_that_nobody_made_and_that_has_to_be_is_believed(mac: Node, pc: Node) -> None:
+    tree = {"d": Version(directory(), (), "", 0), "d/a": a_file(mac.id, b"a")}
+    mac.vault.publish(Manifest(mac.id, "notes", 1, tree))
+    assert pc.trees() == {mac.id: {"d", "d/a"}}
+    assert pc.told() == ""

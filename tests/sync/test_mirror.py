@@ -21,6 +21,7 @@ from tasks.sync.engine import Guard, GuardError
 from tasks.sync.faults import Changed, Missing
 from tasks.sync.filters import Filter
 from tasks.sync.shelf import MARKER
+from tasks.sync.trash import expire, expire_stages
 from tests.sync.world import Device, Sharing, quiet, shared_tree
 
 
@@ -99,6 +100,25 @@ class TestTheTree:
         anna.path("b.txt").unlink()
         quiet(pair)
         assert sorted(shared.trash()) == [b"one", b"two"]
+
+    def test_what_a_device_that_does_not_come_back_held_there_is_removed_with_the_trash(
+        self, pair: tuple[Sharing, Sharing], shared: Device
+    ) -> None:
+        anna, bert = pair
+        write(anna, "a.txt", "one")
+        write(anna, "b.txt", "two")
+        quiet(pair)
+        anna.path("b.txt").unlink()
+        quiet(pair)
+        for name in ("anna", "gone"):
+            write(shared, f"{OURS}/stage-{name}/held", "held")
+        later = time.time() + 31 * 86_400
+        assert expire_stages(shared.folder, but="stage-anna", days=40, now=later) == 0
+        assert expire_stages(shared.folder, but="stage-anna", days=30, now=later) == 1
+        assert [path.parent.name for path in shared.folder.glob(f"{OURS}/stage-*/held")] == ["stage-anna"]
+        assert expire(shared.folder, days=30, now=later) == 1
+        assert shared.trash() == []
+        assert shared.tree() == bert.tree() == {"a.txt": b"one"}
 
     def test_a_rename_is_one_there_too(self, pair: tuple[Sharing, Sharing], shared: Device) -> None:
         anna, _bert = pair

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,11 +36,11 @@ states = st.builds(
     kept=st.sets(paths, max_size=3),
     bases=st.dictionaries(paths, st.binary(min_size=32, max_size=32), max_size=3),
     seen=st.dictionaries(st.sampled_from(["a", "b"]), st.binary(min_size=32, max_size=32)),
+    ignored=st.dictionaries(paths, versions, max_size=3),
     filter=st.text("0f", max_size=5),
     began=st.booleans(),
 ).flatmap(lambda state: st.dictionaries(st.sampled_from(sorted(state.tree) or ["-"]), marks).map(
-    lambda found: State(state.tree, {p: m for p, m in found.items() if p in state.tree}, state.counter, state.kept,
-                        state.bases, state.seen, state.filter, state.began)
+    lambda found: dataclasses.replace(state, marks={p: m for p, m in found.items() if p in state.tree})
 ))  # fmt: skip
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from models.sync import Category, SyncSettings
 from tasks.sync.engine import Engine, Guard, Outcome, Self
 from tasks.sync.filters import Filter
 from tasks.sync.identity import FILE, Identity
+from tasks.sync.trash import discarded
 from tasks.sync.vault import Vault
 from tests.flow_runs import artifacts_of
 from tests.sync.world import Memory
@@ -124,7 +128,9 @@ def _commands(notes: Path) -> None:
         "changed by the other",
     }
     kept = (notes / copy).read_text()
-    assert f"{copy} is a.txt now." in lama("resolve", "notes", copy, "--keep", "copy")[1]
+    mine = kept == "changed by this one"
+    chosen = lama("resolve", "notes", copy, "--keep", "ours" if mine else "theirs")[1]
+    assert f"{copy} is a.txt now." in chosen
     assert (notes / "a.txt").read_text() == kept
     assert lama("conflicts")[0] == 0
     (entry,) = [
@@ -190,6 +196,52 @@ async def test_a_mirror_holds_the_plain_tree(notes: Path, configured: Path, tmp_
     assert (notes / "b.txt").read_text() == "of somebody without Lama"
     with pytest.raises(ConfigurationError, match="the store is a mirror"):
         await asyncio.to_thread(lama, "devices")
+    await asyncio.to_thread(_verify, notes, plain)
+
+
+def _verify(notes: Path, plain: Path) -> None:
+    assert lama("verify") == (0, "2 files of the mirror were read, 0 problems found.\n")
+    for folder, path in ((plain, "a.txt"), (notes, "b.txt")):
+        status = (folder / path).stat()
+        content = (folder / path).read_bytes()
+        (folder / path).write_bytes(content[:-1] + b"\xff")
+        os.utime(folder / path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    code, out = lama("verify", "--json")
+    assert code == 1
+    rotten = "its content changed, and its times did not"
+    assert json.loads(out)["problems"] == [
+        {"what": rotten, "component": "notes/b.txt"},
+        {
+            "what": f"in the shared folder {rotten}; it was put there again as it is here, and what it had become is "
+            "in the trash there",
+            "component": "notes/a.txt",
+        },
+    ]
+    assert (plain / "a.txt").read_text() == "of this one"
+    assert [one.place.read_bytes()[-1:] for one in discarded(plain)] == [b"\xff"]
+    assert lama("verify")[1].endswith("2 files of the mirror were read, 1 problems found.\n")
+
+
+async def test_databases_are_synced_by_a_mirror_too(notes: Path, configured: Path, tmp_path: Path) -> None:
+    await asyncio.to_thread(_is_a_mirror, configured)
+    await asyncio.to_thread(_has_databases, configured, tmp_path / "db")
+    await asyncio.to_thread(lama, "init")
+    with closing(sqlite3.connect(tmp_path / "db" / "a.db", isolation_level=None)) as live:
+        live.execute("PRAGMA journal_mode = wal")
+        live.execute("CREATE TABLE words (word TEXT)")
+        live.execute("INSERT INTO words VALUES ('in the log')")
+        assert (await sync(categories=["db"])).status is Status.ok
+        shared = tmp_path / "store" / "db"
+        assert sorted(path.name for path in shared.iterdir()) == [".lama-sync", "a.db"]
+        with closing(sqlite3.connect(f"file:{shared / 'a.db'}?immutable=1", uri=True)) as copy:
+            assert copy.execute("SELECT word FROM words").fetchall() == [("in the log",)]
+    assert (await asyncio.to_thread(lama, "verify"))[1] == "1 files of the mirror were read, 0 problems found.\n"
+
+
+def _has_databases(configured: Path, folder: Path) -> None:
+    folder.mkdir()
+    with configured.open("a") as file:
+        file.write(f'[[sync.categories]]\nname = "db"\nfolder = "{folder}"\ncontent = "databases"\n')
 
 
 async def test_what_cannot_be_used_is_refused(notes: Path) -> None:

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.sync import Content, Kind, Policy, Vector, Version
-from tasks.sync.names import conflict_path, folded, is_conflict, problem_of
+from tasks.sync.names import conflict_path, folded, is_conflict, original_of, problem_of
 from tasks.sync.reconcile import converge
-from tasks.sync.resolve import original_of
 from tasks.sync.versions import compare, counted, joined, merge, rank_of
 
 ALIKE = rank_of(Policy.keep_both, None)

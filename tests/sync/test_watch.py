@@ -7,8 +7,9 @@ from pathlib import Path
 
 import watchfiles
 
+from blocks.errors import UnavailableError
 from models.sync import Category
-from tasks.sync.watch import changed, seen
+from tasks.sync.watch import changed, follow, seen
 
 
 def test_what_changed_is_named_and_what_sync_makes_is_not(tmp_path: Path) -> None:
@@ -33,3 +34,21 @@ def test_what_changed_is_named_and_what_sync_makes_is_not(tmp_path: Path) -> Non
     stop.set()
     timer.join()
     assert names == ["a"]
+
+
+def test_what_changed_while_the_platform_was_away_is_synced_when_it_is_back(tmp_path: Path) -> None:
+    categories = [Category(name=name, folder=tmp_path / name) for name in ("a", "b")]
+    started: list[list[str]] = []
+    told: list[str] = []
+
+    def start(names: list[str]) -> str:
+        started.append(names)
+        if len(started) < 3:
+            raise UnavailableError("does not answer", component="prefect")
+        return "Completed"
+
+    one, other = (("added", str(tmp_path / name / "x.txt")) for name in ("a", "b"))
+    follow([{one}, set(), {other}, set(), set()], categories, start, told.append)
+    assert started == [["a"], ["a"], ["a", "b"]]
+    assert told[-1] == "a, b: Completed"
+    assert len(told) == 3

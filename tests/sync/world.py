@@ -18,7 +18,7 @@ from tasks.sync.calls import Calls
 from tasks.sync.engine import Engine, Guard, Outcome, Self
 from tasks.sync.joining import Merge
 from tasks.sync.mirror import Mirror
-from tasks.sync.scan import Takes
+from tasks.sync.scan import Everything, Takes
 from tasks.sync.shelf import MARKER
 from tasks.sync.state import State, Store
 
@@ -46,19 +46,6 @@ class Faulty(Calls):
         if not name.startswith("_") and name not in {"count", "ends_at", "how", "step"}:
             self.step()
         return value
-
-
-class Everything:
-    """A filter that takes everything."""
-
-    follows_ignores = False
-    fingerprint = "everything"
-
-    def takes(self, path: str, is_directory: bool) -> bool:
-        return True
-
-    def with_ignores(self, directory: str, text: str) -> Everything:
-        return self
 
 
 @dataclass
@@ -141,7 +128,7 @@ class Memory:
 def _copied(kept: State) -> State:
     return State(
         dict(kept.tree), dict(kept.marks), kept.counter, set(kept.kept), dict(kept.bases), dict(kept.seen),
-        kept.filter, kept.began,
+        dict(kept.ignored), kept.filter, kept.began,
     )  # fmt: skip
 
 
@@ -259,7 +246,8 @@ def quiet(devices: Sequence[Device], *, rounds: int = 10) -> int:
         happened = False
         for device in devices:
             outcome = device.sync()
-            happened = happened or bool(outcome.changes or outcome.done)
+            found = outcome.found
+            happened = happened or bool(outcome.changes or outcome.done or found.ignored or found.heeded_again)
         if not happened and number:
             return number
     raise AssertionError("they do not come to rest")
