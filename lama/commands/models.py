@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ELSEWHERE: dict[str, str] = {}
+_ELSEWHERE = {
+    "list": "lama.commands.models_host:list_models",
+    "status": "lama.commands.models_host:show_status",
+    "load": "lama.commands.models_host:load_model",
+    "unload": "lama.commands.models_host:unload_model",
+    "reserve": "lama.commands.models_host:reserve_memory",
+    "release": "lama.commands.models_host:release_memory",
+    "chat": "lama.commands.models_host:chat",
+}
 """Commands of this group that other modules have, `name` -> `module:attribute`; imported when one is called."""
 
 

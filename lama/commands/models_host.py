@@ -13,15 +13,13 @@ from blocks.settings import settings
 from lama.cli import FINDINGS, OK
 from lama.commands.terminal import console, echo_json, printable
 from models.model_host import Priority
+from tasks.model_host.plan import shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from blocks.model_host_api import ModelHostApi
     from models.model_host import HostStatus, ModelStatus
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 
 
 class ModelName(click.ParamType[str]):
@@ -46,16 +44,12 @@ class Bytes(click.ParamType[int]):
         """How many bytes `value` is."""
         if isinstance(value, int):
             return value
-        text = str(value).strip().upper()
-        number = text.rstrip("KMGTIB")
-        unit = text[len(number) :].strip()
+        from tasks.model_host.plan import size_of
+
         try:
-            amount = int(float(number) * _UNITS[unit])
-        except (ValueError, KeyError, OverflowError):
-            self.fail(f"{value!r} is no amount of memory such as 40GB or 38GiB.", param, ctx)
-        if amount <= 0:
-            self.fail(f"{value!r} is no memory at all.", param, ctx)
-        return amount
+            return size_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 _model = click.argument("model", type=ModelName(), metavar="MODEL")
@@ -150,7 +144,7 @@ def reserve_memory(
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
-        click.echo(f"{model}: {_size(memory)} reserved; {_size(_left(status))} are promised to nobody.")
+        click.echo(f"{model}: {shown(memory)} reserved; {shown(_left(status))} are promised to nobody.")
     return OK
 
 
@@ -164,7 +158,7 @@ def release_memory(*, model: str, as_json: bool) -> int:
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
-        click.echo(f"{model}: nothing is reserved; {_size(_left(status))} are promised to nobody.")
+        click.echo(f"{model}: nothing is reserved; {shown(_left(status))} are promised to nobody.")
     return OK
 
 
@@ -222,7 +216,7 @@ def _told(status: ModelStatus, *, as_json: bool, did: str) -> int:
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
-        held = "" if status.measured_bytes is None else f"; it holds {_size(status.measured_bytes)}"
+        held = "" if status.measured_bytes is None else f"; it holds {shown(status.measured_bytes)}"
         click.echo(f"{status.name}: {did}{held}.")
     return OK
 
@@ -233,9 +227,9 @@ def _whole(status: HostStatus) -> RenderableType:
 
     head = (
         f"{status.device} {status.device_uuid}".rstrip()
-        + f": {_size(status.used_bytes)} of {_size(status.capacity_bytes)} held, "
-        f"{_size(status.leased_bytes)} of it by requests; {_size(status.reserved_bytes)} reserved; "
-        f"{_size(status.parked_bytes)} parked; {status.jobs} runs; fragmentation {status.fragmentation:.0%}"
+        + f": {shown(status.used_bytes)} of {shown(status.capacity_bytes)} held, "
+        f"{shown(status.leased_bytes)} of it by requests; {shown(status.reserved_bytes)} reserved; "
+        f"{shown(status.parked_bytes)} parked; {status.jobs} runs; fragmentation {status.fragmentation:.0%}"
     )
     return Group(Text(head), _table(status))
 
@@ -249,14 +243,14 @@ def _table(status: HostStatus) -> RenderableType:
     for one in status.models:
         takes = one.measured_bytes if one.measured_bytes is not None else None
         predicted = one.predicted.resident if one.predicted is not None else None
-        size = _size(takes) if takes is not None else f"~{_size(predicted)}" if predicted is not None else ""
+        size = shown(takes) if takes is not None else f"~{shown(predicted)}" if predicted is not None else ""
         row = (
             one.name,
             f"{one.state.value}: {one.error}" if one.error else one.state.value,
             one.kind.value, one.engine.value, one.quantisation.value, one.priority.name, f"{one.context_window:,}",
             size,
-            _size(one.predicted.kv_per_token) if one.predicted is not None and one.predicted.kv_per_token else "",
-            _size(one.reserve_bytes) if one.reserve_bytes else "",
+            shown(one.predicted.kv_per_token) if one.predicted is not None and one.predicted.kv_per_token else "",
+            shown(one.reserve_bytes) if one.reserve_bytes else "",
             f"{one.running}+{one.waiting}" if one.waiting else str(one.running),
             ", ".join(one.shares_with),
         )  # fmt: skip
@@ -266,13 +260,3 @@ def _table(status: HostStatus) -> RenderableType:
 
 def _left(status: HostStatus) -> int:
     return max(0, status.capacity_bytes - status.reserved_bytes)
-
-
-def _size(amount: int) -> str:
-    """`amount` bytes for people, in powers of ten."""
-    value = float(amount)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1_000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1_000
-    return f"{value:.2f} TB"

@@ -12,15 +12,15 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from models.model_host import EngineKind, Priority, Requirements
+from models.model_host import Priority, Requirements
 from services.model_host.answers import Marks, Shape, event
 from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, priority_of
 from services.model_host.door import GoneError, read_json, while_connected
 from services.model_host.host import Answer, Host, Serving
 from services.model_host.measures import Measures
 from services.model_host.problems import RefusedError, problem_of
-from tasks.model_host.engine import Ask, FinishReason, Piece, TokenLogprob
-from tasks.model_host.errors import EngineError, RequestError
+from tasks.model_host.engine import FinishReason, Piece, TokenLogprob
+from tasks.model_host.errors import EngineError
 
 _SLOW_S = 60.0
 """Longest that a client may leave what it is sent unread."""
@@ -209,20 +209,6 @@ class Generation(Endpoint):
         if tokens > 1 and before > first_at:
             self._host.learn(serving.model, (tokens - first_tokens) / (before - first_at))
         return answer
-
-
-def supported(serving: Serving, ask: Ask) -> None:
-    """Refuse what the engine that answers would leave undone.
-
-    Raises:
-        RequestError: it is refused.
-    """
-    if ask.schema is not None and serving.engine.kind is not EngineKind.llamacpp:
-        raise RequestError(
-            f"{serving.model} cannot follow a `response_format`; models of GGUF files can.",
-            parameter="response_format",
-            code="unsupported_parameter",
-        )
 
 
 def replace_shape(shape: Shape, marks: Marks, prompt_tokens: int) -> Shape:

@@ -7,32 +7,28 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator
 
 from blocks.gpus import chosen_gpus
 from models.configuration import Configuration
 from models.model_host import (
     Choice,
-    Footprint,
     HostStatus,
     ModelHostSettings,
-    ModelKind,
     ModelStatus,
     Priority,
     Requirements,
     Reserve,
 )
-from services.model_host.generation import supported
 from services.model_host.host import Answer, Host, JobLease, JobRequest, Plan, Serving
 from tasks.model_host import sources
 from tasks.model_host.accounts import weights_key
-from tasks.model_host.engine import Ask, Embedded, Engine, Piece, Prepared
-from tasks.model_host.errors import EngineError, RequestError
+from tasks.model_host.engine import Ask
 from tasks.model_host.opening import Machine, memory_of, open_engine, predict_entry
 from tasks.model_host.residency import Residency
 from tasks.model_host.response_cache import ResponseCache, is_deterministic, request_key
-from tasks.model_host.selection import answered_by, chain, fallbacks, select
+from tasks.model_host.selection import select
+from tasks.model_host.serving import served
 
 _SPEED_WEIGHT = 0.2
 """Of a new measurement of a model's speed, against those before it."""
@@ -60,7 +56,6 @@ class ResidentHost:
     def __init__(self, settings: ModelHostSettings, machine: Machine, capacity: int, *, uuid: str = "") -> None:
         self._settings = settings
         self._entries = {entry.name: entry for entry in sources.catalogue(settings)}
-        self._declared = fallbacks(self._entries.values())
         self._speeds: dict[str, float] = {}
         self._residency = Residency(
             settings,
@@ -84,44 +79,15 @@ class ResidentHost:
 
     @contextlib.asynccontextmanager
     async def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AsyncIterator[Serving]:
-        async with AsyncExitStack() as kept:
-
-            async def attempt(name: str) -> tuple[Engine, Prepared | None, AsyncExitStack]:
-                async with AsyncExitStack() as tried:
-                    engine, prepared = await self._begun(tried, name, ask, priority)
-                    return engine, prepared, tried.pop_all()
-
-            names = chain(model, self._declared)
-            # Whoever has nobody to stand in is waited for: as long as it takes.
-            limit_s = self._settings.first_token_s if len(names) > 1 else None
-            found = await answered_by(names, attempt, timeout_s=limit_s)
-            engine, prepared, held = found.answer
-            await kept.enter_async_context(held)
+        limit_s = self._settings.first_token_s
+        async with served(self._residency, model, ask, priority, timeout_s=limit_s) as one:
             yield Serving(
-                found.model,
-                engine,
-                prepared,
-                tuple(name for name, _ in found.failures),
-                tuple(f"{name}: {why}" for name, why in found.failures),
+                one.model,
+                one.engine,
+                one.prepared,
+                tuple(name for name, _ in one.failures),
+                tuple(f"{name}: {why}" for name, why in one.failures),
             )
-
-    async def _begun(
-        self, stack: AsyncExitStack, name: str, ask: Ask | None, priority: Priority | None
-    ) -> tuple[Engine, Prepared | None]:
-        """A model that has begun to answer: after its first piece nobody else can take over."""
-        entry = self._entries.get(name)
-        if entry is not None and (ask is None) != (entry.kind is ModelKind.embed):
-            does, asked = ("embeds", "generate") if ask is not None else ("generates", "embed")
-            raise RequestError(f"{name} {does}; it cannot {asked}.", parameter="model", code="model_not_supported")
-        if ask is None:
-            return await stack.enter_async_context(self._residency.embedding(name, priority)), None
-        engine, prepared = await stack.enter_async_context(self._residency.serve(name, ask, priority))
-        supported(Serving(name, engine, prepared), ask)
-        pieces = await stack.enter_async_context(aclosing(engine.generate(prepared)))
-        first = await anext(pieces, None)
-        if first is None:
-            raise EngineError("it ended before it said anything.", component=name)
-        return _Begun(engine, first, pieces), prepared
 
     def key(self, model: str, ask: Ask) -> str | None:
         entry = self._entries.get(model)
@@ -191,41 +157,6 @@ class ResidentHost:
 
     def _status_of(self, model: str) -> ModelStatus:
         return next(one for one in self.status().models if one.name == model)
-
-
-class _Begun:
-    """An engine whose answer has begun: the first piece is there."""
-
-    def __init__(self, engine: Engine, first: Piece, rest: AsyncGenerator[Piece, None]) -> None:
-        self._engine = engine
-        self._first = first
-        self._rest = rest
-        self.kind = engine.kind
-        self.context_window = engine.context_window
-
-    @property
-    def footprint(self) -> Footprint:
-        return self._engine.footprint
-
-    def prepare(self, ask: Ask) -> Prepared:
-        return self._engine.prepare(ask)
-
-    async def generate(self, _prepared: Prepared) -> AsyncGenerator[Piece, None]:
-        yield self._first
-        async for piece in self._rest:
-            yield piece
-
-    async def embed(self, texts: Sequence[str | tuple[int, ...]]) -> Embedded:
-        return await self._engine.embed(texts)
-
-    async def park(self) -> None:
-        await self._engine.park()
-
-    async def wake(self) -> None:
-        await self._engine.wake()
-
-    async def close(self) -> None:
-        await self._engine.close()
 
 
 def _size(answer: Answer) -> int:

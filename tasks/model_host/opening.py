@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelHostSettings, ModelKind
-from tasks.model_host.accounts import DEFAULT_CONTEXT
+from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelHostSettings, ModelKind, ModelPath
+from tasks.model_host.counting import count
 from tasks.model_host.engine import Engine
-from tasks.model_host.errors import LoadError
-from tasks.model_host.prediction import Step, predict, predict_llamacpp
-from tasks.model_host.shapes import Architecture, architecture_of
-from tasks.model_host.sources import engine_of, locate
+from tasks.model_host.prediction import kv_per_token
+from tasks.model_host.sources import locate
 
 if TYPE_CHECKING:
     from blocks.gpus import Gpu
@@ -85,20 +83,13 @@ def predict_entry(entry: CatalogueEntry, machine: Machine) -> Footprint:
         LoadError: its files are not there or damaged, or it cannot be held like that on this device.
         ConfigurationError: its entry cannot be used.
     """
-    architecture, kind = _looked_at(entry)
-    window = _window(entry, architecture)
-    if kind is EngineKind.llamacpp:
-        return predict_llamacpp(architecture, context=window, sequences=entry.concurrency)
+    counted = count(entry)
+    if counted.engine is EngineKind.llamacpp:
+        return counted.footprint(machine.device)
     from tasks.model_host.loading import packs_nf4, refuse  # noqa: PLC0415 - imports torch
 
-    refuse(architecture, entry.quantisation, machine.device, component=entry.name)
-    return predict(
-        architecture,
-        entry.quantisation,
-        device=machine.device,
-        step=Step.of(entry.kind, window),
-        packs_nf4=machine.device == "cpu" and packs_nf4(),
-    )
+    refuse(counted.architecture, entry.quantisation, machine.device, component=entry.name)
+    return counted.footprint(machine.device, packs_nf4=machine.device == "cpu" and packs_nf4())
 
 
 async def open_engine(entry: CatalogueEntry, machine: Machine) -> Engine:
@@ -109,30 +100,27 @@ async def open_engine(entry: CatalogueEntry, machine: Machine) -> Engine:
         ConfigurationError: its entry cannot be used.
     """
     files = await asyncio.to_thread(locate, entry)
-    architecture, kind = await asyncio.to_thread(_looked_at, entry)
-    window = _window(entry, architecture)
-    if kind is EngineKind.llamacpp:
-        from tasks.model_host.llamacpp_engine import open_llamacpp  # noqa: PLC0415
-        from tasks.model_host.prediction import kv_per_token  # noqa: PLC0415
+    counted = await asyncio.to_thread(count, entry)
+    if counted.engine is EngineKind.transformers:
+        return await _open_transformers(entry, files, machine, counted.context_window)
+    from tasks.model_host.llamacpp_engine import open_llamacpp  # noqa: PLC0415
 
-        assert files.gguf is not None  # noqa: S101 - `engine_of` has seen to it
-        return await open_llamacpp(
-            files.gguf,
-            context_window=window,
-            concurrency=entry.concurrency,
-            threads=machine.threads,
-            kv_per_token=kv_per_token(architecture, 2),
-            embeds=entry.kind is ModelKind.embed,
-        )
-    return await _open_transformers(entry, machine, window)
+    assert files.gguf is not None  # noqa: S101 - `engine_of` has seen to it
+    return await open_llamacpp(
+        files.gguf,
+        context_window=counted.context_window,
+        concurrency=entry.concurrency,
+        threads=machine.threads,
+        kv_per_token=kv_per_token(counted.architecture, 2),
+        embeds=entry.kind is ModelKind.embed,
+    )
 
 
-async def _open_transformers(entry: CatalogueEntry, machine: Machine, window: int) -> Engine:
+async def _open_transformers(entry: CatalogueEntry, files: ModelPath, machine: Machine, window: int) -> Engine:
     import torch  # noqa: PLC0415
 
     from tasks.model_host import loading  # noqa: PLC0415
 
-    files = await asyncio.to_thread(locate, entry)
     torch.set_num_threads(machine.threads)
     loaded = await asyncio.to_thread(
         loading.load, files, entry.quantisation, machine.device, kind=entry.kind, component=entry.name
@@ -146,26 +134,3 @@ async def _open_transformers(entry: CatalogueEntry, machine: Machine, window: in
     from tasks.model_host.transformers_engine import TransformersEngine  # noqa: PLC0415
 
     return await TransformersEngine.start(loaded.model, loaded.tokenizer, name=entry.name, context_window=window)
-
-
-def _looked_at(entry: CatalogueEntry) -> tuple[Architecture, EngineKind]:
-    files = locate(entry)
-    kind = engine_of(entry, files)
-    return architecture_of(files, entry.kind, kind), kind
-
-
-def _window(entry: CatalogueEntry, architecture: Architecture) -> int:
-    """The context window: what the entry says, or the smaller of the model's own and the usual one.
-
-    Raises:
-        LoadError: the entry promises more than the model has.
-    """
-    if entry.context_window is None:
-        return min(architecture.context, DEFAULT_CONTEXT)
-    if entry.context_window > architecture.context:
-        raise LoadError(
-            f"its context window is {architecture.context} tokens, not {entry.context_window}.",
-            component=entry.name,
-            remedy="Correct context_window in lama.toml.",
-        )
-    return entry.context_window

