@@ -63,6 +63,8 @@ class JobRequest(Value):
     """Whether it must be alone on the device."""
     only_if_warm: bool = False
     """Grant it only if its models are loaded already: another device may have them."""
+    ttl_s: float = Field(default=45.0, gt=0, le=3_600)
+    """How long the lease lasts after the latest call."""
     priority: Priority = Priority.normal
 
 

@@ -134,6 +134,7 @@ class ResidentHost:
             exclusive=request.exclusive,
             priority=request.priority,
             only_if_warm=request.only_if_warm,
+            ttl_s=request.ttl_s,
         )
         return JobLease(
             run_id=run_id, bytes=request.bytes, models=request.models, warm=lease.warm, expires_s=lease.ttl_s

@@ -117,8 +117,11 @@ def test_it_starts_fast_and_small_and_ends_while_it_generates(tmp_path: Path) ->
 def test_models_are_loaded_planned_reserved_and_unloaded_by_hand(http: httpx.Client) -> None:
     assert http.post("/host/models/acme/vectors/load").json()["state"] == "ready"
     assert http.post("/host/plan", json={"model": "smollm2"}).json()["fits"]
-    reserved = http.put("/host/reserves/smollm2", json={"bytes": 300_000_000, "priority": 1, "context_window": 512})
-    assert reserved.json()["reserved_bytes"] == 300_000_000
+    small = http.put("/host/reserves/smollm2", json={"bytes": 200_000_000, "priority": 1, "context_window": 512})
+    assert small.status_code == 503
+    assert "retry-after" not in small.headers, "waiting does not make the model smaller"
+    reserved = http.put("/host/reserves/smollm2", json={"bytes": 400_000_000, "priority": 1, "context_window": 512})
+    assert reserved.json()["reserved_bytes"] == 400_000_000
     assert http.delete("/host/reserves/smollm2").json()["reserved_bytes"] == 0
     lease = http.post("/host/jobs/run-1", json={"models": ["smollm2"], "ttl_s": 30}).json()
     assert lease["run_id"] == "run-1"

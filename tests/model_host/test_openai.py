@@ -60,7 +60,7 @@ def test_events_are_framed_as_the_standard_says(http: httpx.Client) -> None:
     assert (done, rest) == ("data: [DONE]", "")
     documents = [json.loads(event.removeprefix("data: ")) for event in events if event.startswith("data: ")]
     assert len(documents) == len(events)
-    assert documents[0]["lama"] == {"model": "smollm2", "fallback": [], "cache": "miss", "reasons": []}
+    assert documents[0]["lama"] == {"model": "smollm2", "fallback": [], "cache": "off", "reasons": []}
     assert documents[-1]["choices"][0]["finish_reason"] == "length"
 
 
@@ -180,7 +180,7 @@ def test_models_are_listed_and_found_by_names_with_a_slash(client: openai.OpenAI
         ({"extra_body": {"top_k": 5}}, "top_k", "unknown_parameter"),
         ({"messages": [{"role": "user", "content": "word " * 2_000}]}, "messages", "context_length_exceeded"),
         ({"messages": []}, "messages", "invalid_value"),
-        ({"model": "acme/vectors"}, "model", None),
+        ({"model": "acme/vectors"}, "model", "model_not_supported"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(

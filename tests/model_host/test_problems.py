@@ -11,7 +11,7 @@ from models.model_host import Refusal
 from services.model_host.generation import Turnstile
 from services.model_host.problems import RefusedError, problem_of
 from tasks.model_host.errors import (
-    BusyError,
+    AtWorkError,
     EngineError,
     LoadError,
     NobodyAnsweredError,
@@ -32,7 +32,7 @@ NEVER = NoRoomError("It never fits.", REFUSAL, retry_after_s=None)
         (UnknownModelError("No."), 404, "model_not_found", None),
         (SOON, 503, "no_room", "3"),
         (NEVER, 503, "never_fits", None),
-        (BusyError("It serves."), 409, "busy", "1"),
+        (AtWorkError("It serves."), 409, "busy", "1"),
         (LoadError("It is torn."), 503, "load_failed", None),
         (EngineError("It broke."), 500, "engine_failed", None),
         (NobodyAnsweredError((("a", LoadError("It is torn.")), ("b", SOON))), 503, "load_failed", "3"),
