@@ -14,7 +14,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from models.sync import Content, Kind, Version
+from models.sync_versions import Content, Kind, Version
 from tasks.sync.scan import Mark
 from tasks.sync.state import State
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
-from models.sync import Content, Kind
+from models.sync_versions import Content, Kind
 from tasks.sync.calls import Calls
 from tasks.sync.checked import Checked
 from tasks.sync.names import OWN

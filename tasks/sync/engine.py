@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from models.sync import Category, Content, Kind, Policy, Tree, Version
 from models.sync_store import Manifest, StoreProblem
+from models.sync_versions import Content, Kind, Policy, Tree, Version
 from tasks.sync.apply import OURS, Applier
 from tasks.sync.calls import Calls
 from tasks.sync.collector import collector_paused
@@ -23,6 +23,9 @@ from tasks.sync.scan import Found, Takes, clock_of, opened
 from tasks.sync.state import State, States, Store
 from tasks.sync.steps import apply, pieces
 from tasks.sync.versions import rank_of
+
+if TYPE_CHECKING:  # see `models.sync_versions`
+    from models.sync import Category
 
 
 class GuardError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from models.sync import Tree
+from models.sync_versions import Tree
 from tasks.sync.names import problem_of
 from tasks.sync.reconcile import Judged
 from tasks.sync.scan import Found, Mark, Scanner, Takes, colliding, ignores_case

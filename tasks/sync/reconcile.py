@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.sync import Content, Kind, Tree, Version
+from models.sync_versions import Content, Kind, Tree, Version
 from tasks.sync.names import conflict_path
 from tasks.sync.versions import Rank, counted, directory, merge, settle
 

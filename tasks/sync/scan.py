@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
-from models.sync import Content, Kind
+from models.sync_versions import Content, Kind
 from tasks.sync.names import OWN, folded, problem_of
 from tasks.sync.placeholders import asks_for, stands_for
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from models.sync import Version
 from models.sync_store import Manifest, StoreProblem
+from models.sync_versions import Version
 from tasks.sync.scan import Mark
 
 

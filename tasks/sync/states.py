@@ -11,7 +11,7 @@ import orjson
 import psycopg
 from psycopg.types.json import Jsonb
 
-from models.sync import Content, Kind, Version
+from models.sync_versions import Content, Kind, Version
 from tasks.sync.scan import Mark
 from tasks.sync.state import State
 

@@ -33,8 +33,8 @@ from typing import BinaryIO
 import pyrage
 
 from blocks.errors import ConfigurationError, UnavailableError
-from models.sync import NAME
 from models.sync_store import Device, Manifest, Progress, StoreProblem
+from models.sync_versions import NAME
 from tasks.sync import epochs, manifests
 from tasks.sync.faults import Unsafe
 from tasks.sync.identity import Identity, is_device_id
