@@ -184,7 +184,7 @@ class Applier:
             self._calls.unlink(making, self._stage)
             fd = self._calls.open_new(making, self._stage)
         mode = one.content.mode
-        with os.fdopen(fd, "wb", buffering=_CHUNK) as file:
+        with os.fdopen(fd, "wb", buffering=1 << 16) as file:
             checked = Checked(file, self._calls)
             if one.source is not None:
                 self._copy(*self._place(one.source), checked)

@@ -25,7 +25,7 @@ _SMALL = 1 << 20
 _CHUNK = 1 << 20
 _SEALED = 1 << 12  # what age adds to a small content at most: a header, and 16 bytes for each 64 KiB
 _SMALLEST = 150  # bytes of the shortest header with one recipient
-_WAITING = 8192
+_WAITING = 16_384
 _MANY = 512  # from so many on, one wait for all that the file system has to write is shorter than one for each
 _AT_ONCE = 16  # file systems join the journal writes of what is synced side by side
 _DAY = 86_400.0
@@ -91,7 +91,12 @@ class Objects:
         folders: dict[Place, list[Draft]] = {}
         for draft in drafts:
             folders.setdefault(draft.place[:-1], []).append(draft)
-        settled = len(drafts) >= _MANY and self._shelf.settle()
+        try:
+            settled = len(drafts) >= _MANY and self._shelf.settle()
+        except UnavailableError:
+            for draft in drafts:
+                self._shelf.discard(draft)
+            raise
         with ThreadPoolExecutor(min(_AT_ONCE, len(folders)) if self._shelf.durable and not settled else 1) as pool:
             # All are tried, so that one that fails leaves no other without its name.
             results = [pool.submit(self._shelf.commit, those, settled=settled) for those in folders.values()]
@@ -250,7 +255,7 @@ class Objects:
         with self._shelf.open(place) as (file, stamp):
             if stamp.size <= _SMALL + _SEALED:
                 try:
-                    content = pyrage.decrypt(file.read(_SMALL + _SEALED), list(sealing.keys))
+                    content = pyrage.decrypt(file.read(stamp.size), list(sealing.keys))
                 except pyrage.DecryptError as error:
                     raise self._undecrypted(place, error, sealing) from error
                 if into is not None:

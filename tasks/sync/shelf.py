@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import stat
@@ -66,6 +67,8 @@ class Shelf:
     def __init__(self, root: Path, *, durable: bool) -> None:
         self.root = root
         self.durable = durable
+        self._run = secrets.token_hex(8)
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._holders = 0
         self._top: int | None = None
@@ -180,7 +183,7 @@ class Shelf:
     def drafted(self, place: Place, data: bytes) -> Draft:
         """A draft that holds `data`."""
         with self._translated(place), self._near(place[:-1], create=True) as folder:
-            temporary = TEMPORARY + secrets.token_hex(8)
+            temporary = f"{TEMPORARY}{self._run}-{next(self._numbers)}"
             descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             try:
                 try:

@@ -11,18 +11,17 @@ from typing import Any
 from blocks.errors import LamaError
 from tasks.sync.apply import Applied, Applier, Fetch, Meanwhile
 from tasks.sync.reconcile import Plan, Put, Remove
+from tasks.sync.upload import LARGE
 
-_TOGETHER = 16
-"""Contents that one thread fetches at once."""
-_BATCH = 8_000
+_BATCH = 20_000
 _BATCH_BYTES = 512 * 1024 * 1024
 
 
 def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> Iterator[None]:
     """Do what `plan` says; yields after each step, so that somebody can see how far it is.
 
-    Contents are fetched `at_once` side by side. What cannot be done is skipped, with the reason; the rest is done. What
-    `applier.applied` says is only true once `applier.settle()` has returned after it.
+    Large contents are fetched `at_once` side by side. What cannot be done is skipped, with the reason; the rest is
+    done. What `applier.applied` says is only true once `applier.settle()` has returned after it.
     """
     applied = applier.applied
     staged = _staged((*plan.copies, *plan.put), applier, fetch, at_once)
@@ -56,24 +55,18 @@ def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> It
 
 
 def _staged(puts: Sequence[Put], applier: Applier, fetch: Fetch, at_once: int) -> set[str]:
-    """Have contents ready; the paths of those that are."""
+    """Have contents ready, large ones `at_once` side by side; the paths of those that are."""
 
     def stage(one: Put) -> bool:
         return _try(applier.applied, one.path, partial(applier.stage, one, fetch))
 
-    def stage_all(some: Sequence[Put]) -> list[bool]:
-        return [stage(one) for one in some]
-
-    alone = [one for one in puts if applier.comes_alone(one)] if at_once > 1 and len(puts) > _TOGETHER else []
-    groups = [alone[start : start + _TOGETHER] for start in range(0, len(alone), _TOGETHER)]
-    if groups:
-        with ThreadPoolExecutor(min(at_once, len(groups))) as pool:
-            ready = [one for some in pool.map(stage_all, groups) for one in some]
-        staged = {one.path for one, made in zip(alone, ready, strict=True) if made}
-    else:
-        staged = set()
-    rest = {one.path for one in alone}
-    return staged | {one.path for one in puts if one.path not in rest and stage(one)}
+    alone = [one for one in puts if one.content.size >= LARGE and applier.comes_alone(one)] if at_once > 1 else []
+    staged: set[str] = set()
+    if len(alone) > 1:
+        with ThreadPoolExecutor(at_once) as pool:
+            staged = {one.path for one, made in zip(alone, pool.map(stage, alone), strict=True) if made}
+    done = {one.path for one in alone} if len(alone) > 1 else set()
+    return staged | {one.path for one in puts if one.path not in done and stage(one)}
 
 
 def _emptied(applier: Applier, gone: Remove) -> None:

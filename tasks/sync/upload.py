@@ -9,7 +9,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,8 +16,8 @@ from models.sync_versions import Content
 from tasks.sync.faults import Changed
 from tasks.sync.state import Store
 
-_TOGETHER = 32
-"""Files that one thread takes at once: neighbours, so that their directory is opened once."""
+LARGE = 1 << 18
+"""Bytes from which on a content is worth a thread."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -46,55 +45,55 @@ def upload(root: Path, store: Store, wanted: Sequence[tuple[str, str, Content]])
     Raises:
         LamaError: the store cannot be used.
     """
-    groups = [wanted[start : start + _TOGETHER] for start in range(0, len(wanted), _TOGETHER)]
-    at_once = min(store.at_once, len(groups))
-    if at_once < 2:
-        for group in groups:
-            yield from _group(root, store, group)
+    # A small one is over before another thread has taken the interpreter's lock: side by side they would take longer.
+    large = [one for one in wanted if one[2].size >= LARGE]
+    yield from _group(root, store, [one for one in wanted if one[2].size < LARGE])
+    if store.at_once < 2 or len(large) < 2:
+        yield from _group(root, store, large)
         return
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(store.at_once) as pool:
         try:
-            for sent in pool.map(partial(_group, root, store), groups):
+            for sent in pool.map(lambda one: list(_group(root, store, [one])), large):
                 yield from sent
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _group(root: Path, store: Store, wanted: Sequence[tuple[str, str, Content]]) -> list[Sent]:
-    done = []
+def _group(root: Path, store: Store, wanted: Sequence[tuple[str, str, Content]]) -> Iterator[Sent]:
     with contextlib.closing(_Folder(root)) as folder:
         for path, place, content in wanted:
-            source = _Source(folder, place)
+            source = _Source(folder, place, content.size)
             try:
                 store.put(content.digest, cast("BinaryIO", source))
-                done.append(Sent(path, content, content.size if source.opened else 0))
+                sent = Sent(path, content, content.size if source.opened else 0)
             except (OSError, Changed) as error:
-                done.append(Sent(path, content, error=error))
+                sent = Sent(path, content, error=error)
             finally:
                 source.close()
-    return done
+            yield sent
 
 
 class _Source:
     """A file that is opened when somebody reads: what the store has already is not read again."""
 
-    def __init__(self, folder: _Folder, path: str) -> None:
+    def __init__(self, folder: _Folder, path: str, size: int) -> None:
         self._folder = folder
         self._path = path
-        self._file: BinaryIO | None = None
+        self._most = size + 1  # what is longer by now is not what was found; nobody need have the room for it
+        self._fd = -1
 
     @property
     def opened(self) -> bool:
-        return self._file is not None
+        return self._fd >= 0
 
     def read(self, size: int = -1) -> bytes:
-        if self._file is None:
-            self._file = self._folder.open(self._path)
-        return self._file.read(size)
+        if self._fd < 0:
+            self._fd = self._folder.open(self._path)
+        return os.read(self._fd, self._most if size < 0 else min(size, self._most))
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 class _Folder:
@@ -105,16 +104,16 @@ class _Folder:
         self._path: str | None = None
         self._at = -1
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> int:
         above, _, name = path.rpartition("/")
         if above != self._path:
             self.close()
             self._at, self._path = self._directory(above), above
-        file = os.fdopen(os.open(name, _FILE, dir_fd=self._at), "rb", buffering=0)
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.close()
+        fd = os.open(name, _FILE, dir_fd=self._at)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
             raise OSError(errno.EINVAL, "it is no file any more", path)
-        return file
+        return fd
 
     def _directory(self, path: str) -> int:
         at = os.open(self._root, _FOLDER)
