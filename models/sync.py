@@ -75,7 +75,7 @@ class SyncSettings(Value):
     )
     few: int = Field(default=20, ge=0, description="Up to so many changes are never too many.")
     trash_days: float = Field(default=30.0, gt=0, description="Days that what was replaced or deleted is kept.")
-    at_once: int = Field(default=8, ge=1, le=64, description="Files that are copied side by side.")
+    at_once: int = Field(default=8, ge=1, le=64, description="Large files that are copied side by side.")
 
     @field_validator("store", mode="after")
     @classmethod
