@@ -20,8 +20,8 @@ from _sync_states import FileStates
 
 from blocks.home import Home
 from blocks.settings import Settings
-from models.sync import Content, Kind, Policy, Version
 from models.sync_store import Manifest
+from models.sync_versions import Content, Kind, Policy, Version
 from tasks.sync import manifests
 from tasks.sync.identity import Identity
 from tasks.sync.reconcile import converge, observe, plan

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from models.sync import Content, Kind, Version
+from models.sync_versions import Content, Kind, Version
 from tasks.sync.scan import Mark
 from tasks.sync.state import State
 
@@ -64,7 +64,7 @@ class FileStates:
 
     def save(self, category: str, state: State, done: Mapping[str, str]) -> None:
         rest = (state.counter, sorted(state.kept), state.bases, state.seen, state.filter, state.began)
-        changed = list(self._changed(state))
+        changed = self._changed(state)
         self._appended += len(changed)
         self._tree, self._marks = dict(state.tree), dict(state.marks)
         if self._path.exists() and self._appended * _GROWN < len(state.tree):
@@ -75,13 +75,11 @@ class FileStates:
         new.replace(self._path)
         self._appended = 0
 
-    def _changed(self, state: State) -> Iterator[str]:
+    def _changed(self, state: State) -> set[str]:
         tree, marks = self._tree, self._marks
-        for path, version in state.tree.items():
-            mark = state.marks.get(path)
-            if tree.get(path) is not version or marks.get(path) is not mark:
-                yield path
-        yield from tree.keys() - state.tree.keys()
+        changed = {path for path, version in state.tree.items() if tree.get(path) is not version}
+        changed |= {path for path, mark in state.marks.items() if marks.get(path) is not mark}
+        return changed | (tree.keys() - state.tree.keys()) | (marks.keys() - state.marks.keys())
 
     def _write(self, path: Path, mode: str, data: bytes) -> None:
         with path.open(mode) as file:

@@ -7,9 +7,12 @@ import os
 import secrets as randomness
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blocks.errors import ConfigurationError
-from blocks.settings import Settings
+
+if TYPE_CHECKING:  # whoever has settings has imported them; the rest need not wait for it
+    from blocks.settings import Settings
 
 # Not TMPDIR: every shell has to find the same sockets. `prepare` checks the owner.
 _SHORT = Path("/tmp")  # noqa: S108  # nosec B108

@@ -1,79 +1,17 @@
-"""What sync speaks of: contents, versions with their vectors, and `[sync]` of `lama.toml`."""
+"""`[sync]` of `lama.toml`; and, from `sync_versions`, what sync speaks of."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
-from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Identity, Index, Integer, LargeBinary, String
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field as ColumnField
-from sqlmodel import SQLModel
 
 from models.report import Value
+from models.sync_versions import NAME, Content, Kind, Policy, Tree, Vector, Version
 
-NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
-
-
-class Kind(StrEnum):
-    """What stands at a path."""
-
-    file = "file"
-    directory = "directory"
-    link = "link"
-
-
-class Content(NamedTuple):
-    """What stands at a path. A tuple, as is `Version`: there are hundreds of thousands, made and compared at once."""
-
-    kind: Kind
-    digest: bytes = b""
-    """BLAKE3 of a file, 32 bytes."""
-    size: int = 0
-    """Bytes of a file."""
-    mode: int = 0o644
-    """Permissions of a file or directory."""
-    target: str = ""
-    """Where a link leads, as it is written there."""
-
-    @property
-    def essence(self) -> tuple[str, bytes, str]:
-        """What two contents differ in when one of them cannot stand for the other; permissions are no such thing."""
-        return (self.kind.value, self.digest, self.target)
-
-
-Vector = tuple[tuple[str, int], ...]
-"""A version vector: for each device that ever changed the path how often it counted, sorted by device."""
-
-
-class Version(NamedTuple):
-    """A state of a path, and which changes led to it (Parker et al. 1983, "Detection of Mutual Inconsistency")."""
-
-    content: Content | None
-    """None: it was deleted."""
-    vector: Vector
-    device: str
-    """Who made the content what it is."""
-    at: int
-    """When, in seconds since 1970 by the clock of that device. For names and the `newest` policy; it orders nothing."""
-
-
-Tree = Mapping[str, Version]
-"""Versions by path: relative to the category's folder, `/` between names, NFC."""
-
-
-class Policy(StrEnum):
-    """What becomes of two changes of one path that knew nothing of each other."""
-
-    keep_both = "keep-both"
-    newest = "newest"
-    prefer = "prefer"
-    merge = "merge"
+__all__ = ["NAME", "Category", "Content", "Kind", "Policy", "SyncSettings", "Tree", "Vector", "Version"]
 
 
 class Category(Value):
@@ -148,7 +86,7 @@ class SyncSettings(Value):
     )
     few: int = Field(default=20, ge=0, description="Up to so many changes are never too many.")
     trash_days: float = Field(default=30.0, gt=0, description="Days that what was replaced or deleted is kept.")
-    at_once: int = Field(default=8, ge=1, le=64, description="Files that are copied side by side.")
+    at_once: int = Field(default=8, ge=1, le=64, description="Large files that are copied side by side.")
 
     @field_validator("store", mode="after")
     @classmethod
@@ -174,59 +112,6 @@ class SyncSettings(Value):
                 if folder.is_relative_to(another) or another.is_relative_to(folder):
                     raise ValueError(f"the folders of {name} and {other} are within each other")
         return self
-
-
-class CategoryRecord(SQLModel, table=True):
-    """What a device remembers of a category between two runs."""
-
-    __tablename__ = "sync_category"
-
-    device: str = ColumnField(primary_key=True)
-    category: str = ColumnField(primary_key=True)
-    state: dict[str, Any] = ColumnField(sa_column=Column(JSONB, nullable=False), description="But for the tree.")
-    saved_at: datetime = ColumnField(sa_column=Column(DateTime(timezone=True), nullable=False))
-
-
-class ShardRecord(SQLModel, table=True):
-    """A piece of a device's tree: the paths of some directories, compressed."""
-
-    __tablename__ = "sync_shard"
-
-    device: str = ColumnField(primary_key=True)
-    category: str = ColumnField(primary_key=True)
-    shard: int = ColumnField(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    content: bytes = ColumnField(sa_column=Column(LargeBinary, nullable=False))
-
-
-class DoneRecord(SQLModel, table=True):
-    """What was done to which paths; committed with the tree that says so."""
-
-    __tablename__ = "sync_done"
-    __table_args__ = (Index("sync_done_category", "device", "category", "id"),)
-
-    id: int | None = ColumnField(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    device: str
-    category: str
-    run: str
-    at: datetime = ColumnField(sa_column=Column(DateTime(timezone=True), nullable=False))
-    what: str
-    paths: list[str] = ColumnField(sa_column=Column(ARRAY(String), nullable=False))
-
-
-class DeviceRecord(SQLModel, table=True):
-    """What a device remembers of the store."""
-
-    __tablename__ = "sync_device"
-
-    device: str = ColumnField(primary_key=True)
-    counters: dict[str, Any] = ColumnField(
-        sa_column=Column(JSONB, nullable=False), description="By device and category the newest manifest that was seen."
-    )
-    collected_at: datetime | None = ColumnField(
-        default=None,
-        sa_column=Column(DateTime(timezone=True)),
-        description="When objects that nobody names were last removed.",
-    )
 
 
 def default_categories(platform: str, home: Path) -> tuple[Category, ...]:

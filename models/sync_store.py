@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from models.sync import Tree
+from models.sync_versions import Tree
 
 
 @dataclass(frozen=True, slots=True)

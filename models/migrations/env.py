@@ -12,7 +12,7 @@ import models.delivery
 import models.handoff
 import models.mail
 import models.record
-import models.sync  # noqa: F401 - all register their tables
+import models.sync_tables  # noqa: F401 - all register their tables
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -12,12 +12,13 @@ import errno
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
-from models.sync import Content, Kind
+from models.sync_versions import Content, Kind
 from tasks.sync.calls import Calls
 from tasks.sync.checked import Checked
 from tasks.sync.names import OWN
@@ -93,10 +94,12 @@ class Applier:
         self._stage = -1
         self._staged_for: dict[str, str] = {}
         self._staged_as: dict[str, str] = {}
+        self._permitted: dict[str, int] = {}
         self._open: dict[str, int] = {}
         self._trash: int | None = None
         self._trash_index: IO[str] | None = None
         self._number = 0
+        self._lock = threading.Lock()
         self.applied = Applied()
 
     def __enter__(self) -> Applier:
@@ -148,6 +151,10 @@ class Applier:
 
     # Contents, before anything is changed.
 
+    def comes_alone(self, one: Put) -> bool:
+        """Whether `stage` can be called for `one` in a thread beside others: it is a copy of nothing that is here."""
+        return one.content.kind is Kind.file and one.source is None and self._stage_for(one) == one.content.digest.hex()
+
     def stage(self, one: Put, fetch: Fetch) -> None:
         """Have the content of `one` ready.
 
@@ -161,8 +168,6 @@ class Applier:
         if self._staged(name, one.content):
             return
         making = f"{name}{PART}"
-        with contextlib.suppress(FileNotFoundError):
-            self._calls.unlink(making, self._stage)
         try:
             self._make(one, making, fetch)
             self._calls.rename_new(making, self._stage, name, self._stage)
@@ -173,8 +178,13 @@ class Applier:
             raise
 
     def _make(self, one: Put, making: str, fetch: Fetch) -> None:
-        fd = self._calls.open_new(making, self._stage)
-        with os.fdopen(fd, "wb", buffering=_CHUNK) as file:
+        try:
+            fd = self._calls.open_new(making, self._stage)
+        except FileExistsError:
+            self._calls.unlink(making, self._stage)
+            fd = self._calls.open_new(making, self._stage)
+        mode = one.content.mode
+        with os.fdopen(fd, "wb", buffering=1 << 16) as file:
             checked = Checked(file, self._calls)
             if one.source is not None:
                 self._copy(*self._place(one.source), checked)
@@ -185,7 +195,11 @@ class Applier:
             if checked.digest() != one.content.digest:
                 raise Meanwhile("what it is copied from has another content")
             file.flush()
-        self.applied.bytes += checked.size
+            if mode & stat.S_IRUSR:  # otherwise it could not be copied from, nor be recognised after a crash
+                self._calls.permit(fd, mode)
+                self._permitted[making.removesuffix(PART)] = mode
+        with self._lock:
+            self.applied.bytes += checked.size
 
     def _staged(self, name: str, content: Content) -> bool:
         try:
@@ -257,7 +271,7 @@ class Applier:
             self._number += 1
             staged = f"link-{self._run}-{self._number}"
             self._calls.symlink(one.content.target, staged, self._stage)
-        else:
+        elif self._permitted.pop(staged, None) != one.content.mode:
             self._calls.chmod(staged, self._stage, one.content.mode)
         if one.expected is None:
             try:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from models.sync import Category, Content, Kind, Policy, Tree, Version
 from models.sync_store import Manifest, StoreProblem
+from models.sync_versions import Content, Kind, Policy, Tree, Version
 from tasks.sync.apply import OURS, Applier
 from tasks.sync.calls import Calls
 from tasks.sync.collector import collector_paused
-from tasks.sync.faults import Changed
 from tasks.sync.joining import Joiner, Merge
 from tasks.sync.look import FOLDER_MARKER, differs, fitting, heeded, judged_by, look, marks_of
 from tasks.sync.reconcile import Conflict, Judged, Plan, converge, observe, plan
-from tasks.sync.scan import Found, Takes, clock_of, opened
+from tasks.sync.scan import Found, Takes, clock_of
 from tasks.sync.state import State, States, Store
 from tasks.sync.steps import apply, pieces
+from tasks.sync.upload import upload
 from tasks.sync.versions import rank_of
+
+if TYPE_CHECKING:  # see `models.sync_versions`
+    from models.sync import Category
 
 
 class GuardError(Exception):
@@ -46,6 +49,9 @@ class Outcome:
     found: Found
     changes: dict[str, Version] = field(default_factory=dict)
     """What was new here."""
+    differing: list[str] = field(default_factory=list)
+    """Paths of which all come to another version than this device holds; of others, what was found is what is wanted.
+    All of them where nothing is told."""
     conflicts: list[Conflict] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -153,8 +159,10 @@ class Engine:
         mine = state.tree | changes
         wanted: Tree = mine
         if direction != "push":
+            # What was found stands in `mine`. If nothing is told, it does not: then all has to be compared.
+            same = mine if direction == "both" else {}
             trees = heeded([one.tree for one in told], mine, found)
-            wanted = self._converge(state, mine, trees, me, count, outcome, keep=not dry_run)
+            wanted = self._converge(state, mine, same, trees, me, count, outcome, keep=not dry_run)
         self._guard(guard, state, outcome)
         if dry_run:
             return outcome
@@ -180,6 +188,7 @@ class Engine:
         self,
         state: State,
         mine: dict[str, Version],
+        same: Tree,
         trees: list[Tree],
         me: Self,
         count: int,
@@ -197,7 +206,9 @@ class Engine:
         converged = converge(start, trees, self._rank, keeps_both=self._keeps_both)
         outcome.conflicts = converged.conflicts
         fits = fitting(self._root, converged.tree, found, outcome.skipped)
-        outcome.plan = plan(converged.tree, found.contents, self._judged(found), fits, converged.needs)
+        outcome.differing = [path for path, version in converged.tree.items() if same.get(path) is not version]
+        differing = {path: converged.tree[path] for path in outcome.differing}
+        outcome.plan = plan(differing, found.contents, self._judged(found), fits, converged.needs)
         return converged.tree
 
     # Before anything.
@@ -273,35 +284,33 @@ class Engine:
     ) -> None:
         """Store what is new here, and tell of it: all but what could not be read."""
         with self._store.batch():
-            for path, version in outcome.changes.items():
-                content = version.content
-                if content is None or content.kind is not Kind.file:
+            for sent in upload(self._root, self._store, self._to_be_stored(outcome)):
+                if sent.error is None:
+                    outcome.uploaded_bytes += sent.size
+                    progress("stored", sent.content.size)
                     continue
-                try:
-                    self._upload(path, content, outcome)
-                except (OSError, Changed) as error:
-                    outcome.skipped[path] = f"it was not stored: {getattr(error, 'strerror', None) or error}"
-                    if path in state.tree:
-                        mine[path] = state.tree[path]
-                    else:
-                        del mine[path]
+                why = getattr(sent.error, "strerror", None) or sent.error
+                outcome.skipped[sent.path] = f"it was not stored: {why}"
+                if sent.path in state.tree:
+                    mine[sent.path] = state.tree[sent.path]
                 else:
-                    progress("stored", content.size)
+                    del mine[sent.path]
         if outcome.changes:
             state.tree = mine
             state.counter = count
-            state.marks = marks_of(mine, outcome.found)
+            state.marks = marks_of(mine, outcome.found, outcome.changes)
             state.began = True
             self._acknowledge(state, wanted, outcome)
             self._states.save(self._category.name, state, dict.fromkeys(outcome.changes, "told"))
             self._store.publish(Manifest(me.device, self._category.name, state.counter, state.tree))
 
-    def _upload(self, path: str, content: Content, outcome: Outcome) -> None:
-        if self._store.has(content.digest):
-            return
-        with opened(self._root, outcome.found.on_disk(path)) as file:
-            self._store.put(content.digest, file)
-        outcome.uploaded_bytes += content.size
+    @staticmethod
+    def _to_be_stored(outcome: Outcome) -> list[tuple[str, str, Content]]:
+        return [
+            (path, outcome.found.on_disk(path), version.content)
+            for path, version in outcome.changes.items()
+            if version.content is not None and version.content.kind is Kind.file
+        ]
 
     def _acknowledge(self, state: State, wanted: Tree, outcome: Outcome) -> bool:
         """Take what all come to for what this device holds, where that stands here already; whether anything is new."""
@@ -309,14 +318,17 @@ class Engine:
         judged = self._judged(found)
         needs = outcome.plan.needs
         new = False
-        order = [*(path for path in wanted if path not in needs), *sorted(needs, reverse=True)] if needs else wanted
-        for path in order:
+        tree = state.tree
+        differing = [path for path in {**dict.fromkeys(outcome.differing), **outcome.changes} if path in wanted]
+        if needs:
+            last = sorted(needs.keys() & set(differing), reverse=True)
+            differing = [*(path for path in differing if path not in needs), *last]
+        for path in differing:
             version = wanted[path]
-            known = state.tree.get(path)
-            if version is known or path in outcome.done or path in outcome.skipped or version == known:
+            if path in outcome.done or path in outcome.skipped or version == tree.get(path):
                 continue
             if version.content == found.contents.get(path) and judged(path) and _kept(path, needs, state, wanted):
-                state.tree[path] = version
+                tree[path] = version
                 new = True
         return new
 
@@ -333,9 +345,10 @@ class Engine:
             return
         # What is remembered below is told at the end; a run that is killed before is behind by this count.
         state.counter += 1
-        with Applier(self._root, outcome.found, me.run, self._calls, durable=self._durable) as applier:
+        apart = Applier(self._root, outcome.found, me.run, self._calls, durable=self._durable)
+        with self._store.batch(), apart as applier:
             for piece in pieces(whole):
-                for _ in apply(piece, applier, self._store.fetch):
+                for _ in apply(piece, applier, self._store.fetch, at_once=self._store.at_once):
                     progress("done", 1)
                 applier.settle()
                 applied = applier.applied

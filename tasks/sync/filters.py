@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from enum import IntEnum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from models.sync import Category
 from tasks.sync.databases import SIDECARS
 from tasks.sync.gitignore import Rules, effective, lines_of, rules
 from tasks.sync.names import OWN, original_of
 from tasks.sync.placeholders import LEFTOVERS
+
+if TYPE_CHECKING:  # see `models.sync_versions`
+    from models.sync import Category
 
 _EDITION = 2
 """Counts how often the meaning of the same settings changed."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from blocks.errors import LamaError
-from models.sync import Content, Kind, Tree, Version
+from models.sync_versions import Content, Kind, Tree, Version
 from tasks.sync.scan import opened
 from tasks.sync.state import State, Store
 from tasks.sync.versions import compare, counted, joined

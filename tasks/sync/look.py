@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from models.sync import Kind, Tree, Version
+from models.sync_versions import Kind, Tree, Version
 from tasks.sync.names import problem_of
 from tasks.sync.reconcile import Judged
 from tasks.sync.scan import Found, Mark, Scanner, Takes, colliding, ignores_case
@@ -29,12 +29,7 @@ def look(root: Path, takes: Takes, state: State, largest: int, now_ns: int, *, d
     Raises:
         OSError: the folder cannot be read.
     """
-    known = {
-        path: (version.content, state.marks[path])
-        for path, version in state.tree.items()
-        if version.content is not None and path in state.marks
-    }
-    found = Scanner(root, takes, known, largest, now_ns, decided=decided).scan()
+    found = Scanner(root, takes, state.tree, state.marks, largest, now_ns, decided=decided).scan()
     _set_aside(state, found, takes)
     for path in sorted(state.kept, key=lambda one: one.count("/"), reverse=True):
         version = state.tree.get(path)
@@ -124,19 +119,22 @@ def fitting(root: Path, wanted: Tree, found: Found, skipped: MutableMapping[str,
     return fits
 
 
-def marks_of(tree: Tree, found: Found) -> dict[str, Mark]:
-    """The marks that stand for contents of `tree`; what was found and is not told yet has to be hashed again."""
-    return {path: mark for path, mark in found.marks.items() if _holds(tree, found, path)}
+def marks_of(tree: Tree, found: Found, changed: Iterable[str] | None = None) -> dict[str, Mark]:
+    """The marks that stand for contents of `tree`; what was found and is not told yet has to be hashed again.
 
-
-def _holds(tree: Tree, found: Found, path: str) -> bool:
-    version, here = tree.get(path), found.contents.get(path)
-    return (
-        version is not None
-        and version.content is not None
-        and here is not None
-        and here.essence == version.content.essence
-    )
+    Args:
+        tree: what is held.
+        found: what was found.
+        changed: where one may not be the other; None: anywhere.
+    """
+    marks = dict(found.marks)
+    for path in list(marks) if changed is None else changed:
+        version, here = tree.get(path), found.contents.get(path)
+        content = version.content if version is not None else None
+        # What did not change is the very same; the rest is for what did.
+        if content is not here and (content is None or here is None or content.essence != here.essence):
+            marks.pop(path, None)
+    return marks
 
 
 def differs(marks: Mapping[str, Mark], found: Found) -> bool:

@@ -22,8 +22,8 @@ from typing import Any, Final
 import orjson
 from blake3 import blake3
 
-from models.sync import Content, Kind, Tree, Vector, Version
 from models.sync_store import Manifest
+from models.sync_versions import Content, Kind, Tree, Vector, Version
 from tasks.sync.collector import collector_paused
 from tasks.sync.devices import Envelope, seal, unseal
 from tasks.sync.identity import Identity

@@ -87,6 +87,7 @@ class Mirror:
         durable: bool = True,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self.at_once = 1  # what is put goes through an `Applier`
         self._root = root
         self._folder = root / category.name
         self._category = category

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from datetime import UTC, datetime
 
-from models.sync import Version
+from models.sync_versions import Version
 
 LONGEST_NAME = 255
 """Bytes that a name may have on the file systems that matter."""

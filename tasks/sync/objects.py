@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
@@ -25,7 +25,8 @@ _SMALL = 1 << 20
 _CHUNK = 1 << 20
 _SEALED = 1 << 12  # what age adds to a small content at most: a header, and 16 bytes for each 64 KiB
 _SMALLEST = 150  # bytes of the shortest header with one recipient
-_WAITING = 2048
+_WAITING = 16_384
+_MANY = 512  # from so many on, one wait for all that the file system has to write is shorter than one for each
 _AT_ONCE = 16  # file systems join the journal writes of what is synced side by side
 _DAY = 86_400.0
 _NAME = re.compile(r"[0-9a-f]{64}\.age")
@@ -71,14 +72,15 @@ class Objects:
 
         When the body fails, what it had put by then still counts.
         """
-        with self._lock:
-            self._batches += 1
-        try:
-            yield
-        finally:
+        with self._shelf.held():
             with self._lock:
-                self._batches -= 1
-            self.flush()
+                self._batches += 1
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._batches -= 1
+                self.flush()
 
     def flush(self) -> None:
         """Finish what was put in a batch so far."""
@@ -86,12 +88,20 @@ class Objects:
             drafts, self._waiting = list(self._waiting.values()), {}
         if not drafts:
             return
-        folders = {draft.place[:-1] for draft in drafts}
-        with ThreadPoolExecutor(min(_AT_ONCE, len(drafts)) if self._shelf.durable else 1) as pool:
+        folders: dict[Place, list[Draft]] = {}
+        for draft in drafts:
+            folders.setdefault(draft.place[:-1], []).append(draft)
+        try:
+            settled = len(drafts) >= _MANY and self._shelf.settle()
+        except UnavailableError:
+            for draft in drafts:
+                self._shelf.discard(draft)
+            raise
+        with ThreadPoolExecutor(min(_AT_ONCE, len(folders)) if self._shelf.durable and not settled else 1) as pool:
             # All are tried, so that one that fails leaves no other without its name.
-            results = [pool.submit(self._commit, draft, in_batch=True) for draft in drafts]
-            wait(results)
-            results += [pool.submit(self._shelf.sync, folder) for folder in folders]
+            results = [pool.submit(self._shelf.commit, those, settled=settled) for those in folders.values()]
+        if settled:
+            self._shelf.settle()
         for result in results:
             result.result()
 
@@ -129,7 +139,7 @@ class Objects:
                 self._waiting[place] = draft
             full = len(self._waiting) >= _WAITING
         if not batched:
-            self._commit(draft)
+            self._shelf.commit([draft])
         if full:
             self.flush()
 
@@ -210,15 +220,14 @@ class Objects:
     def _written(self, digest: bytes, source: BinaryIO, place: Place, recipient: pyrage.x25519.Recipient) -> Draft:
         """A draft of the object, whole but without its name."""
         first = source.read(_SMALL + 1)
-        if len(first) <= _SMALL and blake3(first).digest() != digest:
-            raise _changed()
+        if len(first) <= _SMALL:
+            if blake3(first).digest() != digest:
+                raise _changed()
+            return self._shelf.drafted(place, pyrage.encrypt(first, [recipient]))
         reader = _Reader(first, source)
         draft = self._shelf.draft(place)
         try:
-            if len(first) <= _SMALL:
-                self._shelf.append(draft, pyrage.encrypt(first, [recipient]))
-            else:
-                self._stream(reader, draft, recipient)
+            self._stream(reader, draft, recipient)
             self._shelf.close(draft)
             if reader.digest() != digest:
                 raise _changed()  # noqa: TRY301 - the draft goes for whatever reason
@@ -239,13 +248,6 @@ class Objects:
                 remedy="Make room in the store.",
             ) from error
 
-    def _commit(self, draft: Draft, *, in_batch: bool = False) -> None:
-        try:
-            self._shelf.commit(draft, in_batch=in_batch)
-        except BaseException:
-            self._shelf.discard(draft)
-            raise
-
     def _read(
         self, place: Place, into: BinaryIO | None, sealing: Sealing, most: int | None = None
     ) -> tuple[bytes, int]:
@@ -253,7 +255,7 @@ class Objects:
         with self._shelf.open(place) as (file, stamp):
             if stamp.size <= _SMALL + _SEALED:
                 try:
-                    content = pyrage.decrypt(file.read(_SMALL + _SEALED), list(sealing.keys))
+                    content = pyrage.decrypt(file.read(stamp.size), list(sealing.keys))
                 except pyrage.DecryptError as error:
                     raise self._undecrypted(place, error, sealing) from error
                 if into is not None:

@@ -74,7 +74,7 @@ def opened_vault(
     remembered = Counters(connection, identity.id)
     counters = remembered.load()
     before = dict(counters)
-    vault = _Vault(settings.store, identity, known_counters=counters)
+    vault = _Vault(settings.store, identity, known_counters=counters, at_once=settings.at_once)
     try:
         yield identity, vault
     finally:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.sync import Content, Kind, Tree, Version
+from models.sync_versions import Content, Kind, Tree, Version
 from tasks.sync.names import conflict_path
 from tasks.sync.versions import Rank, counted, directory, merge, settle
 
@@ -32,14 +32,19 @@ def observe(
         at: now, in seconds.
     """
     changes: dict[str, Version] = {}
-    for path, content in found.items():
-        known = held.get(path)
+    # Of most, what was found is the very same that is held: nothing is done for each of those but to see that.
+    nothing = Version(None, (), "", 0)
+    for path in [path for path, content in found.items() if held.get(path, nothing).content is not content]:
+        content, known = found[path], held.get(path)
         if known is None:
             changes[path] = Version(content, ((device, count),), device, at)
         elif known.content != content:
             changes[path] = Version(content, counted(known.vector, device, count), device, at)
-    for path, known in held.items():
-        if known.content is not None and path not in found and judged(path):
+    new = sum(1 for path in changes if path not in held)
+    # Where as much is held as was found of it, everything is there, and nobody has to look for what is not.
+    for path in [path for path in held if path not in found] if len(held) > len(found) - new else ():
+        known = held[path]
+        if known.content is not None and judged(path):
             changes[path] = Version(None, counted(known.vector, device, count), device, at)
     return changes
 
@@ -126,18 +131,10 @@ def _give_place(result: Converged, lost: list[tuple[str, Version]], rank: Rank, 
 
 def _settled(tree: Tree) -> bool:
     """Whether everything that lives lies in directories that live."""
-    known: set[str] = {""}
-    for path, version in tree.items():
-        if version.content is None:
-            continue
-        parent = path.rpartition("/")[0]
-        if parent in known:
-            continue
-        above = tree.get(parent)
-        if above is None or above.content is None or above.content.kind is not Kind.directory:
-            return False
-        known.add(parent)
-    return True
+    above = {path.rpartition("/")[0] for path, version in tree.items() if version.content is not None}
+    above.discard("")
+    folders = map(tree.get, above)
+    return all(one is not None and one.content is not None and one.content.kind is Kind.directory for one in folders)
 
 
 def _structure(tree: dict[str, Version]) -> list[tuple[str, Version]]:
@@ -249,8 +246,8 @@ def plan(
         needs: see `Converged.needs`.
     """
     result = Plan(needs=needs or {})
-    for path, version in wanted.items():
-        content = version.content
+    for path in [path for path, version in wanted.items() if version.content is not found.get(path)]:
+        content = wanted[path].content
         now = found.get(path)
         if content == now or not judged(path):
             continue
@@ -296,9 +293,8 @@ def _find_sources(result: Plan, found: Mapping[str, Content]) -> None:
         if gone.expected.kind is Kind.file and gone.expected.digest in wanted:
             leaving.setdefault(gone.expected.digest, []).append(gone)
     here: dict[bytes, str] = {}
-    for path, content in found.items():
-        if content.kind is Kind.file and content.digest in wanted:
-            here.setdefault(content.digest, path)
+    for path in [path for path, content in found.items() if content.digest in wanted]:
+        here.setdefault(found[path].digest, path)
     moved: set[str] = set()
     put: list[Put] = []
     places = set[str]().union(*result.needs.values())

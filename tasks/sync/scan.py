@@ -16,11 +16,12 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
-from models.sync import Content, Kind
+from models.sync_versions import Content, Kind, Tree
 from tasks.sync.names import OWN, folded, problem_of
 from tasks.sync.placeholders import asks_for, stands_for
 
 _CHUNK = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _IN_THE_CLOUD = "..gitignore.icloud"
 RACY_NS = 2_000_000_000
 """A file that changed so shortly before it was looked at may change again without its times telling: clocks of file
@@ -145,19 +146,21 @@ class Scanner:
     Args:
         root: the folder.
         takes: the filter.
-        known: contents and marks by path of the last time.
+        tree: versions by path of the last time.
+        marks: of the files among them.
         largest: bytes; larger files are skipped.
         now_ns: see there.
     """
 
     root: Path
     takes: Takes
-    known: Mapping[str, tuple[Content, Mark]]
+    tree: Tree
+    marks: Mapping[str, Mark]
     largest: int
     now_ns: int
     """What the file system's own clock says as the scan begins (see `clock_of`)."""
     decided: bool = False
-    """Whether `takes` is known to take all of `known`, and decides by the name alone."""
+    """Whether `takes` is known to take all of `marks`, and decides by the name alone."""
     found: Found = field(default_factory=Found)
     _ignores: dict[str, str] = field(default_factory=dict)
 
@@ -170,62 +173,82 @@ class Scanner:
         status = self.root.stat()
         self.found.folder = (status.st_dev, status.st_ino)
         # A stack of our own: trees may be deeper than Python's.
-        waiting = self._directory("", self.root, self.takes, top=True)
+        waiting = self._directory("", str(self.root), self.takes)
         while waiting:
-            path, place, takes = waiting.pop()
-            waiting += reversed(self._directory(path, place, takes))
+            path, takes = waiting.pop()
+            waiting += reversed(self._directory(path, f"{self.root}/{self.found.on_disk(path)}", takes))
         self.found.takes = self.takes.following(self._ignores)
         return self.found
 
-    def _directory(
-        self, path: str, place: Path | str, takes: Takes, *, top: bool = False
-    ) -> list[tuple[str, str, Takes]]:
+    def _directory(self, path: str, place: str, takes: Takes) -> list[tuple[str, Takes]]:
         """Look at what is in a directory; the directories in it, with the filter for them."""
         try:
-            with os.scandir(place) as listing:
-                entries = sorted(listing, key=attrgetter("name"))
-            if takes.follows_ignores:
-                takes = self._with_ignores(path, entries, takes)
+            # Whoever asks for what is in an open directory does not go through all above it again, for each.
+            at = os.open(place, _FOLDER | os.O_NOFOLLOW if path else _FOLDER)
         except OSError as error:
-            if top:
-                raise
-            self.found.skipped[path] = f"it cannot be read: {error.strerror}"
-            self.found.contents.pop(path, None)
+            self._unread(path, error)
             return []
-        below: list[tuple[str, str]] = []
-        above = f"{path}/" if path else ""
-        for entry in entries:
-            if not entry.name.startswith(OWN) and not (self.decided and self._unchanged(above + entry.name, entry)):
-                self._entry(path, entry, takes, below)
-        return [(child, child_place, takes) for child, child_place in below]
-
-    def _unchanged(self, path: str, entry: os.DirEntry[str]) -> bool:
-        """Whether `entry` is the file that is known at `path`, which is then found. Nearly all are: this is short."""
-        known = self.known.get(path)
-        if known is None or path in self.found.spelled:
-            return False
         try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError:
-            return False
-        content, mark = known
-        same = mark == (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, True)
-        if not same or status.st_mode != stat.S_IFREG | content.mode or content.size > self.largest:
-            return False
-        self.found.contents[path] = content
-        self.found.marks[path] = mark
-        return True
+            with os.scandir(at) as listing:
+                entries = list(listing)
+            if takes.follows_ignores:
+                takes = self._with_ignores(path, place, at, entries, takes)
+            above = f"{path}/" if path else ""
+            left = self._changed(above, entries) if self.decided else entries
+            below: list[str] = []
+            for entry in sorted(left, key=attrgetter("name")):
+                if not entry.name.startswith(OWN):
+                    self._entry(above, at, entry, takes, below)
+        except OSError as error:
+            self._unread(path, error)
+            return []
+        finally:
+            os.close(at)
+        return [(child, takes) for child in below]
+
+    def _unread(self, path: str, error: OSError) -> None:
+        if not path:
+            raise error
+        self.found.skipped[path] = f"it cannot be read: {error.strerror}"
+        self.found.contents.pop(path, None)
+
+    def _changed(self, above: str, entries: list[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+        """Those of `entries` that are not the file which is known there; one that is, is found.
+
+        Nearly all are, so that there is nothing here that could be elsewhere.
+        """
+        tree, marks, largest = self.tree, self.marks, self.largest
+        contents, found = self.found.contents, self.found.marks
+        left = []
+        for entry in entries:
+            path = above + entry.name
+            mark, version = marks.get(path), tree.get(path)
+            if mark is None or version is None or (content := version.content) is None:
+                left.append(entry)
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                left.append(entry)
+                continue
+            same = mark == (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, True)
+            if same and status.st_mode == stat.S_IFREG | content.mode and content.size <= largest:
+                contents[path] = content
+                found[path] = mark
+            else:
+                left.append(entry)
+        return left
 
     @cached_property
     def _moved(self) -> dict[tuple[int, int, int, int], bytes]:
         """Digests of what is known: a directory that was renamed leaves inode and times of the files in it alone."""
         return {
-            (mark.inode, mark.size, mark.mtime_ns, mark.ctime_ns): content.digest
-            for content, mark in self.known.values()
-            if mark.sure
+            mark[:4]: content.digest
+            for path, mark in self.marks.items()
+            if mark.sure and (version := self.tree.get(path)) is not None and (content := version.content) is not None
         }
 
-    def _with_ignores(self, path: str, entries: list[os.DirEntry[str]], takes: Takes) -> Takes:
+    def _with_ignores(self, path: str, place: str, at: int, entries: list[os.DirEntry[str]], takes: Takes) -> Takes:
         """`takes` with the `.gitignore` among `entries`.
 
         Raises:
@@ -233,23 +256,24 @@ class Scanner:
         """
         for entry in entries:
             if entry.name == _IN_THE_CLOUD:
-                asks_for(Path(entry.path))
+                asks_for(Path(place) / entry.name)
                 raise OSError(errno.EAGAIN, "its .gitignore is in the cloud and not on this device")
             if entry.name == ".gitignore" and entry.is_file(follow_symlinks=False):
-                with open(entry.path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a hot path
+                fd = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+                with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
                     self._ignores[path] = text = file.read(_CHUNK)
                 return takes.with_ignores(path, text)
         return takes
 
-    def _entry(self, above: str, entry: os.DirEntry[str], takes: Takes, below: list[tuple[str, str]]) -> None:
+    def _entry(self, above: str, at: int, entry: os.DirEntry[str], takes: Takes, below: list[str]) -> None:
         found = self.found
-        spelled = f"{above}/{entry.name}" if above else entry.name
+        spelled = above + entry.name
         path = spelled if spelled.isascii() else unicodedata.normalize("NFC", spelled)
         if problem := problem_of(path):
             found.skipped[path] = problem
             return
         if entry.name.endswith(".icloud") and (stood_for := stands_for(path)) is not None:
-            asks_for(Path(entry.path))
+            asks_for(self.root / spelled)
             found.skipped[stood_for] = "it is in the cloud and not on this device; it was asked for"
             return
         is_directory = entry.is_dir(follow_symlinks=False)
@@ -267,12 +291,12 @@ class Scanner:
             status = entry.stat(follow_symlinks=False)
             kind = stat.S_IFMT(status.st_mode)
             if kind == stat.S_IFREG:
-                self._file(path, entry.path, status)
+                self._file(path, at, entry.name, status)
             elif kind == stat.S_IFDIR:
                 found.contents[path] = Content(Kind.directory, mode=status.st_mode & 0o777)
-                below.append((path, entry.path))
+                below.append(path)
             elif kind == stat.S_IFLNK:
-                target = os.readlink(entry.path)  # noqa: PTH115 - a hot path
+                target = os.readlink(entry.name, dir_fd=at)
                 target.encode()
                 found.contents[path] = Content(Kind.link, mode=0o777, target=target)
             else:
@@ -282,19 +306,17 @@ class Scanner:
         except (OSError, UnicodeEncodeError) as error:
             found.skipped[path] = f"it cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"
 
-    def _file(self, path: str, place: str, status: os.stat_result) -> None:
+    def _file(self, path: str, at: int, name: str, status: os.stat_result) -> None:
         found = self.found
         if status.st_size > self.largest:
             found.skipped[path] = f"it is larger than {self.largest / 1024 / 1024:g} MiB"
             return
         mode = status.st_mode & 0o777
-        known = self.known.get(path)
-        if known is not None and known[1].stands_for(status):
-            content = known[0]
-            if content.mode != mode:
-                content = Content(Kind.file, content.digest, content.size, mode)
-            found.contents[path] = content
-            found.marks[path] = known[1]
+        mark, version = self.marks.get(path), self.tree.get(path)
+        known = version.content if version is not None else None
+        if mark is not None and known is not None and mark.stands_for(status):
+            found.contents[path] = known if known.mode == mode else known._replace(mode=mode)
+            found.marks[path] = mark
             return
         key = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         digest = self._moved.get(key)
@@ -302,7 +324,7 @@ class Scanner:
             found.contents[path] = Content(Kind.file, digest, status.st_size, mode)
             found.marks[path] = Mark(*key, sure=True)
             return
-        hashed = hash_file(place, self.now_ns)
+        hashed = hash_file(name, self.now_ns, at=at)
         if hashed is None:
             found.skipped[path] = "it changed while it was read"
             return
@@ -351,7 +373,7 @@ def hash_file(place: str, now_ns: int, *, at: int | None = None) -> tuple[bytes,
     try:
         before = os.fstat(fd)
         if before.st_size <= _CHUNK:
-            content = os.read(fd, _CHUNK + 1)
+            content = os.read(fd, before.st_size + 1)
             size = len(content)
             digest = blake3(content).digest()
         else:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from blocks.errors import UnavailableError
+from tasks.sync.calls import sync_whole
 from tasks.sync.faults import Unsafe
 
 MARKER = ".lama-sync.json"
@@ -21,6 +24,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a planted pipe would hold us for ever.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_HELD = 64 if os.name == "posix" and os.uname().sysname == "Darwin" else 256
+"""Folders that stay open: of the 256 files that macOS lets a process have by default, or of 1024 elsewhere."""
 _WRONG_KIND = {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}
 
 Place = tuple[str, ...]
@@ -42,7 +47,8 @@ class Draft:
 
     place: Place
     temporary: str
-    file: BinaryIO
+    file: BinaryIO | None
+    """None: it is written."""
 
 
 class Shelf:
@@ -61,6 +67,37 @@ class Shelf:
     def __init__(self, root: Path, *, durable: bool) -> None:
         self.root = root
         self.durable = durable
+        self._run = secrets.token_hex(8)
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._top: int | None = None
+        self._held: dict[Place, int] = {}
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, folders stay open once they are reached, for all but `write` and `commit`.
+
+        Drafts get their names by the path, so that it is seen when a folder, or the root, was put in another's place
+        meanwhile: the draft is not in it.
+        """
+        with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                with contextlib.suppress(OSError):  # whoever uses the store is told why
+                    self._top = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if self._holders == 0:
+                    for descriptor in self._held.values():
+                        os.close(descriptor)
+                    self._held.clear()
+                    if self._top is not None:
+                        os.close(self._top)
+                        self._top = None
 
     def found(self, marker: bytes) -> None:
         """Write the marker that makes the root a store.
@@ -90,7 +127,7 @@ class Shelf:
     @contextlib.contextmanager
     def open(self, place: Place) -> Iterator[tuple[BinaryIO, Stamp]]:
         """A file to be read."""
-        with self._translated(place), self._folder(place[:-1]) as folder:
+        with self._translated(place), self._near(place[:-1]) as folder:
             descriptor = os.open(place[-1], _READ, dir_fd=folder)
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -102,7 +139,7 @@ class Shelf:
     def stamp(self, place: Place) -> Stamp | None:
         """What a file looks like from outside; None: there is none."""
         try:
-            with self._translated(place), self._folder(place[:-1]) as folder:
+            with self._translated(place), self._near(place[:-1]) as folder:
                 found = os.stat(place[-1], dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
@@ -123,9 +160,7 @@ class Shelf:
             descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             try:
                 try:
-                    left = memoryview(data)
-                    while left:
-                        left = left[os.write(descriptor, left) :]
+                    _write(descriptor, data)
                     if self.durable:
                         os.fsync(descriptor)
                 finally:
@@ -140,45 +175,77 @@ class Shelf:
 
     def draft(self, place: Place) -> Draft:
         """A file to be written, which gets its name by `commit` and goes by `discard`."""
-        with self._translated(place), self._folder(place[:-1], create=True) as folder:
+        with self._translated(place), self._near(place[:-1], create=True) as folder:
             temporary = TEMPORARY + secrets.token_hex(8)
             descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
             return Draft(place, temporary, os.fdopen(descriptor, "wb"))
 
-    def append(self, draft: Draft, data: bytes) -> None:
-        """Write on."""
-        with self._translated(draft.place):
-            draft.file.write(data)
+    def drafted(self, place: Place, data: bytes) -> Draft:
+        """A draft that holds `data`."""
+        with self._translated(place), self._near(place[:-1], create=True) as folder:
+            temporary = f"{TEMPORARY}{self._run}-{next(self._numbers)}"
+            descriptor = os.open(temporary, _NEW, 0o666, dir_fd=folder)
+            try:
+                try:
+                    _write(descriptor, data)
+                finally:
+                    os.close(descriptor)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
+            return Draft(place, temporary, None)
 
     def close(self, draft: Draft) -> None:
         """Hand a draft to the operating system; it is not on the disk yet."""
-        with self._translated(draft.place):
-            draft.file.close()
+        if draft.file is not None:
+            with self._translated(draft.place):
+                draft.file.close()
+            draft.file = None
 
-    def commit(self, draft: Draft, *, in_batch: bool = False) -> None:
-        """Get a draft onto the disk, and give it its name; in a batch, `sync` of its folder makes the name last."""
-        self.close(draft)
-        with self._translated(draft.place), self._folder(draft.place[:-1]) as folder:
-            if self.durable:
-                descriptor = os.open(draft.temporary, _READ, dir_fd=folder)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-            os.rename(draft.temporary, draft.place[-1], src_dir_fd=folder, dst_dir_fd=folder)
-            if self.durable and not in_batch:
-                os.fsync(folder)
+    def settle(self) -> bool:
+        """Everything written while it was `held` is on the disk; False: `commit` has to see to each draft.
 
-    def sync(self, place: Place) -> None:
-        """Get the names in a folder onto the disk."""
-        if self.durable:
-            with self._translated(place), self._folder(place) as folder:
-                os.fsync(folder)
+        Raises:
+            UnavailableError: something could not be written.
+        """
+        if not self.durable:
+            return True
+        with self._translated((".",)):
+            return self._top is not None and sync_whole(self._top)
+
+    def commit(self, drafts: Sequence[Draft], *, settled: bool = False) -> None:
+        """Get drafts of one folder onto the disk, and give them their names. All are tried; those that fail go.
+
+        Args:
+            drafts: of one folder.
+            settled: whether `settle` has seen to what they hold, and will to their names.
+        """
+        place = drafts[0].place
+        waits = self.durable and not settled
+        try:
+            with self._translated(place), self._folder(place[:-1]) as folder:
+                failed: OSError | None = None
+                for draft in drafts:
+                    try:
+                        _name(draft, folder, durable=waits)
+                    except OSError as error:
+                        failed = failed or error
+                        self.discard(draft)
+                if failed is not None:
+                    raise failed
+                if waits:
+                    os.fsync(folder)
+        except (UnavailableError, Unsafe, FileNotFoundError):
+            for draft in drafts:
+                self.discard(draft)
+            raise
 
     def discard(self, draft: Draft) -> None:
         """Remove a draft."""
-        with contextlib.suppress(OSError):
-            draft.file.close()
+        if draft.file is not None:
+            with contextlib.suppress(OSError):
+                draft.file.close()
         with contextlib.suppress(OSError, UnavailableError, Unsafe), self._folder(draft.place[:-1]) as folder:
             os.unlink(draft.temporary, dir_fd=folder)
 
@@ -212,6 +279,19 @@ class Shelf:
             stamp = self.stamp((*place, name))
             if stamp is not None and stamp.mtime_ns < before * 1e9:
                 yield (*place, name)
+
+    @contextlib.contextmanager
+    def _near(self, place: Place, *, create: bool = False) -> Iterator[int]:
+        """As `_folder`; one that is held is not reached again."""
+        descriptor = self._held.get(place)
+        if descriptor is not None:
+            yield descriptor
+            return
+        with self._folder(place, create=create) as descriptor:
+            with self._lock:
+                if self._holders and place not in self._held and len(self._held) < _MOST_HELD:
+                    self._held[place] = os.dup(descriptor)
+            yield descriptor
 
     @contextlib.contextmanager
     def _folder(self, place: Place, *, create: bool = False) -> Iterator[int]:
@@ -258,6 +338,22 @@ class Shelf:
                 component=str(self.root),
                 remedy=remedy,
             ) from error
+
+
+def _name(draft: Draft, folder: int, *, durable: bool) -> None:
+    if durable:
+        descriptor = os.open(draft.temporary, _READ, dir_fd=folder)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    os.rename(draft.temporary, draft.place[-1], src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _below(name: str, folder: int, *, create: bool) -> int:

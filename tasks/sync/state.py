@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from models.sync import Version
 from models.sync_store import Manifest, StoreProblem
+from models.sync_versions import Version
 from tasks.sync.scan import Mark
 
 
 class Store(Protocol):
     """What the engine needs of a store. Everything raises a `LamaError` or an `OSError` when it cannot be done."""
+
+    @property
+    def at_once(self) -> int:
+        """How many contents may be put or fetched side by side, each in a thread."""
+        ...
 
     def others(self, category: str, known: Callable[[Manifest], bool]) -> Sequence[Manifest]:
         """What every device told last, this one included; of what is `known`, the tree may be left empty."""
@@ -28,7 +33,7 @@ class Store(Protocol):
         ...
 
     def put(self, digest: bytes, source: BinaryIO) -> None:
-        """Store a content; raises when what is read has another digest."""
+        """Store a content unless it is there; raises when what is read has another digest."""
         ...
 
     def fetch(self, digest: bytes, into: BinaryIO, *, size: int | None = None) -> None:

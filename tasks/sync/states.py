@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
 import psycopg
 from psycopg.types.json import Jsonb
 
-from models.sync import Content, Kind, Version
+from models.sync_versions import Content, Kind, Version
 from tasks.sync.scan import Mark
 from tasks.sync.state import State
 
 _SHARDS = 256
 _KEPT_RECORDS = 10_000
 """Records of what was done that are kept for each category."""
+
+_KINDS = {kind.value: kind for kind in Kind}
+_content: Callable[[tuple[Any, ...]], Content] = partial(tuple.__new__, Content)
+_version: Callable[[tuple[Any, ...]], Version] = partial(tuple.__new__, Version)
+_mark: Callable[[Iterable[Any]], Mark] = partial(tuple.__new__, Mark)
+"""Without a call of Python's own for each."""
 
 _LOAD = "SELECT state FROM sync_category WHERE device = %s AND category = %s"
 _LOAD_SHARDS = "SELECT shard, content FROM sync_shard WHERE device = %s AND category = %s"
@@ -73,9 +80,10 @@ class PostgresStates:
                 filter=told["filter"],
                 began=told["began"],
             )
+            shared: dict[Any, Any] = {}
             for _, content in self._connection.execute(_LOAD_SHARDS, (self._device, category), binary=True):
-                _read(orjson.loads(zlib.decompress(content)), state.tree, state.marks)
-            _read(told.get("ignored", []), state.ignored, {})
+                _read(orjson.loads(zlib.decompress(content)), state.tree, state.marks, shared)
+            _read(told.get("ignored", []), state.ignored, {}, shared)
         self._saved[category] = (dict(state.tree), dict(state.marks))
         return state
 
@@ -175,12 +183,14 @@ def _row(path: str, version: Version, mark: Mark | None) -> list[Any]:
     return [path, version.device, version.at, version.vector, told, None if mark is None else tuple(mark)]
 
 
-def _read(rows: list[list[Any]], tree: dict[str, Version], marks: dict[str, Mark]) -> None:
+def _read(rows: list[list[Any]], tree: dict[str, Version], marks: dict[str, Mark], shared: dict[Any, Any]) -> None:
+    """Put what `rows` hold into `tree` and `marks`; vectors and devices that are the same are one, in `shared`."""
     for path, device, at, vector, told, mark in rows:
         content = None
         if told is not None:
             kind, digest, size, mode, target = told
-            content = Content(Kind(kind), bytes.fromhex(digest), size, mode, target)
-        tree[path] = Version(content, tuple((name, count) for name, count in vector), device, at)
+            content = _content((_KINDS[kind], bytes.fromhex(digest), size, mode, target))
+        known = tuple([(shared.setdefault(name, name), count) for name, count in vector])
+        tree[path] = _version((content, shared.setdefault(known, known), shared.setdefault(device, device), at))
         if mark is not None:
-            marks[path] = Mark(*mark)
+            marks[path] = _mark(mark)

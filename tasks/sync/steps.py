@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from blocks.errors import LamaError
 from tasks.sync.apply import Applied, Applier, Fetch, Meanwhile
 from tasks.sync.reconcile import Plan, Put, Remove
+from tasks.sync.upload import LARGE
 
-_BATCH = 2_000
+_BATCH = 20_000
 _BATCH_BYTES = 512 * 1024 * 1024
 
 
 def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> Iterator[None]:
     """Do what `plan` says; yields after each step, so that somebody can see how far it is.
 
-    What cannot be done is skipped, with the reason; the rest is done. What `applier.applied` says is only true once
-    `applier.settle()` has returned after it.
+    Large contents are fetched `at_once` side by side. What cannot be done is skipped, with the reason; the rest is
+    done. What `applier.applied` says is only true once `applier.settle()` has returned after it.
     """
     applied = applier.applied
-    staged = {
-        one.path for one in (*plan.copies, *plan.put) if _try(applied, one.path, partial(applier.stage, one, fetch))
-    }
+    staged = _staged((*plan.copies, *plan.put), applier, fetch, at_once)
     applied.done -= staged
     applier.settle()
     for one in plan.copies:
@@ -52,6 +52,21 @@ def apply(plan: Plan, applier: Applier, fetch: Fetch, *, at_once: int = 1) -> It
     for path, step in steps:
         _try(applied, path, step)
         yield
+
+
+def _staged(puts: Sequence[Put], applier: Applier, fetch: Fetch, at_once: int) -> set[str]:
+    """Have contents ready, large ones `at_once` side by side; the paths of those that are."""
+
+    def stage(one: Put) -> bool:
+        return _try(applier.applied, one.path, partial(applier.stage, one, fetch))
+
+    alone = [one for one in puts if one.content.size >= LARGE and applier.comes_alone(one)] if at_once > 1 else []
+    staged: set[str] = set()
+    if len(alone) > 1:
+        with ThreadPoolExecutor(at_once) as pool:
+            staged = {one.path for one, made in zip(alone, pool.map(stage, alone), strict=True) if made}
+    done = {one.path for one in alone} if len(alone) > 1 else set()
+    return staged | {one.path for one in puts if one.path not in done and stage(one)}
 
 
 def _emptied(applier: Applier, gone: Remove) -> None:

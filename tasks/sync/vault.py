@@ -33,8 +33,8 @@ from typing import BinaryIO
 import pyrage
 
 from blocks.errors import ConfigurationError, UnavailableError
-from models.sync import NAME
 from models.sync_store import Device, Manifest, Progress, StoreProblem
+from models.sync_versions import NAME
 from tasks.sync import epochs, manifests
 from tasks.sync.faults import Unsafe
 from tasks.sync.identity import Identity, is_device_id
@@ -64,6 +64,7 @@ class Vault:
         known_counters: by device and category the last counter that was seen, kept by the caller from run to run and
             brought up to date here: an older manifest is a store that was set back.
         durable: whether what is written is on the disk before it counts; off only for tests and measurements.
+        at_once: how many contents whoever puts or fetches many may do so side by side.
         now: seconds since 1970.
 
     Raises:
@@ -78,8 +79,10 @@ class Vault:
         *,
         known_counters: MutableMapping[tuple[str, str], int] | None = None,
         durable: bool = True,
+        at_once: int = 4,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self.at_once = at_once
         self._identity = identity
         self._counters = known_counters if known_counters is not None else {}
         self._now = now

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from models.sync import Content, Kind, Policy, Vector, Version
+from models.sync_versions import Content, Kind, Policy, Vector, Version
 
 Rank = Callable[[Version], int]
 """Of two changes that knew nothing of each other, the one with the higher rank stays in its place."""
