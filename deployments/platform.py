@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -233,7 +234,7 @@ class Platform:
                 raise ConfigurationError(
                     f"port {program.port} is taken by {owner}.",
                     component=program.name,
-                    remedy=f"End that process, or set LAMA_{program.name.upper()}_PORT to another port.",
+                    remedy=f"End that process, or set LAMA_{_variable(program.name)}_PORT to another port.",
                 )
 
     @contextlib.contextmanager
@@ -254,6 +255,11 @@ class Platform:
                 if process.environ().get("LAMA_INSTANCE") == self.settings.instance:
                     found.append(process)
         return found
+
+
+def _variable(program: str) -> str:
+    """What a program is called in the names of variables; those of further devices follow the first one's port."""
+    return re.sub(r"-\d+$", "", program).replace("-", "_").upper()
 
 
 def last_lines(path: Path, count: int) -> list[str]:

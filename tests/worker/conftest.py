@@ -37,16 +37,17 @@ class Worker:
     checkout: Path
     log: Path
     arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         ready = self.written().count("Fork server ready")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deployments.worker", "--pool", self.pool, "--name", f"worker of {self.pool}",
+                [sys.executable, "-m", "deployments.worker", "--pool", self.pool, "--name", f"{self.log.stem} of {self.pool}",
                  "--checkout", str(self.checkout), *self.arguments],
                 cwd=CHECKOUT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
             )  # fmt: skip
         until(lambda: self.written().count("Fork server ready") > ready, "a fork server")
 
@@ -220,14 +221,14 @@ async def bench(client: PrefectClient, worker: Worker, tmp_path: Path) -> Bench:
     return Bench(client, worker.pool, worker.checkout, tmp_path)
 
 
-async def create_pool(name: str, limit: int | None = None) -> None:
-    """Create a pool of our type with room for `limit` runs."""
+async def create_pool(name: str, limit: int | None = None, kind: type[LamaWorker] = LamaWorker) -> None:
+    """Create a pool of a type of ours with room for `limit` runs."""
     async with get_client() as client:
         await client.create_work_pool(
             WorkPoolCreate(
                 name=name,
-                type=LamaWorker.type,
-                base_job_template=LamaWorker.get_default_base_job_template(),
+                type=kind.type,
+                base_job_template=kind.get_default_base_job_template(),
                 concurrency_limit=limit,
             )
         )
