@@ -40,11 +40,15 @@ class Worker:
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def name(self) -> str:
+        return f"{self.log.stem} of {self.pool}"
+
     def start(self) -> None:
         ready = self.written().count("Fork server ready")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deployments.worker", "--pool", self.pool, "--name", f"{self.log.stem} of {self.pool}",
+                [sys.executable, "-m", "deployments.worker", "--pool", self.pool, "--name", self.name,
                  "--checkout", str(self.checkout), *self.arguments],
                 cwd=CHECKOUT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
@@ -89,6 +93,7 @@ class Bench:
     pool: str
     checkout: Path
     folder: Path
+    started: list[Started] = field(default_factory=list)
     _deployments: dict[Any, uuid.UUID] = field(default_factory=dict)
 
     async def trigger(
@@ -118,7 +123,8 @@ class Bench:
         run = await self.client.create_flow_run_from_deployment(
             self._deployments[key], parameters=parameters, job_variables=job
         )
-        return Started(self.client, run, out)
+        self.started.append(Started(self.client, run, out))
+        return self.started[-1]
 
 
 @dataclass
