@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     model_host_elsewhere: str | None = Field(
         default=None,
         validation_alias="LAMA_MODEL_HOST_URL",
-        description="`http://...` of the model host to ask; runs of a GPU are told that of their own.",
+        description="`http://...` of a model host to use instead of starting one. "
+        "Runs of the pool `gpu` are told their own.",
     )
     model_host_key: SecretStr | None = Field(
         default=None, description="Key of the model host's API; otherwise generated into the home."

@@ -136,12 +136,14 @@ class Platform:
         self._wait(first, observe)
         if first or not self.settings.embeds_postgres:
             create_databases(self.settings)
-        self._start(rest, observe)
+        self._start([program for program in rest if program.awaited], observe)
         if first or not self.settings.embeds_postgres:
             upgrade(self.settings)  # while they start: who needs the tables waits for them
         if meanwhile is not None:
             meanwhile()  # in this thread: two threads that import at once can meet half-made modules
         self._wait(rest, observe)
+        # Last: while they start they would take time on the processor from those that are waited for.
+        self._start([program for program in rest if not program.awaited], observe)
 
     def states(self) -> dict[str, ProcessState]:
         """Every supervised process; empty when the platform is down."""

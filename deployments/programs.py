@@ -186,9 +186,12 @@ def _devices(settings: Settings) -> list[str]:
             enabled = importlib.util.find_spec("xllamacpp") is not None
         if not enabled:
             return []
-        return [gpu.uuid for gpu in chosen_gpus(configured.device)] or ["cpu"]
     except ConfigurationError:
         return []
+    try:
+        return [gpu.uuid for gpu in chosen_gpus(configured.device)] or ["cpu"]
+    except ConfigurationError:
+        return [configured.device]  # which is not here: the host says so, and a start fails with that
 
 
 def _own_environment(settings: Settings) -> dict[str, str]:
