@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     model_host_port: int = Field(
         default=8767, ge=1, le=65535, description="Port of the model host; hosts of further devices take the next ones."
     )
+    model_host_elsewhere: str | None = Field(
+        default=None,
+        validation_alias="LAMA_MODEL_HOST_URL",
+        description="`http://...` of a model host to use instead of starting one. "
+        "Runs of the pool `gpu` are told their own.",
+    )
     model_host_key: SecretStr | None = Field(
         default=None, description="Key of the model host's API; otherwise generated into the home."
     )
@@ -186,7 +192,9 @@ class Settings(BaseSettings):
 
     @property
     def model_host_url(self) -> str:
-        """The model host, without the `/v1` of its OpenAI-compatible part."""
+        """The model host to ask, without the `/v1` of its OpenAI-compatible part."""
+        if self.model_host_elsewhere is not None:
+            return self.model_host_elsewhere.rstrip("/")
         return f"http://{self.reachable_host}:{self.model_host_port}"
 
     @property

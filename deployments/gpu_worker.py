@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -28,6 +31,12 @@ if TYPE_CHECKING:
 _MIB = 1024 * 1024
 _COLD_S = 1.0
 """How long a run is left to workers that have its models loaded already."""
+_NEXT_S = 5.0
+"""How long a run whose models nobody has loaded is left to each worker whose turn to load them is before ours."""
+_BEYOND_S = 1.0
+"""Seconds between two looks behind the runs that wait."""
+_FORGOTTEN_S = 5.0
+"""How long a run that waits keeps its place at the host without being seen; more than `_BEYOND_S`."""
 
 
 class GpuJobConfiguration(LamaJobConfiguration):
@@ -70,8 +79,10 @@ class _Waiting:
 
     need: Need
     since: float
+    seen_at: float
     again_at: float = 0.0
     told: str = ""
+    """What kind of reason its log has already."""
 
 
 class LamaGpuWorker(LamaWorker):
@@ -101,7 +112,9 @@ class LamaGpuWorker(LamaWorker):
         self._gpu = gpu
         self._leases = JobLeases(host.get_client, self._logger)
         self._waiting: dict[UUID, _Waiting] = {}
-        self._alone = True
+        self._workers: list[str] = []
+        self._host_back_at = 0.0
+        self._beyond_at = 0.0
 
     def _ahead(self, checkout: Path) -> Checkout:
         return Checkout(checkout, pool=self._work_pool_name)
@@ -120,28 +133,95 @@ class LamaGpuWorker(LamaWorker):
         finally:
             await self._leases.__aexit__()
 
+    async def _lay_to_rest(self, flow_run: FlowRun) -> None:
+        await self._leases.give_back_of_another(flow_run.id)
+        await super()._lay_to_rest(flow_run)
+
     async def _sync_and_initialize(self) -> None:
         await super()._sync_and_initialize()
         try:
             workers = await self.client.read_workers_for_work_pool(self._work_pool_name)
         except (httpx.HTTPError, ObjectNotFound):
             return
-        self._alone = not any(one.name != self.name and one.status == WorkerStatus.ONLINE for one in workers)
+        self._workers = sorted({self.name, *(one.name for one in workers if one.status == WorkerStatus.ONLINE)})
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
-        seen = {entry.flow_run.id for entry in flow_run_response}
-        for gone in self._waiting.keys() - seen:
-            del self._waiting[gone]
-        room = self._limiter.available_tokens if self._limiter else len(flow_run_response)
+        room = self._limiter.available_tokens if self._limiter else math.inf
+        takeable = await self._takeable(flow_run_response, room)
+        waiting = any(entry.flow_run.id in self._waiting for entry in flow_run_response)
+        if waiting and len(takeable) < min(room, len(flow_run_response)) and time.monotonic() >= self._beyond_at:
+            takeable += await self._beyond(flow_run_response, takeable, room)
+            self._beyond_at = time.monotonic() + _BEYOND_S
+        await self._forget({entry.flow_run.id for entry in takeable})
+        return await super()._submit_scheduled_flow_runs(takeable)
+
+    async def _takeable(self, found: list[WorkerFlowRunResponse], room: float) -> list[WorkerFlowRunResponse]:
+        """Those of `found` that need no lease or have one, at most `room`."""
+        now = time.monotonic()
+        for entry in found:
+            if waiting := self._waiting.get(entry.flow_run.id):
+                waiting.seen_at = now
         takeable: list[WorkerFlowRunResponse] = []
-        for entry in flow_run_response:
-            if entry.flow_run.id in self._submitting_flow_run_ids:
-                continue
+        for entry in found:
             if len(takeable) >= room:
                 break
-            if await self._granted(entry.flow_run):
+            if entry.flow_run.id not in self._submitting_flow_run_ids and await self._granted(entry.flow_run):
                 takeable.append(entry)
-        return await super()._submit_scheduled_flow_runs(takeable)
+        return takeable
+
+    async def _beyond(
+        self, found: list[WorkerFlowRunResponse], taken: list[WorkerFlowRunResponse], room: float
+    ) -> list[WorkerFlowRunResponse]:
+        """Runs that can start among those that Prefect has not handed out.
+
+        It hands out as many as the limits of pool and queue leave room for, the oldest first: those of them that wait
+        for their memory would keep all others from being seen. No more are taken than it would have let us take. Of
+        runs that are due at the very same time, those beyond a full page are not seen.
+        """
+        room = min(room, len(found)) - len(taken)
+        known = {entry.flow_run.id for entry in found}
+        chosen: list[WorkerFlowRunResponse] = []
+        queues = await self.client.read_work_queues(work_pool_name=self._work_pool_name)
+        for queue in sorted(queues, key=lambda one: one.priority or 1):
+            if self._work_queues and queue.name not in self._work_queues:
+                continue
+            after: datetime | None = None
+            page = await self._page(queue.name, after)
+            full = len(page)
+            left = full - sum(entry.work_queue_id == queue.id for entry in taken)
+            while page and room > 0 and left > 0:
+                fresh = [entry for entry in page if entry.flow_run.id not in known]
+                known.update(entry.flow_run.id for entry in fresh)
+                more = await self._takeable(fresh, min(room, left))
+                chosen += more
+                room, left = room - len(more), left - len(more)
+                last = page[-1].flow_run.next_scheduled_start_time
+                if last is None or len(page) < full:
+                    break
+                after = last if last != after else last + timedelta(microseconds=1)
+                page = await self._page(queue.name, after)
+        return chosen
+
+    async def _page(self, queue: str, after: datetime | None) -> list[WorkerFlowRunResponse]:
+        """What Prefect hands out of a queue, beginning with what is due at `after`."""
+        before = datetime.now(UTC) + timedelta(seconds=int(self._prefetch_seconds))
+        body = {"work_queue_names": [queue], "scheduled_before": before.isoformat()}
+        if after is not None:
+            body["scheduled_after"] = after.isoformat()
+        path = {"name": self._work_pool_name}
+        response = await self.client.request(
+            "POST", "/work_pools/{name}/get_scheduled_flow_runs", path_params=path, json=body
+        )
+        return WorkerFlowRunResponse.model_validate_list(response.json())
+
+    async def _forget(self, takeable: set[UUID]) -> None:
+        """Return what is held for runs that are not there any more: cancelled, deleted, or taken by somebody else."""
+        now = time.monotonic()
+        for run_id in [run_id for run_id, one in self._waiting.items() if now - one.seen_at > _FORGOTTEN_S]:
+            del self._waiting[run_id]
+            await self._leases.give_back(run_id)
+        for run_id in self._leases.held - self._in_flight - self._submitting_flow_run_ids - takeable:
+            await self._leases.give_back(run_id)
 
     async def _granted(self, flow_run: FlowRun) -> bool:
         now = time.monotonic()
@@ -150,20 +230,43 @@ class LamaGpuWorker(LamaWorker):
             need = await self._need(flow_run)
             if not need:
                 return True
-            waiting = self._waiting[flow_run.id] = _Waiting(need, since=now)
-        if now < waiting.again_at:
+            waiting = self._waiting[flow_run.id] = _Waiting(need, since=now, seen_at=now)
+        if now < max(waiting.again_at, self._host_back_at):
             return False
-        rather_warm = not self._alone and bool(waiting.need.models) and now - waiting.since < _COLD_S
-        answer = await self._leases.ask(flow_run.id, waiting.need, only_if_warm=rather_warm)
+        cold_at = waiting.since + self._patience(waiting.need)
+        answer = await self._leases.ask(flow_run.id, waiting.need, only_if_warm=now < cold_at)
         if answer.granted:
             del self._waiting[flow_run.id]
             return True
+        if answer.away:
+            self._host_back_at = time.monotonic() + answer.retry_s
         waiting.again_at = time.monotonic() + answer.retry_s
-        if not rather_warm and answer.reason != waiting.told:
-            waiting.told = answer.reason
+        if now < cold_at:
+            waiting.again_at = min(waiting.again_at, cold_at)
+        if (now >= cold_at or answer.for_ever or answer.away) and answer.code != waiting.told:
+            waiting.told = answer.code
             waits = "It cannot run on this device" if answer.for_ever else "It waits for memory"
             self.get_flow_run_logger(flow_run).warning("%s (worker %s): %s", waits, self.name, answer.reason)
         return False
+
+    def _patience(self, need: Need) -> float:
+        """Seconds that a run is left to others: at once to those with its models, then to one after the other.
+
+        Which of them loads the models of a run follows from their names, so that the same models come together.
+        """
+        if len(self._workers) < 2 or not need.models:
+            return 0.0
+        models = "\n".join(sorted(need.models))
+        order = sorted(self._workers, key=lambda name: hashlib.sha256(f"{name}\n{models}".encode()).digest())
+        return _COLD_S + _NEXT_S * order.index(self.name)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take no more runs, and wait up to `grace_seconds` for those in flight. Those that wait lose their place."""
+        self._draining = True
+        for run_id in list(self._waiting):
+            await self._leases.give_back(run_id)
+        self._waiting.clear()
+        await super().drain(grace_seconds)
 
     async def _need(self, flow_run: FlowRun) -> Need:
         """What the run's job variables say; nothing where they cannot be used, which its start then tells in full."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -135,12 +136,14 @@ class Platform:
         self._wait(first, observe)
         if first or not self.settings.embeds_postgres:
             create_databases(self.settings)
-        self._start(rest, observe)
+        self._start([program for program in rest if program.awaited], observe)
         if first or not self.settings.embeds_postgres:
             upgrade(self.settings)  # while they start: who needs the tables waits for them
         if meanwhile is not None:
             meanwhile()  # in this thread: two threads that import at once can meet half-made modules
         self._wait(rest, observe)
+        # Last: while they start they would take time on the processor from those that are waited for.
+        self._start([program for program in rest if not program.awaited], observe)
 
     def states(self) -> dict[str, ProcessState]:
         """Every supervised process; empty when the platform is down."""
@@ -233,7 +236,7 @@ class Platform:
                 raise ConfigurationError(
                     f"port {program.port} is taken by {owner}.",
                     component=program.name,
-                    remedy=f"End that process, or set LAMA_{program.name.upper()}_PORT to another port.",
+                    remedy=f"End that process, or set LAMA_{_variable(program.name)}_PORT to another port.",
                 )
 
     @contextlib.contextmanager
@@ -254,6 +257,11 @@ class Platform:
                 if process.environ().get("LAMA_INSTANCE") == self.settings.instance:
                     found.append(process)
         return found
+
+
+def _variable(program: str) -> str:
+    """What a program is called in the names of variables; those of further devices follow the first one's port."""
+    return re.sub(r"-\d+$", "", program).replace("-", "_").upper()
 
 
 def last_lines(path: Path, count: int) -> list[str]:

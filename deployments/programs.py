@@ -131,11 +131,11 @@ def programs(settings: Settings) -> dict[str, Program]:
             stop_wait_s=60,
         )
     )
-    chosen += _model_programs(settings)
+    chosen += model_programs(settings)
     return {program.name: program for program in chosen}
 
 
-def _model_programs(settings: Settings) -> list[Program]:
+def model_programs(settings: Settings) -> list[Program]:
     """A model host for each device, and beside it a worker that is pinned to the same one."""
     devices = _devices(settings)
     chosen = []
@@ -176,7 +176,9 @@ def _model_programs(settings: Settings) -> list[Program]:
 
 
 def _devices(settings: Settings) -> list[str]:
-    """The devices that models run on; none where the host is off, or `lama.toml` cannot be read."""
+    """The devices that models run on; none where the host is off or elsewhere, or `lama.toml` cannot be read."""
+    if settings.model_host_elsewhere is not None:
+        return []
     try:
         configured = load_configuration(settings).model_host
         enabled = configured.enabled
@@ -184,9 +186,12 @@ def _devices(settings: Settings) -> list[str]:
             enabled = importlib.util.find_spec("xllamacpp") is not None
         if not enabled:
             return []
-        return [gpu.uuid for gpu in chosen_gpus(configured.device)] or ["cpu"]
     except ConfigurationError:
         return []
+    try:
+        return [gpu.uuid for gpu in chosen_gpus(configured.device)] or ["cpu"]
+    except ConfigurationError:
+        return [configured.device]  # which is not here: the host says so, and a start fails with that
 
 
 def _own_environment(settings: Settings) -> dict[str, str]:

@@ -188,11 +188,15 @@ class LamaWorker(ProcessWorker):
         if self._work_pool is None:
             return
         async for flow_run in orphans(self.client, self._work_pool_name):
-            if flow_run.state is not None and flow_run.state.is_cancelling():
-                message = "Cancelled; its worker was gone before it could say so."
-                await self._mark_flow_run_as_cancelled(flow_run, {"message": message})
-            else:
-                await self._propose_crashed_state(flow_run, "The worker that ran it was killed, and the run with it.")
+            await self._lay_to_rest(flow_run)
+
+    async def _lay_to_rest(self, flow_run: FlowRun) -> None:
+        """Report a run that a worker had which is no more."""
+        if flow_run.state is not None and flow_run.state.is_cancelling():
+            message = "Cancelled; its worker was gone before it could say so."
+            await self._mark_flow_run_as_cancelled(flow_run, {"message": message})
+        else:
+            await self._propose_crashed_state(flow_run, "The worker that ran it was killed, and the run with it.")
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
         """Nothing yet: `run` labels the run beside its start, which need not wait for that."""

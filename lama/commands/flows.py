@@ -42,7 +42,7 @@ def run(*, flow: str, parameters: tuple[str, ...], timeout_s: float, no_wait: bo
         with PrefectApi(config) as api:
             outcome = api.create_run(api.deployment(flow), given)
     else:
-        with starting(quiet=as_json) as observe, platform_for_a_run(config, observe):
+        with starting(quiet=as_json) as observe, platform_for_a_run(config, observe, flow):
             outcome = trigger_and_follow(flow, given, timeout_s=timeout_s, quiet=as_json)
     if as_json:
         echo_json({"id": outcome.id, "name": outcome.name, "state": outcome.state_name, "message": outcome.message})

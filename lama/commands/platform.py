@@ -92,7 +92,7 @@ def status(*, as_json: bool) -> int:
     states = platform.states()
     rows = [_row(platform, name, states) for name in platform.programs]
     up = bool(states)
-    well = up and all(row["ready"] for row in rows)
+    well = up and all(row["ready"] or row["starting"] for row in rows)
     if as_json:
         echo_json({"up": up, "ok": well, **_place(config), "processes": rows})
         return OK if well else COULD_NOT
@@ -105,9 +105,7 @@ def status(*, as_json: bool) -> int:
     for row in rows:
         memory = f"{row['memory_bytes'] / 2**20:.0f} MiB" if row["memory_bytes"] else ""
         age = _age(row["up_s"])
-        table.add_row(
-            row["name"], row["state"], "yes" if row["ready"] else "no", str(row["pid"] or ""), age, memory, row["log"]
-        )
+        table.add_row(row["name"], row["state"], _readiness(row), str(row["pid"] or ""), age, memory, row["log"])
     console().print(table)
     _print_addresses(config)
     return OK if well else COULD_NOT
@@ -257,15 +255,24 @@ def _row(platform: Platform, name: str, states: dict[str, Any]) -> dict[str, Any
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             memory = sum(part.memory_info().rss for part in [process, *process.children(recursive=True)])
+    program = platform.programs[name]
+    ready = bool(pid) and state is not None and program.ready(state.since)
+    up_s = max(0.0, time.time() - state.since) if state and state.since else 0.0
     return {
         "name": name,
         "state": state.state if state else "STOPPED",
-        "ready": bool(pid) and state is not None and platform.programs[name].ready(state.since),
+        "ready": ready,
+        # `up` does not wait for it, so a look right after `up` may come before it is ready
+        "starting": bool(pid) and not ready and not program.awaited and up_s < platform.settings.start_timeout_s,
         "pid": pid,
-        "up_s": max(0.0, time.time() - state.since) if state and state.since else 0.0,
+        "up_s": up_s,
         "memory_bytes": memory,
         "log": str(log_file(platform.home.logs, name)),
     }
+
+
+def _readiness(row: dict[str, Any]) -> str:
+    return "yes" if row["ready"] else "starting" if row["starting"] else "no"
 
 
 def _age(seconds: float) -> str:

@@ -6,22 +6,44 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from blocks.settings import Settings
 from deployments.platform import Observer, Platform
 from models.configuration import Configuration
 
+MODELS_TAG = "models"
+"""A deployment with this tag asks models of the node's host."""
+
 
 @contextlib.contextmanager
-def platform_for_a_run(settings: Settings, observe: Observer) -> Iterator[None]:
-    """Within it, flows can be run. What they need and is not up (no gateway) is started, and stopped at the end."""
+def platform_for_a_run(settings: Settings, observe: Observer, flow: str | None = None) -> Iterator[None]:
+    """Within it, flows can be run. What they need and is not up (no gateway) is started, and stopped at the end.
+
+    Args:
+        settings: the node's settings.
+        observe: told what happens.
+        flow: the deployment that is going to run: one that asks models has the model host started, too.
+    """
     if not settings.embeds_prefect:
         yield
         return
-    platform = Platform(settings, only=["postgres", "prefect", "worker"])
+    platform = Platform(settings, only=["postgres", "prefect", "worker", *_beside(settings, flow)])
     with platform.in_use():
         start_and_apply(platform, observe)
         yield
+
+
+def _beside(settings: Settings, flow: str | None) -> list[str]:
+    """Further programs that `flow` needs, as its entry in prefect.yaml says."""
+    from deployments.apply import read_definitions
+    from deployments.programs import GPU_POOL, model_programs
+
+    entry: dict[str, Any] = next((one for one in read_definitions()["deployments"] if one["name"] == flow), {})
+    pinned = (entry.get("work_pool") or {}).get("name") == GPU_POOL
+    if not pinned and MODELS_TAG not in (entry.get("tags") or ()):
+        return []
+    return [one.name for one in model_programs(settings) if pinned or one.port is not None]
 
 
 def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False) -> bool:

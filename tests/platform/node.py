@@ -30,11 +30,15 @@ class Node:
     home: Path
     prefect_port: int = field(default_factory=free_port)
     gateway_port: int = field(default_factory=free_port)
+    model_host_port: int = field(default_factory=free_port)
     extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
-        return Settings(home=self.home, prefect_port=self.prefect_port, gateway_port=self.gateway_port)
+        return Settings(
+            home=self.home, prefect_port=self.prefect_port, gateway_port=self.gateway_port,
+            model_host_port=self.model_host_port,
+        )  # fmt: skip
 
     @property
     def environment(self) -> dict[str, str]:
@@ -43,6 +47,7 @@ class Node:
             "LAMA_HOME": str(self.home),
             "LAMA_PREFECT_PORT": str(self.prefect_port),
             "LAMA_GATEWAY_PORT": str(self.gateway_port),
+            "LAMA_MODEL_HOST_PORT": str(self.model_host_port),
             "COLUMNS": "160",
             **self.extra,
         }

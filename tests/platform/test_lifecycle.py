@@ -16,7 +16,9 @@ from tests.platform.node import Node, command_lines, eventually
 def test_everything_is_up_and_says_so(node: Node) -> None:
     status = node.status()
     assert status["ok"], status
-    assert [row["name"] for row in status["processes"]] == ["postgres", "prefect", "gateway", "worker"]
+    names = [row["name"] for row in status["processes"]]
+    assert names == ["postgres", "prefect", "gateway", "worker", "model-host", "gpu-worker"]
+    assert all(row["ready"] for row in status["processes"] if row["name"] != "gpu-worker"), "nobody waits for that one"
     assert httpx.get(f"{node.settings.gateway_url}/health", timeout=10).status_code == 200
     table = node.lama("status")
     assert table.returncode == 0
@@ -30,8 +32,22 @@ def test_nothing_listens_beyond_loopback(node: Node) -> None:
         for connection in process.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert {node.prefect_port, node.gateway_port} <= {address.port for address in listening}
+    assert {node.prefect_port, node.gateway_port, node.model_host_port} <= {address.port for address in listening}
     assert {address.ip for address in listening} <= {"127.0.0.1", "::1"}
+
+
+def test_the_worker_of_the_gpu_pool_comes_up(node: Node) -> None:
+    """`status` calls it starting until then, and says that all is well."""
+
+    def row() -> dict[str, object]:
+        status = node.status()
+        assert status["ok"], status
+        (found,) = [row for row in status["processes"] if row["name"] == "gpu-worker"]
+        assert found["ready"] or found["starting"]
+        return dict(found)
+
+    eventually(lambda: row()["ready"], within_s=60)
+    assert row()["starting"] is False
 
 
 def test_a_second_up_attaches_to_the_first(node: Node) -> None:

@@ -37,16 +37,21 @@ class Worker:
     checkout: Path
     log: Path
     arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.log.stem} of {self.pool}"
 
     def start(self) -> None:
         ready = self.written().count("Fork server ready")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deployments.worker", "--pool", self.pool, "--name", f"worker of {self.pool}",
+                [sys.executable, "-m", "deployments.worker", "--pool", self.pool, "--name", self.name,
                  "--checkout", str(self.checkout), *self.arguments],
                 cwd=CHECKOUT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
             )  # fmt: skip
         until(lambda: self.written().count("Fork server ready") > ready, "a fork server")
 
@@ -88,6 +93,7 @@ class Bench:
     pool: str
     checkout: Path
     folder: Path
+    started: list[Started] = field(default_factory=list)
     _deployments: dict[Any, uuid.UUID] = field(default_factory=dict)
 
     async def trigger(
@@ -117,7 +123,8 @@ class Bench:
         run = await self.client.create_flow_run_from_deployment(
             self._deployments[key], parameters=parameters, job_variables=job
         )
-        return Started(self.client, run, out)
+        self.started.append(Started(self.client, run, out))
+        return self.started[-1]
 
 
 @dataclass
@@ -220,14 +227,14 @@ async def bench(client: PrefectClient, worker: Worker, tmp_path: Path) -> Bench:
     return Bench(client, worker.pool, worker.checkout, tmp_path)
 
 
-async def create_pool(name: str, limit: int | None = None) -> None:
-    """Create a pool of our type with room for `limit` runs."""
+async def create_pool(name: str, limit: int | None = None, kind: type[LamaWorker] = LamaWorker) -> None:
+    """Create a pool of a type of ours with room for `limit` runs."""
     async with get_client() as client:
         await client.create_work_pool(
             WorkPoolCreate(
                 name=name,
-                type=LamaWorker.type,
-                base_job_template=LamaWorker.get_default_base_job_template(),
+                type=kind.type,
+                base_job_template=kind.get_default_base_job_template(),
                 concurrency_limit=limit,
             )
         )

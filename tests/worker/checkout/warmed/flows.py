@@ -85,3 +85,10 @@ async def die(how: str):
 @flow
 async def eat(mib: int):
     return len(bytearray(mib * 1024 * 1024))
+
+
+@flow
+async def fail(out: str, seconds: float = 0.0):
+    write(out, pid=os.getpid())
+    await asyncio.sleep(seconds)
+    raise RuntimeError("as it was told")
