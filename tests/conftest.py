@@ -36,6 +36,7 @@ os.environ.update(
     _KEPT,
     LAMA_PREFECT_PORT=str(free_port()),
     LAMA_GATEWAY_PORT=str(free_port()),
+    LAMA_MODEL_HOST_PORT=str(free_port()),
 )
 
 from blocks.prefect_server import client_environment  # noqa: E402
