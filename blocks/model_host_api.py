@@ -15,6 +15,7 @@ from blocks.home import Home
 from blocks.settings import Settings
 from models.model_host import HostStatus, ModelStatus, Priority
 
+_Event = dict[str, Any]
 _COMPONENT = "model host"
 _TOO_LONG = frozenset({"context_length_exceeded", "request_too_large"})
 
@@ -70,7 +71,7 @@ def refused(response: httpx.Response) -> LamaError:
         told = {}
     again = response.status_code in {408, 409, 429} or response.status_code >= 500
     again = again and response.headers.get("x-should-retry") != "false"
-    return _told(told, f"it answered {response.status_code}.", UnavailableError if again else LamaError)
+    return _told(told, f"it answered {response.status_code}.", UnavailableError if again else LamaError, _sum(response))
 
 
 def away(error: httpx.HTTPError) -> UnavailableError:
@@ -85,11 +86,21 @@ def broken_off() -> UnavailableError:
     return UnavailableError("its answer broke off.", component=_COMPONENT)
 
 
-def _told(error: Any, otherwise: str, kind: type[LamaError]) -> LamaError:
+def _told(error: Any, otherwise: str, kind: type[LamaError], more: str = "") -> LamaError:
     told = error if isinstance(error, dict) else {}
-    return (TooLongError if told.get("code") in _TOO_LONG else kind)(
-        str(told.get("message") or otherwise), component=_COMPONENT
-    )
+    if told.get("code") in _TOO_LONG:
+        kind = TooLongError
+    return kind(str(told.get("message") or otherwise), component=_COMPONENT, remedy=more)
+
+
+def _sum(response: httpx.Response) -> str:
+    """The arithmetic of a refusal, where there is one: `(weights 102,000,000; workspace 3,000)`."""
+    try:
+        rows = response.json()["lama"]["refusal"]["arithmetic"]
+        told = "; ".join(f"{words} {size:,}" for words, size in rows)
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f"({told})" if told else ""
 
 
 def key_of(settings: Settings) -> str:
@@ -151,9 +162,7 @@ class ModelHostApi:
         """Give back memory that nobody needs; how many bytes."""
         return int(self._call("POST", "/host/clean")["freed_bytes"])
 
-    def chat(
-        self, model: str, messages: Sequence[Mapping[str, str]], **more: Any
-    ) -> Generator[dict[str, Any], None, None]:
+    def chat(self, model: str, messages: Sequence[Mapping[str, str]], **more: Any) -> Generator[_Event, None, None]:
         """The events of a streamed answer, as OpenAI's API has them; `more` are further parameters."""
         said = [{name: sendable(text) for name, text in message.items()} for message in messages]
         body = {"model": model, "messages": said, "stream": True, "stream_options": {"include_usage": True}}

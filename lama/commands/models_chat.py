@@ -105,7 +105,9 @@ class _Talk:
                 usage = event.get("usage") or usage
                 for choice in event.get("choices", ()):
                     text = choice.get("delta", {}).get("content") or ""
-                    if text and not said:
+                    if not text:
+                        continue
+                    if not said:
                         first_s = time.monotonic() - started
                     said.append(text)
                     click.echo(printable(text, keep="\n\t"), nl=False)

@@ -12,7 +12,7 @@ from blocks.errors import LamaError
 from blocks.settings import settings
 from lama.cli import FINDINGS, OK
 from lama.commands.terminal import console, echo_json, printable
-from models.model_host import Priority
+from models.model_host import ModelState, Priority
 from tasks.model_host.plan import shown
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def unload_model(*, model: str, as_json: bool) -> int:
 @_model
 @click.argument("memory", type=Bytes(), metavar="MEMORY")
 @click.option("--context", "context_window", type=click.IntRange(min=16),
-              help="Tokens of context that the reserve has to hold beside the weights; by default the model's window.")  # fmt: skip
+              help="Tokens of context that it holds beside the weights; by default the model's window.")  # fmt: skip
 @click.option("--priority", type=click.Choice([one.name for one in Priority]), default="high", show_default=True,
               help="`high` is guaranteed: it is kept whether it is used or not.")  # fmt: skip
 @click.option("--no-sharing", is_flag=True, help="Lend nothing of it to others while it is not used.")
@@ -186,7 +186,8 @@ def _told(status: ModelStatus, *, as_json: bool, did: str) -> int:
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
-        held = "" if status.measured_bytes is None else f"; it holds {shown(status.measured_bytes)}"
+        there = status.state is ModelState.ready and status.measured_bytes is not None
+        held = f"; it holds {shown(status.measured_bytes or 0)}" if there else ""
         click.echo(f"{status.name}: {did}{held}.")
     return OK
 
@@ -205,27 +206,36 @@ def _whole(status: HostStatus) -> RenderableType:
 
 
 def _table(status: HostStatus) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("model", "state", "kind", "engine", "weights as", "priority", "context", "takes", "per token",
-                  "reserve", "requests", "shares with")  # fmt: skip
-    for one in status.models:
-        takes = one.measured_bytes
-        predicted = one.predicted.resident if one.predicted is not None else None
-        size = shown(takes) if takes is not None else f"~{shown(predicted)}" if predicted is not None else ""
-        row = (
-            one.name,
-            f"{one.state.value}: {one.error}" if one.error else one.state.value,
-            one.kind.value, one.engine.value, one.quantisation.value, one.priority.name, f"{one.context_window:,}",
-            size,
-            shown(one.predicted.kv_per_token) if one.predicted is not None and one.predicted.kv_per_token else "",
-            shown(one.reserve_bytes) if one.reserve_bytes else "",
-            f"{one.running}+{one.waiting}" if one.waiting else str(one.running),
-            ", ".join(one.shares_with),
-        )  # fmt: skip
-        table.add_row(*(escape(printable(cell)) for cell in row))
+    headings = ("model", "state", "kind", "engine", "weights as", "priority", "context", "takes", "a token", "reserve",
+                "requests", "shares with", "error")  # fmt: skip
+    rows = [_row(one) for one in status.models]
+    shown_ones = [n for n, heading in enumerate(headings) if n < 2 or any(row[n] for row in rows)]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for n in shown_ones:
+        table.add_column(headings[n], overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(printable(row[n])) for n in shown_ones))
     return table
+
+
+def _row(one: ModelStatus) -> tuple[str, ...]:
+    size = ""
+    if one.measured_bytes is not None:
+        size = shown(one.measured_bytes)
+    elif one.predicted is not None:
+        size = f"~{shown(one.predicted.resident)}"
+    return (
+        one.name, one.state.value, one.kind.value, one.engine.value, one.quantisation.value, one.priority.name,
+        f"{one.context_window:,}", size,
+        shown(one.predicted.kv_per_token) if one.predicted is not None and one.predicted.kv_per_token else "",
+        shown(one.reserve_bytes) if one.reserve_bytes else "",
+        f"{one.running} and {one.waiting} waiting" if one.waiting else str(one.running or ""),
+        ", ".join(one.shares_with), one.error,
+    )  # fmt: skip
 
 
 def _left(status: HostStatus) -> int:
