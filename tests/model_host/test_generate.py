@@ -6,11 +6,14 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 from prefect.flow_engine import run_flow_async
+from prefect.states import Scheduled
+from prefect.utilities.callables import parameter_schema
 
 from blocks.errors import ConfigurationError, LamaError, UnavailableError
 from blocks.model_host_api import TooLongError
@@ -105,19 +108,13 @@ async def test_a_run_that_is_repeated_adds_its_turns_once_and_is_not_shown_them(
     async with get_client() as client:
         run = await client.create_flow_run(generate, parameters=parameters)
         first = await run_flow_async(generate, flow_run=run, parameters=parameters)
-        await client.set_flow_run_state(run.id, _scheduled(), force=True)
+        await client.set_flow_run_state(run.id, Scheduled(), force=True)
         run = await client.read_flow_run(run.id)
         again = await run_flow_async(generate, flow_run=run, parameters=parameters)
     assert isinstance(first, GenerationReport)
     assert isinstance(again, GenerationReport)
     assert (first.run_id, first.turns) == (again.run_id, 0) == (str(run.id), again.turns)
     assert await turns("again") == [("user", "Name a colour."), ("assistant", first.text)]
-
-
-def _scheduled() -> Any:
-    from prefect.states import Scheduled
-
-    return Scheduled()
 
 
 async def test_runs_at_the_same_time_keep_questions_and_answers_together() -> None:
@@ -177,11 +174,29 @@ async def test_more_than_prefect_keeps_is_refused_in_its_words() -> None:
         await generate(prompt="\N{SNOWMAN}" * 200_000)
 
 
+async def test_the_api_refuses_what_prefects_database_cannot_keep() -> None:
+    async with get_client() as client:
+        flow_id = await client.create_flow(generate)
+        schema = parameter_schema(generate.fn).model_dump_for_openapi()
+        deployment = await client.create_deployment(
+            flow_id, f"hostile-{uuid4()}", parameter_openapi_schema=schema, enforce_parameter_schema=True
+        )
+        for prompt in ("a\\u0000b", "a\\ud800b"):
+            body = f'{{"parameters": {{"prompt": "{prompt}"}}, "state": {{"type": "SCHEDULED"}}}}'
+            response = await client._client.post(
+                f"/deployments/{deployment}/create_flow_run", content=body, headers={"Content-Type": "application/json"}
+            )
+            assert 400 <= response.status_code < 500, response.text
+        fine = await client.create_flow_run_from_deployment(deployment, parameters={"prompt": "\N{PILE OF POO} ok\n"})
+        assert fine.parameters == {"prompt": "\N{PILE OF POO} ok\n"}
+        await client.delete_deployment(deployment)
+
+
 async def test_what_no_model_can_do_is_an_error_in_words_that_is_not_tried_again(asked: RunningHost) -> None:
     before = asked.figure("lama_request_failure_total")
     with pytest.raises(LamaError, match="there is no model 'nobody'"):
         await generate(prompt="x", model="nobody")
-    with pytest.raises(TooLongError, match="more than the 1024 of its context window"):
+    with pytest.raises(TooLongError, match="context window of this model is 1024"):
         await generate(prompt="word " * 2_000, model="smollm2")
     with pytest.raises(LamaError, match="torn") as refused:
         await generate(prompt="x", model="torn")
