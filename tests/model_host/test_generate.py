@@ -183,10 +183,9 @@ async def test_the_api_refuses_what_prefects_database_cannot_keep() -> None:
         )
         for prompt in ("a\\u0000b", "a\\ud800b"):
             body = f'{{"parameters": {{"prompt": "{prompt}"}}, "state": {{"type": "SCHEDULED"}}}}'
-            response = await client._client.post(
-                f"/deployments/{deployment}/create_flow_run", content=body, headers={"Content-Type": "application/json"}
-            )
-            assert 400 <= response.status_code < 500, response.text
+            address, headers = f"/deployments/{deployment}/create_flow_run", {"Content-Type": "application/json"}
+            with pytest.raises(PrefectHTTPStatusError, match="Validation failed for field 'prompt'"):
+                await client._client.post(address, content=body, headers=headers)
         fine = await client.create_flow_run_from_deployment(deployment, parameters={"prompt": "\N{PILE OF POO} ok\n"})
         assert fine.parameters == {"prompt": "\N{PILE OF POO} ok\n"}
         await client.delete_deployment(deployment)
@@ -198,7 +197,7 @@ async def test_what_no_model_can_do_is_an_error_in_words_that_is_not_tried_again
         await generate(prompt="x", model="nobody")
     with pytest.raises(TooLongError, match="context window of this model is 1024"):
         await generate(prompt="word " * 2_000, model="smollm2")
-    with pytest.raises(LamaError, match="torn") as refused:
+    with pytest.raises(LamaError, match="is damaged") as refused:
         await generate(prompt="x", model="torn")
     assert not isinstance(refused.value, UnavailableError), "a file that is torn does not heal within seconds"
     with pytest.raises(LamaError, match="no model meets the requirements"):

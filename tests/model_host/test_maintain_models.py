@@ -20,7 +20,7 @@ from blocks.settings import settings
 from flows.maintain_models import maintain_models
 from lama.cli import cli
 from models.model_host import HostStatus
-from models.report import Report, Status
+from models.report import Status
 from tests.conftest import free_port
 from tests.flow_runs import artifacts_of
 from tests.model_host.running import RunningHost
@@ -36,6 +36,7 @@ concurrency = 1
 _SMALL = _MODEL.format(name="small", window=512)
 _OTHER = _MODEL.format(name="other", window=1024)
 _RESERVE = 400_000_000
+_FRANCE = "What is the capital of France? Answer in one short sentence."
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,10 @@ def toml(configured: Path, host: RunningHost, monkeypatch: pytest.MonkeyPatch) -
             http.delete(f"/host/reserves/{model}").raise_for_status()
 
 
+def write(toml: Path, text: str) -> None:
+    toml.write_text(text)
+
+
 def reserves(host: RunningHost) -> dict[str, int]:
     with host.http() as http:
         status = HostStatus.model_validate(http.get("/host/status").json())
@@ -66,7 +71,7 @@ def reserves(host: RunningHost) -> dict[str, int]:
 
 
 async def test_reserves_are_brought_to_what_the_catalogue_says(toml: Path, host: RunningHost) -> None:
-    toml.write_text(_SMALL + f"reserve_bytes = {_RESERVE}\n" + _OTHER)
+    write(toml, _SMALL + f"reserve_bytes = {_RESERVE}\n" + _OTHER)
     looked = await maintain_models(dry_run=True)
     assert "would be: 400,000,000 bytes are reserved for small" in looked.summary
     assert looked.scope.endswith("; dry run")
@@ -77,7 +82,7 @@ async def test_reserves_are_brought_to_what_the_catalogue_says(toml: Path, host:
     assert reserves(host) == {"small": _RESERVE, "other": 0}
     assert "nothing to change" in (await maintain_models()).summary
     assert "400,000,000" in str((await artifacts_of(done.run_id))["maintain-models"])
-    toml.write_text(_SMALL + _OTHER)
+    write(toml, _SMALL + _OTHER)
     assert "the reserve of small goes" in (await maintain_models()).summary
     assert reserves(host) == {"small": 0, "other": 0}
 
@@ -85,7 +90,7 @@ async def test_reserves_are_brought_to_what_the_catalogue_says(toml: Path, host:
 async def test_a_reserve_that_cannot_be_made_is_told_with_the_sum_and_the_others_are_made(
     toml: Path, host: RunningHost
 ) -> None:
-    toml.write_text(_SMALL + "reserve_bytes = 1000000\n" + _OTHER + f"reserve_bytes = {_RESERVE}\n")
+    write(toml, _SMALL + "reserve_bytes = 1000000\n" + _OTHER + f"reserve_bytes = {_RESERVE}\n")
     report = await maintain_models()
     assert report.status is Status.incomplete
     (skip,) = report.skipped
@@ -95,7 +100,7 @@ async def test_a_reserve_that_cannot_be_made_is_told_with_the_sum_and_the_others
 
 
 async def test_what_the_host_does_not_know_of_lama_toml_is_told(toml: Path, host: RunningHost) -> None:
-    toml.write_text(_SMALL + 'priority = "high"\n' + _MODEL.format(name="new", window=512) + "reserve_bytes = 1000\n")
+    write(toml, _SMALL + 'priority = "high"\n' + _MODEL.format(name="new", window=512) + "reserve_bytes = 1000\n")
     report = await maintain_models(clean=False)
     told = {one.component: one.detail for one in report.findings}
     assert set(told) == {"small", "other", "new"}
@@ -117,7 +122,7 @@ async def test_without_an_answer_the_report_is_incomplete(toml: Path, monkeypatc
 async def test_a_node_without_a_host_is_not_looked_at_in_vain(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMA_MODEL_HOST_PORT", str(free_port()))
     settings.cache_clear()
-    toml.write_text("[model_host]\nenabled = false\n")
+    write(toml, "[model_host]\nenabled = false\n")
     report = await maintain_models()
     assert report.status is Status.ok
     assert "there is no model host on this node" in report.summary
@@ -202,7 +207,7 @@ def test_without_a_host_each_command_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("toml")
 def test_one_question_on_the_command_line() -> None:
-    answer = lama("chat", "small", "-m", "What is the capital of France?", "--temperature", "0", "--max-tokens", "30")
+    answer = lama("chat", "small", "-m", _FRANCE, "--temperature", "0", "--max-tokens", "30")
     assert answer.return_value == 0
     assert "Paris" in answer.stdout
     assert re.search(r"\[small: \d+ tokens, first after (?!0\.00)[\d.]+ s, \d+ tokens/s\]", answer.stderr)
@@ -214,7 +219,9 @@ def test_a_conversation_on_the_terminal_leaves_out_what_no_longer_fits() -> None
     talked = lama("chat", "small", "--max-tokens", "20", given=f"{questions}\n{'word ' * 800}\nBye.\n")
     assert talked.return_value == 0
     assert "the oldest question no longer fits" in talked.stderr
-    assert "context window of this model" in talked.stderr, "one that is too long alone is told, and the talk goes on"
+    assert "than the 512 of its context window" in talked.stderr, (
+        "one that is too long alone is told, and the talk goes on"
+    )
     assert talked.stderr.count("[small:") == 4
 
 
@@ -230,9 +237,3 @@ def test_names_are_completed_without_a_host(toml: Path) -> None:
     assert _completed("models", "chat") == ["auto", "smollm2", "minilm"], "the catalogue that is there without one"
     toml.write_text("[model_host\n")
     assert _completed("models", "load") == []
-
-
-async def _stored(run_id: str) -> Report | None:
-    from tasks.reports import store
-
-    return store.load(Postgres.of(settings()), run_id)
