@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -15,7 +15,92 @@ from blocks.home import Home
 from blocks.settings import Settings
 from models.model_host import HostStatus, ModelStatus, Priority
 
+_Event = dict[str, Any]
 _COMPONENT = "model host"
+_TOO_LONG = frozenset({"context_length_exceeded", "request_too_large"})
+
+
+class TooLongError(LamaError):
+    """What was asked is longer than the model's context window, or than a request may be."""
+
+
+def sendable(text: str) -> str:
+    """`text` as JSON, templates and PostgreSQL take it: without NUL and halves of surrogate pairs."""
+    return "".join("\ufffd" if letter == "\0" or "\ud800" <= letter <= "\udfff" else letter for letter in text)
+
+
+class Events:
+    """Server-sent events out of the bytes of a stream.
+
+    Lines end in a line feed and in nothing else: an answer may hold U+2028 and U+0085.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.done = False
+        """Whether the stream has said that this is all."""
+
+    def of(self, part: bytes) -> list[Any]:
+        """The events that end in `part`.
+
+        Raises:
+            LamaError: it is told that the work failed.
+            TooLongError: it is told that the request is too long.
+        """
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        found = []
+        for line in lines:
+            data = line.removeprefix(b"data:").strip()
+            if not line.startswith(b"data:"):
+                continue
+            if data == b"[DONE]":
+                self.done = True
+                continue
+            event = json.loads(data)
+            if "error" in event:
+                raise _told(event["error"], "it failed.", UnavailableError)
+            found.append(event)
+        return found
+
+
+def refused(response: httpx.Response) -> LamaError:
+    """What an answer that is none says: `UnavailableError` where to ask again may help."""
+    try:
+        told = response.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        told = {}
+    again = response.status_code in {408, 409, 429} or response.status_code >= 500
+    again = again and response.headers.get("x-should-retry") != "false"
+    return _told(told, f"it answered {response.status_code}.", UnavailableError if again else LamaError, _sum(response))
+
+
+def away(error: httpx.HTTPError) -> UnavailableError:
+    """It does not answer."""
+    return UnavailableError(
+        f"it does not answer ({type(error).__name__}).", component=_COMPONENT, remedy="`lama up` starts it."
+    )
+
+
+def broken_off() -> UnavailableError:
+    """A stream that ended too early."""
+    return UnavailableError("its answer broke off.", component=_COMPONENT)
+
+
+def _told(error: Any, otherwise: str, kind: type[LamaError], more: str = "") -> LamaError:
+    told = error if isinstance(error, dict) else {}
+    if told.get("code") in _TOO_LONG:
+        kind = TooLongError
+    return kind(str(told.get("message") or otherwise), component=_COMPONENT, remedy=more)
+
+
+def _sum(response: httpx.Response) -> str:
+    """The arithmetic of a refusal, where there is one: `(weights 102,000,000; workspace 3,000)`."""
+    try:
+        rows = response.json()["lama"]["refusal"]["arithmetic"]
+        told = "; ".join(f"{words} {size:,}" for words, size in rows)
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f"({told})" if told else ""
 
 
 def key_of(settings: Settings) -> str:
@@ -27,7 +112,8 @@ def key_of(settings: Settings) -> str:
 class ModelHostApi:
     """A client of this node's model host. Use it as a context manager.
 
-    Every method raises `UnavailableError` when it does not answer, and `LamaError` with its words when it refuses.
+    Every method raises `UnavailableError` when it does not answer, `TooLongError` when it is asked too much at once,
+    and `LamaError` with its words when it refuses.
     """
 
     def __init__(self, settings: Settings, *, timeout_s: float = 600.0) -> None:
@@ -52,7 +138,7 @@ class ModelHostApi:
 
     def watch(self) -> Iterator[HostStatus]:
         """How things are, now and whenever that changes."""
-        for event in self._events("GET", "/host/events", None):
+        for event in self._events("GET", "/host/events", None, ends=False):
             yield HostStatus.model_validate(event)
 
     def load(self, model: str, priority: Priority | None = None) -> ModelStatus:
@@ -76,9 +162,10 @@ class ModelHostApi:
         """Give back memory that nobody needs; how many bytes."""
         return int(self._call("POST", "/host/clean")["freed_bytes"])
 
-    def chat(self, model: str, messages: Sequence[Mapping[str, str]], **more: Any) -> Iterator[dict[str, Any]]:
+    def chat(self, model: str, messages: Sequence[Mapping[str, str]], **more: Any) -> Generator[_Event, None, None]:
         """The events of a streamed answer, as OpenAI's API has them; `more` are further parameters."""
-        body = {"model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}}
+        said = [{name: sendable(text) for name, text in message.items()} for message in messages]
+        body = {"model": model, "messages": said, "stream": True, "stream_options": {"include_usage": True}}
         headers = {"X-Lama-Use-Case": "chat"} if model == "auto" else {}
         yield from self._events("POST", "/v1/chat/completions", body | more, headers)
 
@@ -88,44 +175,33 @@ class ModelHostApi:
         try:
             response = self._client.request(method, path, json=body, headers=headers)
         except httpx.HTTPError as error:
-            raise _away(error) from error
+            raise away(error) from error
         if not response.is_success:
-            raise _refused(response)
+            raise refused(response)
         return response.json()
 
     def _events(
-        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        ends: bool = True,
     ) -> Iterator[Any]:
+        events = Events()
         try:
             with self._client.stream(method, path, json=body, headers=headers) as response:
                 if not response.is_success:
                     response.read()
-                    raise _refused(response)
-                for line in response.iter_lines():
-                    data = line.removeprefix("data:").strip()
-                    if not line.startswith("data:") or data == "[DONE]":
-                        continue
-                    event = json.loads(data)
-                    if "error" in event:
-                        raise LamaError(str(event["error"].get("message", "it failed.")), component=_COMPONENT)
-                    yield event
+                    raise refused(response)
+                for part in response.iter_bytes():
+                    yield from events.of(part)
         except httpx.HTTPError as error:
-            raise _away(error) from error
+            raise away(error) from error
+        if ends and not events.done:
+            raise broken_off()
 
 
 def _path(model: str) -> str:
     return quote(model, safe="/:")
-
-
-def _away(error: httpx.HTTPError) -> UnavailableError:
-    return UnavailableError(
-        f"it does not answer ({type(error).__name__}).", component=_COMPONENT, remedy="`lama up` starts it."
-    )
-
-
-def _refused(response: httpx.Response) -> LamaError:
-    try:
-        message = str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        message = f"it answered {response.status_code}."
-    return LamaError(message, component=_COMPONENT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import http.client
-import importlib.util
 import json
 import socket
 import sys
@@ -24,6 +23,7 @@ from deployments.embedded_postgres import EmbeddedPostgres
 from models.mail import Receiver
 from tasks.handoffs.kept_routes import kept_blocks
 from tasks.handoffs.route_set import merge
+from tasks.model_host.sources import has_host
 
 POOL = "lama"
 GPU_POOL = "gpu"
@@ -181,10 +181,7 @@ def _devices(settings: Settings) -> list[str]:
         return []
     try:
         configured = load_configuration(settings).model_host
-        enabled = configured.enabled
-        if enabled is None:
-            enabled = importlib.util.find_spec("xllamacpp") is not None
-        if not enabled:
+        if not has_host(configured):
             return []
     except ConfigurationError:
         return []

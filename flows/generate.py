@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import uuid4
@@ -24,29 +25,39 @@ from models.model_host import Choice, Priority, Requirements
 from models.report import compose
 from tasks.model_host import asking, conversations
 from tasks.reports.diff import diff
-from tasks.reports.publish import publish
+from tasks.reports.publish import Progress, publish
 from tasks.step import step
 
 CAPABILITY = "generate"
 
+_LETTERS_A_TOKEN = 8
+"""More than a token has of nearly any text: a model is not left out for a prompt that it could read."""
+
+# Prefect's API checks parameters by their schema, and its database takes neither NUL nor halves of surrogate pairs.
+_STORABLE: Mapping[str, str] = {"pattern": r"^[^\u0000\ud800-\udfff]*$"}
+_Words = Annotated[str, Field(max_length=100_000, json_schema_extra=dict(_STORABLE))]
+_Name = Annotated[str, Field(max_length=128, json_schema_extra=dict(_STORABLE))]
+
 
 @flow(name="generate", persist_result=True)
 async def generate(  # noqa: PLR0917 - a flow's parameters are given by name
-    prompt: Annotated[str, Field(min_length=1, max_length=1_000_000)],
-    use_case: Annotated[str, Field(max_length=100)] = "",
-    model: str | None = None,
-    system: str | None = None,
-    conversation_id: str | None = None,
+    prompt: Annotated[str, Field(min_length=1, max_length=500_000, json_schema_extra=dict(_STORABLE))],
+    use_case: Annotated[str, Field(max_length=100, json_schema_extra=dict(_STORABLE))] = "",
+    model: _Name | None = None,
+    system: _Words | None = None,
+    conversation_id: _Name | None = None,
     max_tokens: Annotated[int, Field(ge=1)] = 512,
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7,
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0,
-    seed: int | None = None,
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None,
     priority: Literal["high", "normal", "low"] = "normal",
     prefer: Literal["balanced", "speed", "quality", "memory"] = "balanced",
     least_quality: Annotated[float, Field(ge=0, le=1)] = 0.0,
     cache: bool = True,  # noqa: FBT001, FBT002
 ) -> GenerationReport:
     """Asks a language model of the model host.
+
+    Prefect keeps the parameters of a run and the report's page, and shows them: no secret belongs into a prompt.
 
     Args:
         prompt: What is asked.
@@ -68,7 +79,9 @@ async def generate(  # noqa: PLR0917 - a flow's parameters are given by name
         The report: the answer, the model and the reasons for it, tokens, seconds.
 
     Raises:
+        ConfigurationError: a parameter cannot be used; nothing was done.
         LamaError: it cannot be answered: no model fits, the prompt is too long, there is no room; the message says why.
+        UnavailableError: the model host does not answer.
     """
     started_at = datetime.now(UTC)
     if conversation_id is not None and not re.fullmatch(CONVERSATION, conversation_id):
@@ -79,13 +92,15 @@ async def generate(  # noqa: PLR0917 - a flow's parameters are given by name
     run_id = str(flow_run.id or uuid4())
     config = settings()
     host, database = ModelHost.of(config), Postgres.of(config)
+    progress = await Progress.start("generate-progress", total=2, what="Generate")
     choice = Choice(model=model, score=1.0, reasons=("it was asked for",)) if model else None
     if choice is None:
         wanted = Requirements(
             use_case=use_case, priority=Priority[priority], prefer=prefer, least_quality=least_quality,
-            context_tokens=max_tokens,
+            context_tokens=max_tokens + (len(prompt) + len(system or "")) // _LETTERS_A_TOKEN,
         )  # fmt: skip
         choice = await _choose(host, wanted)
+    await progress.advance(f"{choice.model} is asked")
     history = await _recall(database, conversation_id, run_id) if conversation_id else []
     asked_at = time.monotonic()
     sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p} | (
@@ -93,6 +108,7 @@ async def generate(  # noqa: PLR0917 - a flow's parameters are given by name
     )
     said = await _ask(host, choice.model, history, prompt, system, priority, cache, sampling)
     took_s = time.monotonic() - asked_at
+    await progress.advance("answered")
     if conversation_id:
         await _keep(database, conversation_id, run_id, prompt, said)
     fallback = f" instead of {', '.join(said.fallback)}" if said.fallback else ""

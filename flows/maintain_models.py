@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import uuid4
 
+import psycopg
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from pydantic import Field
 
 from blocks.configuration import load_configuration
 from blocks.errors import LamaError
 from blocks.model_host import ModelHost
 from blocks.postgres import Postgres
 from blocks.settings import settings
-from models.model_host import HostStatus
+from models.model_host import CatalogueEntry, HostStatus
 from models.report import Report, Skip, compose
 from tasks.model_host import asking, conversations
+from tasks.model_host.sources import catalogue, has_host
 from tasks.model_host.upkeep import Step, due, findings, metrics
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import reason_of
@@ -28,7 +33,7 @@ CAPABILITY = "maintain_models"
 @flow(name="maintain-models", persist_result=False)
 async def maintain_models(
     clean: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are given by name
-    conversation_days: float = 30.0,
+    conversation_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 30.0,
     dry_run: bool = False,  # noqa: FBT001, FBT002
 ) -> Report:
     """Brings the model host's reserves to what `lama.toml` says, gives back memory that nobody needs, and reports.
@@ -39,8 +44,9 @@ async def maintain_models(
         dry_run: Only say what would be done.
 
     Returns:
-        The report: memory of the device, who holds it, predictions against what was measured, and what failed. It is
-        `incomplete` when the host does not answer or a reserve could not be made.
+        The report: memory of the device, who holds it, predictions against what was measured, what failed, and where
+        the host, which read the catalogue when it started, goes by another one. It is `incomplete` when the host or
+        the database does not answer, or a reserve could not be made.
 
     Raises:
         ConfigurationError: `lama.toml` cannot be used; nothing was done.
@@ -49,36 +55,22 @@ async def maintain_models(
     config = settings()
     configured = load_configuration(config).model_host
     host, database = ModelHost.of(config), Postgres.of(config)
-    skipped: list[Skip] = []
-    done: list[str] = []
-    found: HostStatus | None = None
-    forgotten = 0
-    try:
-        found = await _status(host)
-        for one in due(configured.models, found):
-            try:
-                if not dry_run:
-                    await _apply(host, one)
-                done.append(one.told)
-            except LamaError as error:
-                skipped.append(Skip(area=CAPABILITY, component=one.model, reason=f"{one.told}: {reason_of(error)}"))
-        if clean and not dry_run:
-            await _clean(host)
-            found = await _status(host)
-    except LamaError as error:
-        skipped.append(Skip(area=CAPABILITY, component="model host", reason=reason_of(error)))
-    if not dry_run:
-        forgotten = await _forget(database, conversation_days)
-    would = "would be: " if dry_run else ""
-    changes = "; ".join(done) or "nothing to change"
+    kept = _Kept([], [])
+    if has_host(configured):
+        await _keep(kept, host, catalogue(configured), clean=clean, dry_run=dry_run)
+    else:
+        kept.done.append("there is no model host on this node")
+    turns = await _forget(kept, database, conversation_days, dry_run=dry_run)
+    changes = "; ".join(kept.done) or "nothing to change"
     report = compose(
         Report,
         capability=CAPABILITY,
-        summary=f"Reserves: {would}{changes}. Turns of old conversations deleted: {forgotten}.",
+        summary=f"Reserves: {'would be: ' if dry_run and kept.done else ''}{changes}. "
+        f"Turns of old conversations {'to delete' if dry_run else 'deleted'}: {turns}.",
         scope=f"{config.node}{'; dry run' if dry_run else ''}",
-        findings=findings(found) if found is not None else [],
-        skipped=skipped,
-        metrics=(metrics(found) if found is not None else {}) | {"turns_deleted_total": forgotten},
+        findings=findings(catalogue(configured), kept.found) if kept.found is not None else [],
+        skipped=kept.skipped,
+        metrics=(metrics(kept.found) if kept.found is not None else {}) | {"turns_deleted_total": turns},
         started_at=started_at,
         finished_at=datetime.now(UTC),
         run_id=str(flow_run.id or uuid4()),
@@ -86,6 +78,46 @@ async def maintain_models(
     report = await conclude(report, database=database, key="maintain-models")
     get_run_logger(component=CAPABILITY).info("%s: %s", report.status.value, report.summary)
     return report
+
+
+@dataclass
+class _Kept:
+    """How far a run has come."""
+
+    done: list[str]
+    skipped: list[Skip]
+    found: HostStatus | None = None
+
+    def miss(self, component: str, reason: str) -> None:
+        self.skipped.append(Skip(area=CAPABILITY, component=component, reason=reason))
+
+
+async def _keep(
+    kept: _Kept, host: ModelHost, entries: tuple[CatalogueEntry, ...], *, clean: bool, dry_run: bool
+) -> None:
+    try:
+        kept.found = await _status(host)
+        for one in due(entries, kept.found):
+            try:
+                if not dry_run:
+                    await _apply(host, one)
+                kept.done.append(one.told)
+            except LamaError as error:
+                kept.miss(one.model, f"Not done: {one.told}. {reason_of(error)}")
+        if not dry_run:
+            if clean:
+                await _clean(host)
+            kept.found = await _status(host)
+    except LamaError as error:
+        kept.miss("model host", reason_of(error))
+
+
+async def _forget(kept: _Kept, database: Postgres, days: float, *, dry_run: bool) -> int:
+    try:
+        return await (_count(database, days) if dry_run else _delete(database, days))
+    except (LamaError, psycopg.Error, OSError, TimeoutError) as error:
+        kept.miss("conversations", f"Old ones were not deleted: {reason_of(error)}")
+        return 0
 
 
 @step("look at the model host")
@@ -109,7 +141,13 @@ async def _clean(host: ModelHost) -> int:
         return await asking.clean(client)
 
 
+@step("count old conversations")
+async def _count(database: Postgres, days: float) -> int:
+    async with await database.get_async_client(autocommit=True) as connection:
+        return await conversations.count_old(connection, now=datetime.now(UTC), days=days)
+
+
 @step("delete old conversations")
-async def _forget(database: Postgres, days: float) -> int:
+async def _delete(database: Postgres, days: float) -> int:
     async with await database.get_async_client(autocommit=True) as connection:
         return await conversations.forget_old(connection, now=datetime.now(UTC), days=days)

@@ -1,18 +1,18 @@
-"""`lama models list|status|load|unload|reserve|release|chat`: what the model host holds, and telling it what to do."""
+"""`lama models list|status|load|unload|reserve|release`: what the model host holds, and telling it what to do."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from blocks.errors import LamaError
 from blocks.settings import settings
 from lama.cli import FINDINGS, OK
 from lama.commands.terminal import console, echo_json, printable
-from models.model_host import Priority
+from models.model_host import ModelState, Priority
 from tasks.model_host.plan import shown
 
 if TYPE_CHECKING:
@@ -23,15 +23,27 @@ if TYPE_CHECKING:
 
 
 class ModelName(click.ParamType[str]):
-    """The name of a model of the catalogue."""
+    """The name of a model of the catalogue.
+
+    Args:
+        also: another word that is taken in its place.
+    """
 
     name = "model"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The names of `lama.toml` that begin like this."""
-        from blocks.configuration import load_configuration
+    def __init__(self, *also: str) -> None:
+        self._also = also
 
-        names = [entry.name for entry in load_configuration(settings()).model_host.models]
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names of the catalogue that begin like this; asks no host."""
+        from blocks.configuration import load_configuration
+        from tasks.model_host.sources import catalogue
+
+        try:
+            entries = catalogue(load_configuration(settings()).model_host)
+        except LamaError:
+            return []  # a shell that is completing has no place for words
+        names = [*self._also, *(entry.name for entry in entries)]
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
@@ -94,7 +106,12 @@ def show_status(*, watch: bool, as_json: bool) -> int:
             return OK
         from rich.live import Live
 
-        with Live(console=console(), auto_refresh=False) as live:
+        shown_on = console()
+        if not shown_on.is_terminal:
+            for status in host.watch():
+                shown_on.print(_whole(status))
+            return OK
+        with Live(console=shown_on, auto_refresh=False) as live:
             for status in host.watch():
                 live.update(_whole(status), refresh=True)
     return OK
@@ -125,22 +142,25 @@ def unload_model(*, model: str, as_json: bool) -> int:
 @click.command("reserve")
 @_model
 @click.argument("memory", type=Bytes(), metavar="MEMORY")
-@click.option("--context", "context_window", type=click.IntRange(min=16), default=4096, show_default=True,
-              help="Tokens of context that the reserve has to hold beside the weights.")  # fmt: skip
+@click.option("--context", "context_window", type=click.IntRange(min=16),
+              help="Tokens of context that it holds beside the weights; by default the model's window.")  # fmt: skip
 @click.option("--priority", type=click.Choice([one.name for one in Priority]), default="high", show_default=True,
               help="`high` is guaranteed: it is kept whether it is used or not.")  # fmt: skip
 @click.option("--no-sharing", is_flag=True, help="Lend nothing of it to others while it is not used.")
 @_json
 def reserve_memory(
-    *, model: str, memory: int, context_window: int, priority: str, no_sharing: bool, as_json: bool
+    *, model: str, memory: int, context_window: int | None, priority: str, no_sharing: bool, as_json: bool
 ) -> int:
-    """Promise MEMORY, such as 40GB, to MODEL until the host ends; `reserve_bytes` in lama.toml is for ever."""
-    promised = {
-        "bytes": memory, "context_window": context_window, "priority": Priority[priority].value,
-        "sharing": not no_sharing,
-    }  # fmt: skip
+    """Promise MEMORY, such as 40GB, to MODEL.
+
+    Until the host ends, or `maintain-models` (every hour) brings the reserves to what lama.toml says: what is to stay
+    is written there, as `reserve_bytes`.
+    """
     with _host() as host:
-        status = host.reserve(model, promised)
+        windows = {one.name: one.context_window for one in host.status().models}
+        window = context_window or windows.get(model)
+        promised = {"bytes": memory, "priority": Priority[priority].value, "sharing": not no_sharing}
+        status = host.reserve(model, promised | ({"context_window": window} if window else {}))
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
@@ -162,61 +182,12 @@ def release_memory(*, model: str, as_json: bool) -> int:
     return OK
 
 
-@click.command("chat")
-@click.argument("model", type=ModelName(), metavar="[MODEL]", default="auto")
-@click.option("--message", "-m", help="Ask this one question, print the answer, and end.")
-@click.option("--system", help="What the model is told first.")
-@click.option("--max-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Longest answer.")
-@click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True, help="0: always the same.")
-def chat(*, model: str, message: str | None, system: str | None, max_tokens: int, temperature: float) -> int:
-    """Talk to MODEL; without one, to the one that fits best. An empty line or Ctrl-D ends it."""
-    messages = [{"role": "system", "content": system}] if system else []
-    with _host() as host:
-        for question in [message] if message is not None else _questions():
-            messages.append({"role": "user", "content": question})
-            answer = _answer(host, model, messages, max_tokens=max_tokens, temperature=temperature)
-            messages.append({"role": "assistant", "content": answer})
-    return OK
-
-
-def _questions() -> Iterator[str]:
-    while True:
-        try:
-            line = click.prompt(">", prompt_suffix=" ", default="", show_default=False)
-        except click.Abort:
-            return
-        if not line.strip():
-            return
-        yield line
-
-
-def _answer(host: ModelHostApi, model: str, messages: list[dict[str, str]], **sampling: Any) -> str:
-    said: list[str] = []
-    usage: dict[str, Any] = {}
-    answering = model
-    started, first_s = time.monotonic(), 0.0
-    for event in host.chat(model, messages, **sampling):
-        answering = event.get("model", answering)
-        usage = event.get("usage") or usage
-        for choice in event.get("choices", ()):
-            text = choice.get("delta", {}).get("content") or ""
-            if text and not said:
-                first_s = time.monotonic() - started
-            said.append(text)
-            click.echo(printable(text, keep="\n\t"), nl=False)
-    took = time.monotonic() - started
-    tokens = int(usage.get("completion_tokens", 0))
-    click.echo()
-    speed = f", {tokens / (took - first_s):.0f} tokens/s" if took > first_s and tokens > 1 else ""
-    click.echo(f"[{answering}: {tokens} tokens, first after {first_s:.2f} s{speed}]", err=True)
-    return "".join(said)
-
-
 def _told(status: ModelStatus, *, as_json: bool, did: str) -> int:
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
-        held = "" if status.measured_bytes is None else f"; it holds {shown(status.measured_bytes)}"
+        there = status.state is ModelState.ready and status.measured_bytes is not None
+        held = f"; it holds {shown(status.measured_bytes or 0)}" if there else ""
         click.echo(f"{status.name}: {did}{held}.")
     return OK
 
@@ -235,27 +206,36 @@ def _whole(status: HostStatus) -> RenderableType:
 
 
 def _table(status: HostStatus) -> RenderableType:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("model", "state", "kind", "engine", "weights as", "priority", "context", "takes", "per token",
-                  "reserve", "requests", "shares with")  # fmt: skip
-    for one in status.models:
-        takes = one.measured_bytes if one.measured_bytes is not None else None
-        predicted = one.predicted.resident if one.predicted is not None else None
-        size = shown(takes) if takes is not None else f"~{shown(predicted)}" if predicted is not None else ""
-        row = (
-            one.name,
-            f"{one.state.value}: {one.error}" if one.error else one.state.value,
-            one.kind.value, one.engine.value, one.quantisation.value, one.priority.name, f"{one.context_window:,}",
-            size,
-            shown(one.predicted.kv_per_token) if one.predicted is not None and one.predicted.kv_per_token else "",
-            shown(one.reserve_bytes) if one.reserve_bytes else "",
-            f"{one.running}+{one.waiting}" if one.waiting else str(one.running),
-            ", ".join(one.shares_with),
-        )  # fmt: skip
-        table.add_row(*(escape(cell) for cell in row))
+    headings = ("model", "state", "kind", "engine", "weights as", "priority", "context", "takes", "a token", "reserve",
+                "requests", "shares with", "error")  # fmt: skip
+    rows = [_row(one) for one in status.models]
+    shown_ones = [n for n, heading in enumerate(headings) if n < 2 or any(row[n] for row in rows)]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for n in shown_ones:
+        table.add_column(headings[n], overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(printable(row[n])) for n in shown_ones))
     return table
+
+
+def _row(one: ModelStatus) -> tuple[str, ...]:
+    size = ""
+    if one.measured_bytes is not None:
+        size = shown(one.measured_bytes)
+    elif one.predicted is not None:
+        size = f"~{shown(one.predicted.resident)}"
+    return (
+        one.name, one.state.value, one.kind.value, one.engine.value, one.quantisation.value, one.priority.name,
+        f"{one.context_window:,}", size,
+        shown(one.predicted.kv_per_token) if one.predicted is not None and one.predicted.kv_per_token else "",
+        shown(one.reserve_bytes) if one.reserve_bytes else "",
+        f"{one.running} and {one.waiting} waiting" if one.waiting else str(one.running or ""),
+        ", ".join(one.shares_with), one.error,
+    )  # fmt: skip
 
 
 def _left(status: HostStatus) -> int:

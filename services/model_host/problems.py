@@ -153,7 +153,7 @@ def _of_chain(error: NobodyAnsweredError) -> Problem:
 
 
 def _told(error: LamaError) -> str:
-    return f"{error.what} {error.remedy}".strip()
+    return str(error)
 
 
 def _after(seconds: float | None) -> dict[str, str]:

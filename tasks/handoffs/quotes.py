@@ -11,10 +11,10 @@ import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import phonenumbers
-from pydantic import BaseModel, ConfigDict, JsonValue, create_model
+from pydantic import BaseModel, ConfigDict, JsonValue, WithJsonSchema, create_model
 
 from tasks.handoffs.functions import Amount, Context, FieldError, amounts, phone, tidy
 from tasks.handoffs.lead import Span, is_part, overlap, phones_in
@@ -63,9 +63,13 @@ class Taken:
 
 
 @functools.cache
+_Quote = Annotated[str, WithJsonSchema({"type": "string", "maxLength": 200})]
+"""A small model that is held to the shape would otherwise repeat itself until its tokens are used up."""
+
+
 def asked_for(wanted: tuple[str, ...]) -> type[Quotes]:
     """The shape of an answer about the fields `wanted`."""
-    shape: dict[str, Any] = dict.fromkeys(wanted, (str | None, None))
+    shape: dict[str, Any] = dict.fromkeys(wanted, (_Quote | None, None))
     made = create_model("Quotes", __base__=Quotes, **shape)
     # A server that holds the model to the shape would otherwise let it leave out whatever it likes.
     made.model_config["json_schema_extra"] = {"required": list(wanted), "additionalProperties": False}

@@ -9,11 +9,8 @@ from urllib.parse import quote
 
 import httpx
 
-from blocks.errors import LamaError, UnavailableError
+from blocks.model_host_api import Events, TooLongError, away, broken_off, refused, sendable
 from models.model_host import Choice, HostStatus, Requirements, Reserve
-
-_COMPONENT = "model host"
-_TOO_LONG = "context_length_exceeded"
 
 
 @dataclass(frozen=True)
@@ -30,10 +27,6 @@ class Said:
     cache: Literal["hit", "miss", "off"] = "off"
     turns: int = 0
     """Earlier turns that were shown to the model."""
-
-
-class TooLongError(LamaError):
-    """What was asked has more tokens than the model's context window."""
 
 
 async def choose(client: httpx.AsyncClient, requirements: Requirements) -> Choice:
@@ -65,30 +58,51 @@ async def chat(
         LamaError: it is refused; the message says why.
         UnavailableError: the host does not answer, or has no room now.
     """
-    head = [{"role": "system", "content": system}] if system else []
+    head = [{"role": "system", "content": sendable(system)}] if system else []
+    last = {"role": "user", "content": sendable(question)}
     shown = list(history)
     headers = {"X-Lama-Priority": priority} | ({} if cache else {"X-Lama-Cache": "off"})
     while True:
-        messages = [*head, *shown, {"role": "user", "content": question}]
-        body = {"model": model, "messages": messages, **sampling}
+        body = {"model": model, "messages": [*head, *shown, last], **sampling}
         try:
-            answer = await _call(client, "POST", "v1/chat/completions", body, headers)
-            break
+            return await _answer(client, body, headers, turns=len(shown))
         except TooLongError:
             if not shown:
                 raise
-            shown = shown[-(len(shown) // 2) // 2 * 2 :] if len(shown) > 2 else []
-    choice, usage, marks = answer["choices"][0], answer["usage"], answer.get("lama") or {}
+            shown = shown[len(shown) // 8 * 2 or 2 :]  # a quarter of them, and always questions with their answers
+
+
+async def _answer(client: httpx.AsyncClient, body: dict[str, Any], headers: dict[str, str], *, turns: int) -> Said:
+    """As a stream, so that a long answer is waited for as long as it comes."""
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    events, said = Events(), list[str]()
+    usage, marks, finish, model = dict[str, int](), dict[str, Any](), "", str(body["model"])
+    try:
+        async with client.stream("POST", "v1/chat/completions", json=body, headers=headers) as response:
+            if not response.is_success:
+                await response.aread()
+                raise refused(response)
+            async for part in response.aiter_bytes():
+                for event in events.of(part):
+                    usage, marks = event.get("usage") or usage, event.get("lama") or marks
+                    model = event.get("model", model)
+                    for choice in event["choices"]:
+                        said.append(choice.get("delta", {}).get("content") or "")
+                        finish = choice.get("finish_reason") or finish
+    except httpx.HTTPError as error:
+        raise away(error) from error
+    if not events.done:
+        raise broken_off()
     return Said(
-        text=choice["message"]["content"] or "",
-        model=marks.get("model") or answer["model"],
+        text="".join(said),
+        model=marks.get("model") or model,
         prompt_tokens=usage["prompt_tokens"],
         tokens=usage["completion_tokens"],
-        finish=choice["finish_reason"] or "",
+        finish=finish,
         fallback=tuple(marks.get("fallback", ())),
         reasons=tuple(marks.get("reasons", ())),
         cache=marks.get("cache", "off"),
-        turns=len(shown),
+        turns=turns,
     )
 
 
@@ -121,26 +135,14 @@ async def clean(client: httpx.AsyncClient) -> int:
     return int((await _call(client, "POST", "host/clean"))["freed_bytes"])
 
 
-async def _call(
-    client: httpx.AsyncClient, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-) -> Any:
+async def _call(client: httpx.AsyncClient, method: str, path: str, body: Any = None) -> Any:
     try:
-        response = await client.request(method, path, json=body, headers=headers)
+        response = await client.request(method, path, json=body)
     except httpx.HTTPError as error:
-        reason = f"it does not answer ({type(error).__name__})."
-        raise UnavailableError(reason, component=_COMPONENT) from error
-    if response.is_success:
-        return response.json()
-    try:
-        told = response.json()["error"]
-        message, code = str(told["message"]), told.get("code")
-    except (ValueError, KeyError, TypeError):
-        message, code = f"it answered {response.status_code}.", None
-    if code == _TOO_LONG:
-        raise TooLongError(message, component=_COMPONENT)
-    # 429 and 503: there is no room now; a step tries again.
-    kind = UnavailableError if response.status_code == 429 or response.status_code >= 500 else LamaError
-    raise kind(message, component=_COMPONENT)
+        raise away(error) from error
+    if not response.is_success:
+        raise refused(response)
+    return response.json()
 
 
 def _path(model: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import psycopg
 
+from blocks.model_host_api import sendable
+
 _MOST_TURNS = 200
 
 _READ = """
@@ -38,8 +40,10 @@ async def add(
 ) -> None:
     """Add a question and its answer, both or neither; once for a run, however often it is repeated."""
     async with connection.transaction():
-        await connection.execute(_ADD, (conversation, run_id, "user", _storable(question), None, now))
-        await connection.execute(_ADD, (conversation, run_id, "assistant", _storable(answer), model, now))
+        # Of two runs at once, one adds its question and its answer after the other.
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"turns {conversation}",))
+        await connection.execute(_ADD, (conversation, run_id, "user", sendable(question), None, now))
+        await connection.execute(_ADD, (conversation, run_id, "assistant", sendable(answer), model, now))
 
 
 async def forget_old(connection: psycopg.AsyncConnection[Any], *, now: datetime, days: float) -> int:
@@ -52,6 +56,12 @@ async def forget_old(connection: psycopg.AsyncConnection[Any], *, now: datetime,
     return cursor.rowcount
 
 
-def _storable(text: str) -> str:
-    """PostgreSQL takes no NUL, and no half of a surrogate pair."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+async def count_old(connection: psycopg.AsyncConnection[Any], *, now: datetime, days: float) -> int:
+    """How many turns `forget_old` would delete."""
+    cursor = await connection.execute(
+        "SELECT coalesce(sum(turns), 0) FROM"
+        " (SELECT count(*) AS turns FROM model_turn GROUP BY conversation HAVING max(said_at) < %s) AS old",
+        (now - timedelta(days=days),),
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0

@@ -193,7 +193,7 @@ def _marks(
             "declared for" if fits == 1.0 else "declared for no use case, so not against" if fits else "not meant for"
         )
         reasons.insert(0, f"{word} {asked}")
-    reasons.append(f"{speed:g} tokens a second" if speed else "its speed has not been measured")
+    reasons.append(f"{round(speed, 1):g} tokens a second" if speed else "its speed has not been measured")
     if shared and seen:
         reasons.append(f"its weights are shared with {', '.join(seen.shares_with)}")
     return score, tuple(reasons)

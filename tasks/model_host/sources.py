@@ -38,6 +38,11 @@ _DEFAULTS = (
 )
 
 
+def has_host(settings: ModelHostSettings) -> bool:
+    """Whether there is a model host on this node: as `enabled` says, or else where it can run."""
+    return find_spec("xllamacpp") is not None if settings.enabled is None else settings.enabled
+
+
 def catalogue(settings: ModelHostSettings) -> tuple[CatalogueEntry, ...]:
     """The models that can be asked for: those of `lama.toml`, or else those of the installed packages."""
     return settings.models or tuple(entry for entry in _DEFAULTS if _spec_folder(entry.place[1]) is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.model_host import CatalogueEntry, HostStatus, ModelState, Reserve
+from models.model_host import CatalogueEntry, HostStatus, ModelState, ModelStatus, Reserve
 from models.report import Finding, Severity
 
 _CAPABILITY = "maintain_models"
@@ -25,31 +25,34 @@ class Step:
 
 
 def due(catalogue: Sequence[CatalogueEntry], status: HostStatus) -> tuple[Step, ...]:
-    """What has to change until each model has the reserve that its entry asks for; what goes first makes room."""
-    there = {one.name: one for one in status.models}
-    goes, comes = [], []
-    for entry in catalogue:
-        model = there.get(entry.name)
-        if model is None:
-            continue
-        if entry.reserve_bytes is None:
+    """What has to change until each model has the reserve that its entry asks for, and no other has one.
+
+    What becomes less goes before what becomes more, so that no more is promised in between than before or after; of
+    what becomes more, the most urgent comes first. Entries that the host does not know are left to `findings`.
+    """
+    wanted = {entry.name: entry for entry in catalogue}
+    less, more = list[Step](), list[Step]()
+    for model in status.models:
+        entry = wanted.get(model.name)
+        if entry is None or entry.reserve_bytes is None:
             if model.reserve_bytes:
-                goes.append(Step(entry.name, None, f"the reserve of {entry.name} goes"))
+                less.append(Step(model.name, None, f"the reserve of {model.name} goes"))
         elif model.reserve_bytes != entry.reserve_bytes:
-            wanted = Reserve(
+            reserve = Reserve(
                 model=entry.name,
                 bytes=entry.reserve_bytes,
                 priority=entry.priority,
                 sharing=entry.sharing,
                 context_window=model.context_window,
             )
-            comes.append(Step(entry.name, wanted, f"{entry.reserve_bytes:,} bytes are reserved for {entry.name}"))
-    return (*goes, *sorted(comes, key=lambda step: step.reserve.priority if step.reserve else 0))
+            step = Step(entry.name, reserve, f"{entry.reserve_bytes:,} bytes are reserved for {entry.name}")
+            (less if entry.reserve_bytes < model.reserve_bytes else more).append(step)
+    return (*less, *sorted(more, key=lambda step: step.reserve.priority if step.reserve else 0))
 
 
-def findings(status: HostStatus) -> list[Finding]:
+def findings(catalogue: Sequence[CatalogueEntry], status: HostStatus) -> list[Finding]:
     """What a person should know."""
-    found = []
+    found = _outdated(catalogue, status)
     for one in status.models:
         if one.state is ModelState.failed or one.error:
             found.append(
@@ -88,6 +91,44 @@ def findings(status: HostStatus) -> list[Finding]:
             )
         )
     return found
+
+
+def _outdated(catalogue: Sequence[CatalogueEntry], status: HostStatus) -> list[Finding]:
+    """Where the host, which read the catalogue when it started, goes by another one."""
+    wanted, known = {entry.name: entry for entry in catalogue}, {one.name: one for one in status.models}
+    told = [
+        *((name, "lama.toml has it, the running model host does not") for name in wanted if name not in known),
+        *((name, "the running model host has it, lama.toml no longer does") for name in known if name not in wanted),
+    ]
+    for name, entry in wanted.items():
+        if name in known and (changed := _changed(entry, known[name])):
+            told.append((name, f"lama.toml and the running model host differ in {', '.join(changed)}"))
+    return [
+        Finding(
+            key=f"{_CAPABILITY}.outdated:{name}",
+            severity=Severity.medium,
+            component=name,
+            title="The model host was started with another catalogue",
+            detail=detail,
+            remedy="`lama down`, then `lama up`: the host reads the catalogue when it starts.",
+        )
+        for name, detail in told
+    ]
+
+
+def _changed(entry: CatalogueEntry, model: ModelStatus) -> list[str]:
+    """What differs, as far as the host tells. Its window is narrower where the model's own is."""
+    return [
+        word
+        for word, differs in (
+            ("kind", entry.kind is not model.kind),
+            ("engine", entry.engine is not None and entry.engine is not model.engine),
+            ("quantisation", entry.quantisation is not model.quantisation),
+            ("priority", entry.priority != model.priority),
+            ("context_window", entry.context_window is not None and model.context_window > entry.context_window),
+        )
+        if differs
+    ]
 
 
 def metrics(status: HostStatus) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from models.generation import GenerationReport
 from models.health_check import HealthReport, ReportLevel
 from models.report import Finding, Report, Severity, Status
 from models.risk import AuditReport, RiskReport
@@ -68,6 +69,8 @@ def page_of(report: Report, level: ReportLevel, change: ReportDiff | None = None
     sections: list[Section | None] = [_skips(report)]
     if isinstance(report, HealthReport):
         sections.append(_narrative(report))
+    if isinstance(report, GenerationReport):
+        sections.append(_answer(report))
     if isinstance(report, RiskReport):
         sections.append(_recommendations(report, level))
     sections.append(_changes(report, level, change))
@@ -101,6 +104,11 @@ def _commits(commits: Mapping[str, str]) -> str:
     return ", ".join(
         f"{name} {commit[:12]}{commit[40:] if commit[40:41] == ' ' else ''}" for name, commit in commits.items()
     )
+
+
+def _answer(report: GenerationReport) -> Section:
+    """What the model said, as it said it, and why it was this one."""
+    return Section("Answer", code=report.text or "(nothing)", footer="; ".join(report.reasons))
 
 
 def page_of_diff(change: ReportDiff) -> Page:

@@ -75,6 +75,13 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("handoffs", "flows.handoffs.handoffs", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "handoffs"}),
         ("mail", "flows.mail.mail", ["*/5 * * * *"], {"name": "lama", "work_queue_name": "mail"}),
         ("sync", "flows.sync.sync", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "sync"}),
+        ("generate", "flows.generate.generate", [], {"name": "lama", "work_queue_name": "generate"}),
+        (
+            "maintain-models",
+            "flows.maintain_models.maintain_models",
+            ["20 * * * *"],
+            {"name": "lama", "work_queue_name": "maintain-models"},
+        ),
     ]
 
 

@@ -7,13 +7,14 @@ from prefect.client.orchestration import get_client
 
 from blocks.http_api import HttpApi
 from blocks.mailbox import Mailbox
+from blocks.model_host import ModelHost
 from blocks.tryton import Tryton
 from deployments.apply import apply, automations, block_types
 
 
 @pytest.mark.usefixtures("prefect_server")
 async def test_applying_makes_every_type_of_block_known_and_twice_changes_nothing() -> None:
-    assert {HttpApi, Mailbox, Tryton} <= set(block_types())
+    assert {HttpApi, Mailbox, ModelHost, Tryton} <= set(block_types())
     known = []
     for _ in range(2):
         await apply({}, definitions={"deployments": []})
