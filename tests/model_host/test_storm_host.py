@@ -50,8 +50,9 @@ def test_a_storm_of_requests_loses_none_and_leaves_nothing_behind(tmp_path: Path
                 http.post(f"/host/models/{name}/load").raise_for_status()
         before = emptied(host)
         storm = Storm(host.url, host.key)
+        started = time.monotonic()
         asyncio.run(storm.blow(_REQUESTS))
-        print(f"\n{_REQUESTS} requests: {dict(sorted(storm.ends.items()))}")
+        print(f"\n{_REQUESTS} requests in {time.monotonic() - started:.0f} s: {dict(sorted(storm.ends.items()))}")
         assert storm.wrong == []
         assert sum(storm.ends.values()) == _REQUESTS
         assert not [end for end in storm.ends if "lost" in end or "cut off" in end]
