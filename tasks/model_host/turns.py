@@ -237,6 +237,8 @@ class _Pass:
     leaving: list[str] = field(default_factory=list)
     refused: list[tuple[str, Refusal]] = field(default_factory=list)
     load: str | None = None
+    passed_by: list[Want] = field(default_factory=list)
+    """Jobs that have waited too long behind other jobs: who begins now has to leave them their room."""
 
     def turn(self, want: Want) -> None:
         if not want.job and want.accounts[0] in self.queued:
@@ -270,7 +272,10 @@ class _Pass:
         if self.barred.intersection(want.accounts):
             return False
         jobs = self.ledger.jobs
+        if want.job and not all(self._leaves_room(want, ahead) for ahead in self.passed_by):
+            return False
         if want.job and (any(job.want.exclusive for job in jobs) or (want.exclusive and jobs)):
+            self._insist(want)
             return False
         if self.only is not None and not sure and (want.job or not self.only.issuperset(want.accounts)):
             return False
@@ -280,6 +285,20 @@ class _Pass:
                 self._claim(want)
                 return False
         return True
+
+    def _insist(self, want: Want) -> None:
+        if want.job and self.now - want.since >= self.rules.starvation_s:
+            self.passed_by.append(want)
+
+    def _leaves_room(self, want: Want, ahead: Want) -> bool:
+        """Whether `ahead` could begin beside `want` and other late-comers, once those that were there before it end."""
+        if ahead.exclusive or want.exclusive:
+            return False
+        late = [job.want for job in self.ledger.jobs if job.want.since >= ahead.since + self.rules.starvation_s]
+        together = (ahead, want, *late)
+        accounts = tuple(dict.fromkeys(account for one in together for account in one.accounts))
+        size = sum(one.bytes for one in together)
+        return self.ledger.never(Want("", accounts, size, ahead.priority, self.now, job=True), self.footprints) is None
 
     def _alone(self, want: Want) -> bool:
         return not any(
@@ -341,6 +360,7 @@ class _Pass:
             draining = tuple(one.account for one in victims)
             self._claim_all(want)
         else:
+            self._insist(want)
             return  # a job or somebody more important is in the way: who comes later need not wait for that
         just_loaded = {one.account for one in victims if _kept(one, self.rules, self.now)}
         self.barred.update(account for account in draining if account not in just_loaded)

@@ -422,3 +422,23 @@ def test_who_works_cannot_be_evicted(wrong: str) -> None:
     with pytest.raises(ValueError, match="at work"):
         getattr(ledger, wrong)("a")
     assert ledger.holdings() == before
+
+
+@pytest.mark.parametrize("big", [{"bytes": 60}, {"bytes": 0, "exclusive": True}], ids=["large", "exclusive"])
+def test_no_stream_of_small_jobs_passes_one_by_for_ever(big: dict[str, Any]) -> None:
+    """After a while those begin no more that would not fit beside it; who fits goes on."""
+    ledger, waits = Ledger(100), Want("big", (), priority=Priority.normal, since=0.0, job=True, **big)
+    ends, begun = {"job 0": 2}, 0
+    ledger.lease(Want("job 0", (), 45, Priority.normal, 0.0, job=True), 0.0)
+    for now in range(1, 40):
+        for key in [key for key, end in ends.items() if end <= now]:
+            ledger.end(key, now)
+            del ends[key]
+        small = [Want(f"{size} at {now}", (), size, Priority.normal, now, job=True) for size in (45, 1)]
+        granted = take_turns(ledger, [waits, *small], {}, Rules(0.0, 15.0), now).granted
+        if "big" in granted:
+            break
+        ends |= dict.fromkeys(granted, now + 2)
+        begun += now >= 15 and f"1 at {now}" in granted
+    assert "big" in ledger.leases
+    assert begun == 0 if waits.exclusive else begun > 0
