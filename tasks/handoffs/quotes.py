@@ -62,11 +62,11 @@ class Taken:
     """What is not taken, and why; the proposal is not repeated."""
 
 
-@functools.cache
 _Quote = Annotated[str, WithJsonSchema({"type": "string", "maxLength": 200})]
 """A small model that is held to the shape would otherwise repeat itself until its tokens are used up."""
 
 
+@functools.cache
 def asked_for(wanted: tuple[str, ...]) -> type[Quotes]:
     """The shape of an answer about the fields `wanted`."""
     shape: dict[str, Any] = dict.fromkeys(wanted, (_Quote | None, None))
