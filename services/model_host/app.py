@@ -49,11 +49,12 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
     measures = Measures()
     turnstile = Turnstile(_AT_ONCE)
     started = int(time.time())
+    failed: list[str] = []
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         # Who asks meanwhile waits for the memory that he needs, as always.
-        starting = asyncio.create_task(_start(host))
+        starting = asyncio.create_task(_start(host, failed))
         try:
             yield
         finally:
@@ -65,7 +66,9 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
         return _json({"status": "ok"})
 
     async def ready(_: Request) -> Response:
-        return _json({"status": "ok"}) if host.ready else Problem(503, "The model host is starting or stopping.")
+        if host.ready:
+            return _json({"status": "ok"})
+        return Problem(503, failed[0] if failed else "The model host is starting or stopping.")
 
     async def metrics(_: Request) -> Response:
         return Response(measures.text(host.status()), media_type=CONTENT_TYPE_LATEST)
@@ -98,10 +101,11 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
     )
 
 
-async def _start(host: Host) -> None:
+async def _start(host: Host, failed: list[str]) -> None:
     try:
         await host.start()
     except LamaError as error:
+        failed.append(str(error))
         logger("model host").error("%s", error)
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager
 from typing import Any
 
+from blocks.errors import LamaError
 from models.model_host import (
     CatalogueEntry,
     Footprint,
@@ -212,21 +213,24 @@ class Residency:
         """Make the reserves of the catalogue and begin to load what is reserved with high priority.
 
         Raises:
-            NoRoomError: a reserve cannot be made.
+            NoRoomError: a reserve cannot be made; the others were.
             LoadError: what a reserved model takes cannot be found out.
         """
+        self._spawn(self._tend())
+        failures: list[LamaError] = []
         for entry in self._entries.values():
             if entry.reserve_bytes:
-                await self.reserve(
-                    Reserve(
-                        model=entry.name,
-                        bytes=entry.reserve_bytes,
-                        priority=entry.priority,
-                        sharing=entry.sharing,
-                        context_window=entry.context_window or DEFAULT_CONTEXT,
-                    )
-                )
-        self._spawn(self._tend())
+                window = entry.context_window or DEFAULT_CONTEXT
+                promised = Reserve(
+                    model=entry.name, bytes=entry.reserve_bytes, priority=entry.priority, sharing=entry.sharing,
+                    context_window=window,
+                )  # fmt: skip
+                try:
+                    await self.reserve(promised)
+                except LamaError as error:  # the others' are made all the same
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def load(self, name: str) -> None:
         """Have a model loaded; it stays until somebody needs its memory. Raises as `serve` does."""

@@ -54,7 +54,7 @@ class RunningHost:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> float:
+    def start(self, *, within_s: float = 60) -> float:
         """Returns the seconds until it was ready."""
         started = time.monotonic()
         with self.log.open("ab") as log:
@@ -62,7 +62,7 @@ class RunningHost:
                 [sys.executable, "-m", "services.model_host", "--device", "cpu"], cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True,
             )  # fmt: skip
-        while time.monotonic() < started + 60:
+        while time.monotonic() < started + within_s:
             assert self._process.poll() is None, self.log.read_text()
             try:
                 if httpx.get(f"{self.url}/ready", trust_env=False).status_code == 200:

@@ -150,6 +150,19 @@ async def test_days_that_would_delete_everything_are_refused(days: float) -> Non
         await maintain_models(conversation_days=days)
 
 
+def test_a_reserve_that_cannot_be_made_at_the_start_is_told_and_keeps_no_other_from_being_made() -> None:
+    toml = _SMALL + "reserve_bytes = 1000\n" + _OTHER + f"reserve_bytes = {_RESERVE}\n"
+    one = RunningHost(Path(tempfile.mkdtemp(prefix="lama-host-")), free_port(), toml)
+    try:
+        with pytest.raises(AssertionError, match="a reserve of 1,000 bytes cannot hold small"):
+            one.start(within_s=8)
+        with one.http() as http:
+            assert "cannot hold small" in http.get("/ready").json()["error"]["message"]
+        assert reserves(one) == {"small": 0, "other": _RESERVE}
+    finally:
+        one.stop()
+
+
 # The commands
 
 
