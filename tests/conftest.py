@@ -28,7 +28,9 @@ def free_port() -> int:
 # New examples of the property tests, rather than the same ones every time.
 _EXPLORES = os.environ.get("LAMA_EXPLORE") == "1"
 
-for _name in [name for name in os.environ if name.startswith(("LAMA_", "PREFECT_"))]:
+# How long the long tests are; nothing of ours reads these.
+_LENGTHS = {"LAMA_SYNC_KILLS", "LAMA_SYNC_SOAK_S", "LAMA_SYNC_SEQUENCES", "LAMA_HOST_STORM"}
+for _name in [name for name in os.environ if name.startswith(("LAMA_", "PREFECT_")) and name not in _LENGTHS]:
     del os.environ[_name]
 for _name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
     os.environ.pop(_name, None)

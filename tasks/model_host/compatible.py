@@ -37,6 +37,12 @@ def adopt(module: Any, device: torch.device) -> Geometry:
         expected, geometry = _by_itself(module, device, name)
         module.set_attn_implementation(_TRIAL)
         got, windows = _in_batch(module, geometry, name)
+    if not bool(expected.isfinite().all()):
+        raise LoadError(
+            "its first answer has values that are no numbers: its weights are damaged.",
+            component=name,
+            remedy="Fetch it again.",
+        )
     _check_windows(module, windows, geometry, name)
     error = float((got - expected).norm() / (expected - expected.mean()).norm().clamp_min(1e-9))
     exact = geometry.dtype == torch.float32 and not getattr(module, "is_quantized", False)

@@ -217,6 +217,8 @@ class EmbeddingEngine:
                 pooled = hidden[:, 0]
             else:
                 pooled = (hidden * mask[:, :, None]).sum(dim=1) / lengths[:, None]
+            if not bool(pooled.isfinite().all()):
+                raise EngineError("the model's output is not a number (NaN).")
             vectors: list[list[float]] = normalize(pooled, dim=1).tolist()
         return vectors
 

@@ -17,6 +17,7 @@ from tasks.model_host.answer_schema import check_answer, check_schema
 from tasks.model_host.engine import Ask, Embedded, Piece, Prepared, TokenLogprob
 from tasks.model_host.errors import EngineError, RequestError
 from tasks.model_host.llamacpp_server import LlamaServer, decoded, failure
+from tasks.model_host.llamacpp_trial import try_file
 
 _LARGEST_SEED = 2**32 - 2
 """llama.cpp's seeds have 32 bits, and the last one means any."""
@@ -32,7 +33,7 @@ async def open_llamacpp(
     embeds: bool = False,
     gpu_layers: int = 0,
 ) -> LlamaCppEngine:
-    """Load `file`, whose header has been looked at: llama.cpp ends the process over some that are made to harm.
+    """Load `file`, whose header has been looked at, here once another process has survived it (`llamacpp_trial`).
 
     Args:
         file: the GGUF file.
@@ -48,6 +49,7 @@ async def open_llamacpp(
     """
 
     def load() -> LlamaServer:
+        try_file(file, embeds=embeds)
         return LlamaServer(
             file, context_window=context_window, slots=concurrency, threads=threads, embeds=embeds,
             gpu_layers=gpu_layers,

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager
 from typing import Any
 
-from blocks.errors import LamaError
+from blocks.errors import ConfigurationError, LamaError
 from models.model_host import (
     CatalogueEntry,
     Footprint,
@@ -25,7 +25,7 @@ from models.model_host import (
 )
 from tasks.model_host.accounts import DEFAULT_CONTEXT, Account, accounts_of
 from tasks.model_host.engine import Ask, Engine, Prepared
-from tasks.model_host.errors import NoRoomError, UnknownModelError
+from tasks.model_host.errors import LoadError, NoRoomError, UnknownModelError
 from tasks.model_host.holdings import Want
 from tasks.model_host.host_status import host_status, model_status
 from tasks.model_host.jobs import JOB_TTL_S, JobLease, Jobs
@@ -366,7 +366,10 @@ class Residency:
         async with self._predicting:
             known = self._occupancy.weights(account.key)
             if known is None:
-                footprint = await asyncio.to_thread(self._predict, account.entry)
+                try:
+                    footprint = await asyncio.to_thread(self._predict, account.entry)
+                except ConfigurationError as error:  # of one entry; the others of the catalogue are served
+                    raise LoadError(error.what, component=name, remedy=error.remedy) from None
                 self._predicted[account.key] = footprint
                 known = Weights(footprint, account.priority, account.entry.concurrency if footprint.kv_fixed else None)
                 self._occupancy.know(account, known)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from blocks.errors import LamaError
 from models.model_host import CatalogueEntry, Choice, HostStatus, ModelStatus, Requirements
 from tasks.model_host.accounts import DEFAULT_CONTEXT
-from tasks.model_host.errors import NobodyAnsweredError, NoModelError, RequestError
+from tasks.model_host.errors import EngineError, NobodyAnsweredError, NoModelError, RequestError
 from tasks.model_host.turns import Outlook
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ async def answered_by(
         except TimeoutError:
             if timeout_s is None:
                 raise
-            failures.append((model, LamaError(f"it gave no answer within {timeout_s:g} s.", component=model)))
+            failures.append((model, EngineError(f"it gave no answer within {timeout_s:g} s.", component=model)))
         else:
             return Answered(model, answer, tuple((name, error.what) for name, error in failures))
     if len(failures) == 1:

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import logging
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
@@ -57,16 +58,19 @@ class Shelf:
             if parked is None:
                 return await self._load(account.entry)
             await parked.wake()
-        except LoadError:
-            await self._let_go(account.key, parked)
-            raise
-        except Exception as error:
-            await self._let_go(account.key, parked)
+        except LoadError as error:
+            failure = LoadError(error.what, component=error.component, remedy=error.remedy)
+            _forget_frames(error)
+        except Exception as error:  # noqa: BLE001 - it is logged, and told as an error of ours
             _log.warning("%s could not be loaded", account.entry.name, exc_info=True)
-            raise LoadError(
+            failure = LoadError(
                 f"it could not be loaded: {type(error).__name__}: {error}", component=account.entry.name
-            ) from error
-        return parked
+            )
+            _forget_frames(error)
+        else:
+            return parked
+        await self._let_go(account.key, parked)
+        raise failure
 
     def put(self, account: str, engine: Engine) -> None:
         """From now on `engine` answers for `account`."""
@@ -107,6 +111,17 @@ class Shelf:
                 _log.exception("%s did not close; what it holds is freed with the last reference to it", account)
         del engine
         await asyncio.to_thread(self._clean)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Empty the frames that a failure came through: they hold what had been loaded by then."""
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None and one.__traceback__ is not None:
+            traceback.clear_frames(one.__traceback__)
+            one.__traceback__ = None
+            left += [one.__cause__, one.__context__]
 
 
 def give_back_unused() -> None:

@@ -32,11 +32,12 @@ class Bench:
         self.now_offset = 0.0
         chosen = {"keep_s": 0.0, "starvation_s": 0.5, "queue_s": 5.0} | settings
         extra = {key: chosen.pop(key) for key in ("device", "failure_ttl_s") if key in chosen}
+        load = chosen.pop("load", self.loader)
         self.host = Residency(
             ModelHostSettings(models=entries or tuple(map(entry, self.SIZES)), **chosen),
             capacity * KIB,
             self.loader.predict,
-            self.loader,
+            load,
             clean=lambda: None,
             clock=lambda: asyncio.get_running_loop().time() + self.now_offset,
             **extra,

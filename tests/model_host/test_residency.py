@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections import Counter
 
 import pytest
 
-from models.model_host import Footprint, ModelState, Reserve
+from models.model_host import CatalogueEntry, Footprint, ModelState, Reserve
 from tasks.model_host.engine import Ask
 from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError, RequestError, UnknownModelError
 from tasks.model_host.jobs import JOB_TTL_S
 from tasks.model_host.serving import served
 from tasks.model_host.turns import Outlook
-from tests.model_host.array_engine import whole
+from tests.model_host.array_engine import ArrayEngine, Device, whole
 from tests.model_host.bench import KIB, Bench, entry
 
 
@@ -24,6 +25,24 @@ async def test_a_model_that_many_ask_for_at_once_is_loaded_once() -> None:
     assert answers == [whole("path:a", f"number {n}", 4) for n in range(12)]
     assert bench.loader.loads == ["path:a"]
     assert bench.host.status().leased_bytes == 0
+
+
+async def test_what_a_failed_load_had_in_its_hands_is_not_kept_with_its_error() -> None:
+    kept: list[weakref.ref[Device]] = []
+
+    async def load(_: CatalogueEntry) -> ArrayEngine:
+        weights = Device(1)  # anything that a reference can be held to
+        kept.append(weakref.ref(weights))
+        try:
+            raise RuntimeError("its weights are no numbers")  # noqa: TRY301 - as a library does
+        except RuntimeError as error:
+            raise LoadError("it does not run") from error
+
+    bench = Bench(load=load)
+    with pytest.raises(LoadError, match="does not run"):
+        await bench.answer("a")
+    assert [one() for one in kept] == [None]
+    assert bench.state("a") is ModelState.failed
 
 
 async def test_names_with_the_same_weights_share_one_copy_and_keep_their_own_windows() -> None:

@@ -15,8 +15,8 @@ from tests.conftest import free_port
 from tests.model_host.running import RunningHost
 from tests.model_host.storm_host import BROAD, DEEP, GUARANTEED, MIB, SMOLLM2, TORN, VECTORS, Storm, catalogue
 
-_REQUESTS = int(os.environ.get("LAMA_HOST_STORM", "120"))
-_GROWTH = 96 * MIB
+_REQUESTS = int(os.environ.get("LAMA_HOST_STORM", "80"))
+_GROWTH = 64 * MIB
 """What a process may have more after a storm than after the first use of everything: arenas of threads."""
 
 
