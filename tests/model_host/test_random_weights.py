@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks._model_host_cuda import shown
 from models.model_host import ModelKind, Quantisation
 from tasks.model_host.engine import Ask, Sampling
 from tasks.model_host.loading import measured, packs_nf4
@@ -38,3 +39,14 @@ async def test_they_take_what_is_predicted_and_answer(name: str, how: Quantisati
 @pytest.mark.parametrize(("name", "billions"), [("8B", 8.03), ("32B", 32.76), ("70B", 70.55)])
 def test_their_shapes_are_those_of_the_real_ones(name: str, billions: float) -> None:
     assert architecture(SHAPES[name]).parameters / 1e9 == pytest.approx(billions, rel=0.002)
+
+
+async def test_the_benchmark_on_a_gpu_runs_on_a_cpu_too() -> None:
+    """What it does there is done here with small shapes, since nobody has a GPU at hand every day."""
+    torch.set_num_threads(1)
+    row = await shown(SHAPES["8B"] | _SMALLER | _HEADS, Quantisation.nf4, "cpu", tokens=6)
+    assert row["weights_predicted"] == pytest.approx(row["tensors"], rel=0.03)
+    assert row["kv_per_token_predicted"] == row["kv_per_token_engine"]
+    assert 0 < row["read_per_token"] < row["tensors"]
+    assert row["generate_tokens_per_s"] > 0
+    assert row["engine_tokens_per_s"] > 0
