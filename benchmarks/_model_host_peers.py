@@ -147,7 +147,7 @@ class _Seen:
 
     def put(self, _value: object) -> None:
         self._told += 1
-        if self._told == 2:  # noqa: PLR2004 - the first after the prompt
+        if self._told == 2:
             self.first_s = time.perf_counter() - self._started
 
     def end(self) -> None:

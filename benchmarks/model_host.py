@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging as std_logging
 import os
 import statistics
 import sys
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def on_cpu(*, quick: bool, threads: int) -> None:
-    rounds, tokens, slow_tokens = (2, 24, 8) if quick else (6, 96, 32)
+    rounds, tokens, slow_tokens = (2, 16, 8) if quick else (4, 64, 16)
     home = Path(tempfile.mkdtemp(prefix="lama-bench-"))
     host = RunningHost(home, free_port(), _toml(threads))
     start_s = host.start()
@@ -185,6 +186,7 @@ def _transformers(threads: int) -> tuple[Any, Any]:
     words: Any = logging
     words.set_verbosity_error()
     words.disable_progress_bar()
+    std_logging.getLogger("ContinuousBatchingLogger").setLevel(std_logging.ERROR)  # advice at every call
     torch.set_num_threads(threads)
     made: Any = AutoModelForCausalLM
     model = made.from_pretrained(unpacked().folder, dtype=torch.float32).eval()

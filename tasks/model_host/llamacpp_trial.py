@@ -43,7 +43,9 @@ def try_file(file: Path, *, embeds: bool) -> None:
         raise LoadError(f"llama.cpp did not load {file.name} in {_LONGEST_S:g} s.", component="model host") from None
     if ended:
         what = "refuses it" if ended == _REFUSED else f"does not survive it (it ended with {ended})"
-        raise LoadError(f"llama.cpp cannot load {file.name}: it {what}.", component="model host", remedy="Fetch it again.")
+        raise LoadError(
+            f"llama.cpp cannot load {file.name}: it {what}.", component="model host", remedy="Fetch it again."
+        )
     _passed.add(state)
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from models.model_host import CatalogueEntry, Footprint, ModelHostSettings, ModelKind, ModelState, Priority, Quantisation
+from models.model_host import (
+    CatalogueEntry,
+    Footprint,
+    ModelHostSettings,
+    ModelKind,
+    ModelState,
+    Priority,
+    Quantisation,
+)
 from tasks.model_host.engine import Ask, Engine, Sampling
 from tasks.model_host.loading import measured
 from tasks.model_host.prediction import Step, predict
@@ -112,9 +120,7 @@ async def test_three_reserves_stand_side_by_side_within_the_memory(card: int) ->
     async def load(entry: CatalogueEntry) -> TransformersEngine:
         return await started(entry.name)
 
-    host = Residency(
-        ModelHostSettings(models=entries), capacity, lambda entry: told[entry.name], load, device="cuda"
-    )
+    host = Residency(ModelHostSettings(models=entries), capacity, lambda entry: told[entry.name], load, device="cuda")
     await host.start()
     try:
         async with asyncio.timeout(300):

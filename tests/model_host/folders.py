@@ -1,4 +1,4 @@
-"""Models of random weights in Hugging Face's layout, a few tens of megabytes large: they have to make room in earnest."""
+"""Models of random weights in Hugging Face's layout, some tens of megabytes large: they make room in earnest."""
 
 from __future__ import annotations
 

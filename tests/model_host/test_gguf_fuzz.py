@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,8 @@ _MACHINE = Machine("cpu", 1)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
-    yield write_model(tmp_path_factory.mktemp("gguf") / "whole.gguf").read_bytes()
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_model(tmp_path_factory.mktemp("gguf") / "whole.gguf").read_bytes()
 
 
 def judged(place: Path, content: bytes) -> str:
