@@ -2,8 +2,8 @@
 
 SmolLM2-135M on the CPU: the llama.cpp engine beside llama.cpp itself in this process; the transformers engine beside
 transformers' own `generate`, one by one, and `generate_batch`. All compute with the same number of threads. The ways
-take turns, so that whatever else the machine does meets all of them; figures are medians of the turns, ratios medians of
-the turns' own ratios. With `--device cuda`: see `_model_host_cuda.py`.
+take turns, so that whatever else the machine does meets all of them; figures are medians of the turns, ratios medians
+of the turns' own ratios. With `--device cuda`: see `_model_host_cuda.py`.
 """
 
 from __future__ import annotations
