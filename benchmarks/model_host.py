@@ -9,6 +9,7 @@ of the turns' own ratios. With `--device cuda`: see `_model_host_cuda.py`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging as std_logging
 import os
@@ -91,6 +92,8 @@ def main() -> None:
 
         _model_host_cuda.main(quick=given.quick)
         return
+    with contextlib.suppress(PermissionError):
+        os.setsid()  # the kernel shares cores out by session, and the host has one of its own
     on_cpu(quick=given.quick, threads=given.threads)
 
 
