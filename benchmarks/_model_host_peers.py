@@ -1,7 +1,7 @@
 """Ways to generate text with one model, for the benchmark of the model host: ours over HTTP, and what is beside it.
 
-Each takes how many are asked for at a time, how many tokens each answer has, and a number that makes prompts differ;
-and returns the seconds to each first token (None where nobody can see it) and the tokens that came.
+Each takes how many are asked for at a time, how many tokens each answer has, and a number that makes prompts differ.
+It returns the seconds to each first token (none where nobody can see them) and the tokens that came.
 """
 
 from __future__ import annotations

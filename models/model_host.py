@@ -126,7 +126,9 @@ class ModelHostSettings(Value):
         ge=64 * 1024**2,
         description="Memory that models may use; by default 90 % of the GPU's, or half of the machine's on a CPU.",
     )
-    threads: int | None = Field(default=None, ge=1, description="Computing threads on a CPU; by default its cores.")
+    threads: int | None = Field(
+        default=None, ge=1, description="Computing threads on a CPU; by default its cores but one, at least one."
+    )
     parked_bytes: int = Field(
         default=0, ge=0, description="Host memory for weights that had to leave a GPU; coming back costs a copy then."
     )

@@ -43,7 +43,9 @@ def build_host(configuration: Configuration, device: str) -> Host:
         ConfigurationError: the GPU is not here.
     """
     settings = configuration.model_host
-    threads = settings.threads or len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    # Threads of a step wait for each other, turning round: one that has to share its core stops all of them.
+    threads = settings.threads or max(1, cores - 1)
     gpus = chosen_gpus(device)
     machine = Machine("cuda" if gpus else "cpu", threads)
     capacity = memory_of(settings, gpus[0] if gpus else None)

@@ -1,4 +1,4 @@
-"""Models of random weights in Hugging Face's layout, tens of megabytes large: they make room in earnest."""
+"""Models of random weights in Hugging Face's layout, some tens of megabytes large: they make room in earnest."""
 
 from __future__ import annotations
 
