@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from models.sync_versions import Kind, Tree, Version
-from tasks.sync.names import problem_of
+from tasks.sync.names import colliding, problem_of
 from tasks.sync.reconcile import Judged
-from tasks.sync.scan import Found, Mark, Scanner, Takes, colliding, ignores_case
+from tasks.sync.scan import Found, Mark, Scanner, Takes, ignores_case
 from tasks.sync.state import State
 
 FOLDER_MARKER = "folder.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 
 from models.sync_versions import Version
@@ -84,3 +85,13 @@ def _shortened(text: str, room: int) -> str:
 
 def _device(name: str) -> str:
     return re.sub(r"[^\w .-]", "-", name)[:60] or "device"
+
+
+def colliding(paths: Iterable[str], here: Container[str]) -> set[str]:
+    """Of `paths`, those that would be one with another where case is ignored; what is here already goes first."""
+    taken: dict[str, str] = {}
+    losers: set[str] = set()
+    for path in sorted(paths, key=lambda one: (one not in here, one)):
+        if taken.setdefault(folded(path), path) != path:
+            losers.add(path)
+    return losers

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from blake3 import blake3
 
 from models.sync_versions import Content, Kind, Tree
-from tasks.sync.names import OWN, folded, problem_of
+from tasks.sync.names import OWN, problem_of
 from tasks.sync.placeholders import asks_for, stands_for
 
 _CHUNK = 1 << 20
@@ -446,13 +446,3 @@ def ignores_case(root: Path) -> bool:
             probe.unlink()
     except OSError:
         return False
-
-
-def colliding(paths: Iterable[str], here: Mapping[str, Content]) -> set[str]:
-    """Of `paths`, those that would be one with another where case is ignored; what is here already goes first."""
-    taken: dict[str, str] = {}
-    losers: set[str] = set()
-    for path in sorted(paths, key=lambda one: (one not in here, one)):
-        if taken.setdefault(folded(path), path) != path:
-            losers.add(path)
-    return losers
