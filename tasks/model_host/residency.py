@@ -363,6 +363,9 @@ class Residency:
 
     async def _weights_of(self, name: str) -> Weights:
         account = self._accounts[name]
+        known = self._occupancy.weights(account.key)
+        if known is not None:  # who is known does not wait until another one's files have been read
+            return known
         async with self._predicting:
             known = self._occupancy.weights(account.key)
             if known is None:
