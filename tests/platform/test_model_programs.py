@@ -31,7 +31,9 @@ def has_engines(monkeypatch: pytest.MonkeyPatch, *, installed: bool) -> None:
     """Whether the extra `models` is installed."""
     find = importlib.util.find_spec
     found = find("json") if installed else None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: found if name == "xllamacpp" else find(name))
+    monkeypatch.setattr(
+        "tasks.model_host.sources.find_spec", lambda name, *more: found if name == "xllamacpp" else find(name, *more)
+    )
 
 
 def has_gpus(monkeypatch: pytest.MonkeyPatch, *uuids: str) -> None:
