@@ -66,19 +66,6 @@ def chosen_gpus(device: str) -> tuple[Gpu, ...]:
     return chosen
 
 
-def process_bytes(uuid: str, pid: int) -> int | None:
-    """Memory of the GPU that the process holds; None: NVML does not show it, as in most containers."""
-    with _nvml() as nvml:
-        if nvml is None:
-            return None
-        try:
-            running = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByUUID(uuid.encode()))
-        except nvml.NVMLError:
-            return None
-        held = [one.usedGpuMemory for one in running if one.pid == pid]
-        return int(held[0]) if held and held[0] is not None else None
-
-
 @contextlib.contextmanager
 def _nvml() -> Iterator[Any]:
     try:

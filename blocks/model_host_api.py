@@ -144,19 +144,19 @@ class ModelHostApi:
     def load(self, model: str, priority: Priority | None = None) -> ModelStatus:
         """Load a model, and wait for it."""
         headers = {} if priority is None else {"X-Lama-Priority": priority.name}
-        return ModelStatus.model_validate(self._call("POST", f"/host/models/{_path(model)}/load", headers=headers))
+        return ModelStatus.model_validate(self._call("POST", f"/host/models/{path_of(model)}/load", headers=headers))
 
     def unload(self, model: str) -> ModelStatus:
         """Unload a model, once nobody is served by it."""
-        return ModelStatus.model_validate(self._call("POST", f"/host/models/{_path(model)}/unload"))
+        return ModelStatus.model_validate(self._call("POST", f"/host/models/{path_of(model)}/unload"))
 
     def reserve(self, model: str, promised: Mapping[str, Any]) -> HostStatus:
         """Promise memory to a model."""
-        return HostStatus.model_validate(self._call("PUT", f"/host/reserves/{_path(model)}", promised))
+        return HostStatus.model_validate(self._call("PUT", f"/host/reserves/{path_of(model)}", promised))
 
     def release(self, model: str) -> HostStatus:
         """Take a model's reserve back."""
-        return HostStatus.model_validate(self._call("DELETE", f"/host/reserves/{_path(model)}"))
+        return HostStatus.model_validate(self._call("DELETE", f"/host/reserves/{path_of(model)}"))
 
     def clean(self) -> int:
         """Give back memory that nobody needs; how many bytes."""
@@ -203,5 +203,6 @@ class ModelHostApi:
             raise broken_off()
 
 
-def _path(model: str) -> str:
+def path_of(model: str) -> str:
+    """A model's name as part of an address."""
     return quote(model, safe="/:")

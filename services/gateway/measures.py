@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from prometheus_client import (
-    CollectorRegistry,
     Counter,
-    GCCollector,
     Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
 )
+
+from services.figures import process_registry
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -20,11 +17,7 @@ class Measures:
     """Counters of one gateway. No label comes from a sender: paths are templates, sources those that exist."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        self.registry = process_registry()
         self._requests = Counter(
             "lama_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )

@@ -16,11 +16,12 @@ from models.model_host import Priority, Requirements
 from services.model_host.answers import Marks, Shape, event
 from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, priority_of
 from services.model_host.door import GoneError, read_json, while_connected
-from services.model_host.host import Answer, Host, Serving
+from services.model_host.host import Answer, Host
 from services.model_host.measures import Measures
 from services.model_host.problems import RefusedError, problem_of
 from tasks.model_host.engine import FinishReason, Piece, TokenLogprob
 from tasks.model_host.errors import EngineError
+from tasks.model_host.serving import Served
 
 _SLOW_S = 60.0
 """Longest that a client may leave what it is sent unread."""
@@ -170,16 +171,15 @@ class Generation(Endpoint):
         piece = Piece(known.text, known.tokens, known.logprobs, known.finish)
         await reply.more(shape.first() + shape.piece(piece) + shape.last(known.tokens), last=True)
 
-    async def _generate(
-        self, serving: Serving, shape: Shape, reply: Reply, started: float, *, streamed: bool
-    ) -> Answer:
+    async def _generate(self, serving: Served, shape: Shape, reply: Reply, started: float, *, streamed: bool) -> Answer:
         assert serving.prepared is not None  # noqa: S101 - see above
+        assert serving.pieces is not None  # noqa: S101 - as of every ask
         measures = self._measures.of(serving.model)
         texts: list[str] = []
         logprobs: list[TokenLogprob] = []
         tokens, finish, before = 0, None, started
         first_at, first_tokens = started, 0
-        async with aclosing(serving.engine.generate(serving.prepared)) as pieces:
+        async with aclosing(serving.pieces) as pieces:
             async for piece in pieces:
                 now = time.perf_counter()
                 if before is started:

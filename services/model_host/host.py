@@ -11,23 +11,9 @@ from pydantic import Field
 
 from models.model_host import Choice, HostStatus, ModelStatus, Priority, Refusal, Requirements, Reserve
 from models.report import Value
-from tasks.model_host.engine import Ask, Engine, FinishReason, Prepared, TokenLogprob
+from tasks.model_host.engine import Ask, FinishReason, TokenLogprob
 from tasks.model_host.response_cache import ResponseCache
-
-
-@dataclass(frozen=True)
-class Serving:
-    """A model that is kept for one request, from the first token to the last."""
-
-    model: str
-    """The one that answers; another one than was asked for where that could not."""
-    engine: Engine
-    prepared: Prepared | None
-    """None: it is asked to embed."""
-    fallback: tuple[str, ...] = ()
-    """Those that could not, in the order in which they were tried."""
-    reasons: tuple[str, ...] = ()
-    """Why they could not."""
+from tasks.model_host.serving import Served
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,7 @@ class Host(Protocol):
     async def start(self) -> None:
         """Make the reserves of the catalogue; requests are taken from then on."""
 
-    def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Serving]:
+    def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
         """Keep `model` for a request, loaded first if need be. `ask` None: to embed; `priority` None: its own.
 
         Raises:

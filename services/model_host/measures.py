@@ -9,19 +9,15 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 
 from prometheus_client import (
-    CollectorRegistry,
     Counter,
-    GCCollector,
     Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from models.model_host import HostStatus, ModelState
+from services.figures import process_registry
 
 _FIRST_S = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 _TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
@@ -33,12 +29,7 @@ class Measures:
     """Counters of one model host."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
-        own = self._registry
+        own = self._registry = process_registry()
         self._prompt = Counter("lama_prompt_tokens", "Tokens of prompts that were read.", _BY, registry=own)
         self._generated = Counter("lama_generation_tokens", "Tokens that were generated.", _BY, registry=own)
         self._done = Counter(

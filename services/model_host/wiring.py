@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 from blocks.gpus import chosen_gpus
 from models.configuration import Configuration
@@ -20,7 +20,7 @@ from models.model_host import (
     Requirements,
     Reserve,
 )
-from services.model_host.host import Answer, Host, JobLease, JobRequest, Plan, Serving
+from services.model_host.host import Answer, Host, JobLease, JobRequest, Plan
 from tasks.model_host import sources
 from tasks.model_host.accounts import weights_key
 from tasks.model_host.engine import Ask
@@ -28,7 +28,7 @@ from tasks.model_host.opening import Machine, memory_of, open_engine, predict_en
 from tasks.model_host.residency import Residency
 from tasks.model_host.response_cache import ResponseCache, is_deterministic, request_key
 from tasks.model_host.selection import select
-from tasks.model_host.serving import served
+from tasks.model_host.serving import Served, served
 
 _SPEED_WEIGHT = 0.2
 """Of a new measurement of a model's speed, against those before it."""
@@ -79,23 +79,14 @@ class ResidentHost:
         await self._residency.start()
         self.ready = True
 
-    @contextlib.asynccontextmanager
-    async def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AsyncIterator[Serving]:
-        limit_s = self._settings.first_token_s
-        async with served(self._residency, model, ask, priority, timeout_s=limit_s) as one:
-            yield Serving(
-                one.model,
-                one.engine,
-                one.prepared,
-                tuple(name for name, _ in one.failures),
-                tuple(f"{name}: {why}" for name, why in one.failures),
-            )
+    def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
+        return served(self._residency, model, ask, priority, timeout_s=self._settings.first_token_s)
 
     def key(self, model: str, ask: Ask) -> str | None:
         entry = self._entries.get(model)
         if entry is None or not is_deterministic(ask.sampling):
             return None
-        return request_key(weights_key(entry), ask, {"schema": ask.schema, "window": entry.context_window})
+        return request_key(weights_key(entry), ask, {"window": entry.context_window})
 
     def learn(self, model: str, tokens_per_s: float) -> None:
         before = self._speeds.get(model, tokens_per_s)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import quote
 
 import httpx
 
-from blocks.model_host_api import Events, TooLongError, away, broken_off, refused, sendable
+from blocks.model_host_api import Events, TooLongError, away, broken_off, path_of, refused, sendable
 from models.model_host import Choice, HostStatus, Requirements, Reserve
 
 
@@ -122,12 +121,12 @@ async def reserve(client: httpx.AsyncClient, wanted: Reserve) -> None:
         LamaError: it cannot be promised; the message has the sum.
     """
     body = wanted.model_dump(mode="json", exclude={"model"})
-    await _call(client, "PUT", f"host/reserves/{_path(wanted.model)}", body)
+    await _call(client, "PUT", f"host/reserves/{path_of(wanted.model)}", body)
 
 
 async def release(client: httpx.AsyncClient, model: str) -> None:
     """Take a model's reserve back."""
-    await _call(client, "DELETE", f"host/reserves/{_path(model)}")
+    await _call(client, "DELETE", f"host/reserves/{path_of(model)}")
 
 
 async def clean(client: httpx.AsyncClient) -> int:
@@ -143,7 +142,3 @@ async def _call(client: httpx.AsyncClient, method: str, path: str, body: Any = N
     if not response.is_success:
         raise refused(response)
     return response.json()
-
-
-def _path(model: str) -> str:
-    return quote(model, safe="/:")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import ConfigurationError
-from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelKind, Quantisation
+from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelKind, ModelPath, Quantisation
 from tasks.model_host.headers import read_json
 from tasks.model_host.prediction import DeviceKind, Step, predict, predict_llamacpp
 from tasks.model_host.shapes import Architecture, architecture_of, of_config
@@ -29,6 +29,8 @@ class Counted:
     sequences: int = 1
     """Whole contexts that llama.cpp allocates."""
     reserve_bytes: int | None = None
+    files: ModelPath | None = None
+    """Where it is; None: only its configuration was looked at."""
 
     def footprint(
         self,
@@ -70,6 +72,7 @@ def count(entry: CatalogueEntry, *, download: bool = False) -> Counted:
         context_window=window_of(entry, architecture),
         sequences=entry.concurrency,
         reserve_bytes=entry.reserve_bytes,
+        files=files,
     )
 
 

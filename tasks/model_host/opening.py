@@ -14,7 +14,6 @@ from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelHostSe
 from tasks.model_host.counting import count
 from tasks.model_host.engine import Engine
 from tasks.model_host.prediction import kv_per_token
-from tasks.model_host.sources import locate
 
 if TYPE_CHECKING:
     from blocks.gpus import Gpu
@@ -99,8 +98,9 @@ async def open_engine(entry: CatalogueEntry, machine: Machine) -> Engine:
         LoadError: it cannot be loaded; no memory is held.
         ConfigurationError: its entry cannot be used.
     """
-    files = await asyncio.to_thread(locate, entry)
     counted = await asyncio.to_thread(count, entry)
+    files = counted.files
+    assert files is not None  # noqa: S101 - as of every entry
     if counted.engine is EngineKind.transformers:
         return await _open_transformers(entry, files, machine, counted.context_window)
     from tasks.model_host.llamacpp_engine import open_llamacpp  # noqa: PLC0415

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from models.model_host import EngineKind, Footprint, ModelKind, Priority
-from tasks.model_host.engine import Ask, Embedded, Engine, Piece, Prepared
+from models.model_host import EngineKind, ModelKind, Priority
+from tasks.model_host.engine import Ask, Engine, Piece, Prepared
 from tasks.model_host.errors import EngineError, RequestError
 from tasks.model_host.residency import Residency
 from tasks.model_host.selection import answered_by, chain, fallbacks
@@ -19,11 +19,22 @@ class Served:
 
     model: str
     engine: Engine
-    """With an ask, its answer has begun: `generate` gives the pieces from the first one on, once."""
     prepared: Prepared | None
     """None: it embeds."""
+    pieces: AsyncGenerator[Piece, None] | None
+    """Its answer, which has begun; None: it embeds."""
     failures: tuple[tuple[str, str], ...] = ()
-    """Models that were asked before, and why each could not."""
+    """Models that were asked before, in that order, and why each could not."""
+
+    @property
+    def fallback(self) -> tuple[str, ...]:
+        """Those that could not answer."""
+        return tuple(name for name, _ in self.failures)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why they could not, in words."""
+        return tuple(f"{name}: {why}" for name, why in self.failures)
 
 
 @asynccontextmanager
@@ -48,21 +59,20 @@ async def served(
     """
     async with AsyncExitStack() as kept:
 
-        async def attempt(name: str) -> tuple[Engine, Prepared | None, AsyncExitStack]:
+        async def attempt(name: str) -> tuple[Served, AsyncExitStack]:
             async with AsyncExitStack() as tried:
-                engine, prepared = await _begun(host, tried, name, ask, priority)
-                return engine, prepared, tried.pop_all()
+                return await _begun(host, tried, name, ask, priority), tried.pop_all()
 
         models = chain(model, fallbacks(host.entries.values()))
         answered = await answered_by(models, attempt, timeout_s=timeout_s if len(models) > 1 else None)
-        engine, prepared, held = answered.answer
+        one, held = answered.answer
         await kept.enter_async_context(held)
-        yield Served(answered.model, engine, prepared, answered.failures)
+        yield replace(one, failures=answered.failures)
 
 
 async def _begun(
     host: Residency, stack: AsyncExitStack, name: str, ask: Ask | None, priority: Priority | None
-) -> tuple[Engine, Prepared | None]:
+) -> Served:
     kind = ModelKind.embed if ask is None else ModelKind.generate
     entry = host.entries.get(name)
     if entry and entry.kind is not kind:
@@ -73,7 +83,7 @@ async def _begun(
             component=name,
         )
     if ask is None:
-        return await stack.enter_async_context(host.embedding(name, priority)), None
+        return Served(name, await stack.enter_async_context(host.embedding(name, priority)), None, None)
     engine, prepared = await stack.enter_async_context(host.serve(name, ask, priority))
     if ask.schema is not None and engine.kind is not EngineKind.llamacpp:
         raise RequestError(
@@ -85,39 +95,10 @@ async def _begun(
     first = await anext(pieces, None)
     if first is None:
         raise EngineError("it ended before it said anything.", component=name)
-    return _Begun(engine, first, pieces), prepared
+    return Served(name, engine, prepared, _from(first, pieces))
 
 
-class _Begun:
-    """An engine whose answer has begun."""
-
-    def __init__(self, engine: Engine, first: Piece, rest: AsyncGenerator[Piece, None]) -> None:
-        self._engine = engine
-        self._first = first
-        self._rest = rest
-        self.kind = engine.kind
-        self.context_window = engine.context_window
-
-    @property
-    def footprint(self) -> Footprint:
-        return self._engine.footprint
-
-    def prepare(self, ask: Ask) -> Prepared:
-        return self._engine.prepare(ask)
-
-    async def generate(self, _prepared: Prepared) -> AsyncGenerator[Piece, None]:
-        yield self._first
-        async for piece in self._rest:
-            yield piece
-
-    async def embed(self, texts: Sequence[str | tuple[int, ...]]) -> Embedded:
-        return await self._engine.embed(texts)
-
-    async def park(self) -> None:
-        await self._engine.park()
-
-    async def wake(self) -> None:
-        await self._engine.wake()
-
-    async def close(self) -> None:
-        await self._engine.close()
+async def _from(first: Piece, rest: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    yield first
+    async for piece in rest:
+        yield piece

@@ -98,6 +98,20 @@ def contents(folder: Path) -> set[bytes]:
     return {path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def pair(kind: str, base: Path) -> list[Machine]:
+    """Two machines at one new store."""
+    machines = [Machine(kind, base, name) for name in ("anna", "bert")]
+    anna, bert = machines
+    if kind == "vault":
+        anna.vault().create()
+        bert.vault().join()
+        anna.vault().approve(bert.identity.id)
+    else:
+        anna.known_as = anna.mirror("create").create()
+        bert.known_as = bert.mirror("join").join()
+    return machines
+
+
 def start(machine: Machine) -> int:
     """Run the engine in a process of its own."""
     child = os.fork()
@@ -166,15 +180,8 @@ def settle(machines: list[Machine]) -> None:
 
 def main(kind: str, base: Path, kills: int, seed: int) -> None:
     chance = random.Random(seed)
-    machines = [Machine(kind, base, name) for name in ("anna", "bert")]
+    machines = pair(kind, base)
     anna, bert = machines
-    if kind == "vault":
-        anna.vault().create()
-        bert.vault().join()
-        anna.vault().approve(bert.identity.id)
-    else:
-        anna.known_as = anna.mirror("create").create()
-        bert.known_as = bert.mirror("join").join()
     usual = 0.1
     came = 0
     number = 0

@@ -22,7 +22,7 @@ from blake3 import blake3
 
 from models.sync import Kind
 from tasks.sync.apply import OURS
-from tests.sync.killing import Machine, contents
+from tests.sync.killing import Machine, contents, pair
 
 _FOLDERS = ["", "d", "d/e", "h", "h/i", "ö"]
 _NAMES = ["a", "b.txt", "c.md", "ä", "long name.txt"]
@@ -170,15 +170,7 @@ def lost(machines: list[Machine], seen: set[bytes]) -> set[bytes]:
 
 
 def main(kind: str, base: Path, seconds: float, seed: int) -> None:
-    machines = [Machine(kind, base, name) for name in ("anna", "bert")]
-    anna, bert = machines
-    if kind == "vault":
-        anna.vault().create()
-        bert.vault().join()
-        anna.vault().approve(bert.identity.id)
-    else:
-        anna.known_as = anna.mirror("create").create()
-        bert.known_as = bert.mirror("join").join()
+    machines = pair(kind, base)
     results = [base / f"{machine.name}.seen" for machine in machines]
     children = [
         start(machine, seconds, seed + number, into)
@@ -193,7 +185,7 @@ def main(kind: str, base: Path, seconds: float, seed: int) -> None:
         raise SystemExit("they do not come to rest")
     trees = [tree(machine.folder) for machine in machines]
     if kind == "mirror":
-        trees.append(tree(anna.store / "notes"))
+        trees.append(tree(machines[0].store / "notes"))
     for one in trees[1:]:
         if one != trees[0]:
             differing = sorted(path for path in {*one, *trees[0]} if one.get(path, "-") != trees[0].get(path, "-"))
