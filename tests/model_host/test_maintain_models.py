@@ -167,7 +167,7 @@ def test_a_reserve_that_cannot_be_made_at_the_start_is_told_and_keeps_no_other_f
 
 
 def lama(*arguments: str, given: str | None = None) -> Result:
-    return CliRunner().invoke(cli, ["models", *arguments], input=given, standalone_mode=False)
+    return CliRunner(env={"COLUMNS": "160"}).invoke(cli, ["models", *arguments], input=given, standalone_mode=False)
 
 
 @pytest.mark.usefixtures("toml")

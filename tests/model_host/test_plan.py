@@ -25,7 +25,7 @@ GIB = 1024**3
 
 
 def run(*words: str, standalone: bool = False) -> Result:
-    return CliRunner().invoke(cli, ["models", "plan", *words], standalone_mode=standalone)
+    return CliRunner(env={"COLUMNS": "160"}).invoke(cli, ["models", "plan", *words], standalone_mode=standalone)
 
 
 def seed(how: Quantisation) -> Plan:
