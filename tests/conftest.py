@@ -62,6 +62,13 @@ hypothesis.settings.load_profile("lama")
 _TEMPLATE = "lama_template"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Silence the sockets to Prefect's server that Prefect's own clients leave to the garbage collector; no others."""
+    port = os.environ["LAMA_PREFECT_PORT"]
+    theirs = rf"unclosed <socket\.socket .*raddr=\('127\.0\.0\.1', {port}\)"
+    config.addinivalue_line("filterwarnings", f"ignore:{theirs}:ResourceWarning")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Files that share a platform stay together, and what takes long begins first."""

@@ -54,30 +54,18 @@ def _workers(
         worker.stop()
 
 
-_acquainted: set[str] = set()
-"""Pools whose workers know of each other; nobody in them is stopped."""
-
-
-async def acquainted(client: PrefectClient, pool: str, workers: int) -> None:
-    """Wait until the workers of `pool` know of each other."""
-    if pool in _acquainted:
-        return
-    while True:
-        seen = await client.read_workers_for_work_pool(pool)
-        if sum(one.status is WorkerStatus.ONLINE for one in seen) == workers:
-            break
-        await asyncio.sleep(0.2)
-    await asyncio.sleep(3)  # a heartbeat later they have heard of each other
-    _acquainted.add(pool)
-
-
 @pytest.fixture
 async def places(
     client: PrefectClient, _hosts: list[RunningHost], _workers: list[Worker], tmp_path: Path
 ) -> AsyncIterator[list[Place]]:
     """Both, knowing of each other; no model is loaded."""
     first = _workers[0]
-    await acquainted(client, first.pool, len(_workers))
+    while True:
+        seen = await client.read_workers_for_work_pool(first.pool)
+        if sum(one.status is WorkerStatus.ONLINE for one in seen) == len(_workers):
+            break
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(3)  # a heartbeat later they have heard of each other
     for host in _hosts:
         for model in ("one", "two", "three"):
             assert told(host, "POST", f"/host/models/{model}/unload") == 200
