@@ -261,7 +261,7 @@ class Platform:
 
 def _variable(program: str) -> str:
     """What a program is called in the names of variables; those of further devices follow the first one's port."""
-    return re.sub(r"-\d+$", "", program).replace("-", "_").upper()
+    return re.sub(r"-(\d+|front)$", "", program).replace("-", "_").upper()
 
 
 def last_lines(path: Path, count: int) -> list[str]:
