@@ -77,7 +77,9 @@ def refused(response: httpx.Response) -> LamaError:
 def away(error: httpx.HTTPError) -> UnavailableError:
     """It does not answer."""
     return UnavailableError(
-        f"it does not answer ({type(error).__name__}).", component=_COMPONENT, remedy="`lama up` starts it."
+        f"it does not answer ({type(error).__name__}).",
+        component=_COMPONENT,
+        remedy="`lama up` starts it, and does not wait for it: `lama status` says whether it is ready.",
     )
 
 

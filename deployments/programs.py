@@ -49,7 +49,7 @@ class Program:
     stop_wait_s: int = 30
     """Seconds to end by itself before it is killed."""
     awaited: bool = True
-    """Whether a start waits until it is ready."""
+    """Whether a start waits until it is ready, also of those who have not named it."""
     kill_group: bool = True
     """Whether what it started is killed with it. PostgreSQL sees to its own children."""
 
@@ -159,6 +159,7 @@ def model_programs(settings: Settings) -> list[Program]:
                 environment=environment,
                 port=port,
                 stop_wait_s=20,
+                awaited=False,  # whoever starts a platform does not wait for what is needed by few
             )
         )
         chosen.append(
@@ -172,7 +173,7 @@ def model_programs(settings: Settings) -> list[Program]:
                 ready=functools.partial(worker_online, settings, GPU_POOL, name),
                 environment=_own_environment(settings) | client_environment(settings),
                 stop_wait_s=60,
-                awaited=False,  # whoever starts a platform does not wait for what is needed by few
+                awaited=False,
             )
         )  # fmt: skip
     return chosen
@@ -194,6 +195,7 @@ def _front(settings: Settings, devices: list[str], ports: list[int]) -> Program:
         environment=_own_environment(settings),
         port=port,
         stop_wait_s=20,
+        awaited=False,
     )
 
 
