@@ -142,6 +142,7 @@ def test_the_plan_of_a_machine_with_gpus_is_that_of_the_smallest(
     cards = (Gpu(0, "GPU-0", "H200", 141 * 10**9), Gpu(1, "GPU-1", "A10", 24 * 10**9))
     monkeypatch.setattr("blocks.gpus.gpus", lambda: cards)
     monkeypatch.setenv("LAMA_CONFIG", str(tmp_path / "lama.toml"))
+    (tmp_path / "lama.toml").write_text("")
     settings.cache_clear()
     told = CliRunner().invoke(cli, ["models", "plan", "--json"], standalone_mode=False)
     settings.cache_clear()
