@@ -43,6 +43,7 @@ class RunningHost:
             "LAMA_MODEL_HOST_PORT": str(port),
             "PYTHONPATH": str(CHECKOUT),
         }
+        self.command: tuple[str, ...] = ("services.model_host", "--device", "cpu")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,15 +55,19 @@ class RunningHost:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, *, within_s: float = 60) -> float:
+    @property
+    def up(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, within_s: float = 60, wait: bool = True) -> float:
         """Returns the seconds until it was ready."""
         started = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.model_host", "--device", "cpu"], cwd=CHECKOUT,
+                [sys.executable, "-m", *self.command], cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True,
             )  # fmt: skip
-        while time.monotonic() < started + within_s:
+        while wait and time.monotonic() < started + within_s:
             assert self._process.poll() is None, self.log.read_text()
             try:
                 if httpx.get(f"{self.url}/ready", trust_env=False).status_code == 200:
@@ -70,6 +75,8 @@ class RunningHost:
             except httpx.TransportError:
                 pass
             time.sleep(0.05)
+        if not wait:
+            return 0.0
         raise AssertionError(self.log.read_text())
 
     def stop(self, number: int = signal.SIGTERM) -> int:
