@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from models.model_host import EngineKind, ModelKind, ModelPath, Quantisation
 from tasks.model_host.errors import LoadError
 from tasks.model_host.headers import gguf_files, weight_files
+from tasks.model_host.measuring import ranges_of
 from tasks.model_host.prediction import Storage
 from tasks.model_host.shapes import Architecture, architecture_of
 
@@ -140,12 +141,7 @@ def packs_nf4() -> bool:
 
 def measured(model: torch.nn.Module) -> int:
     """Bytes that the tensors of `model` take: parameters, buffers and quantisation state, each storage once."""
-    storages: dict[tuple[str, int], int] = {}
-    for tensor in _tensors_of(model):
-        if tensor.device.type != "meta":
-            storage = tensor.untyped_storage()
-            storages[str(tensor.device), storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
+    return sum(one.bytes for one in ranges_of(model))
 
 
 def digest(files: ModelPath, quantisation: Quantisation, device: str) -> str:
@@ -256,28 +252,6 @@ def _complete(model: Any, device: str, component: str) -> None:
                 component=component,
                 remedy="Use a smaller quantisation, or more GPUs.",
             )
-
-
-def _tensors_of(model: torch.nn.Module) -> Iterator[torch.Tensor]:
-    import torch  # noqa: PLC0415
-
-    yield from model.buffers()
-    for parameter in model.parameters():
-        yield parameter.data
-        state = getattr(parameter, "quant_state", None)
-        nested = getattr(state, "state2", None)  # gone, attribute and all, once it was packed anew
-        for owner, names in ((state, ("absmax", "code", "offset")), (nested, ("absmax", "code", "offset"))):
-            for name in names:
-                if isinstance(part := getattr(owner, name, None), torch.Tensor):
-                    yield part
-        for name in ("CB", "SCB"):
-            if isinstance(part := getattr(parameter, name, None), torch.Tensor):
-                yield part
-    for module in model.modules():  # where LLM.int8() moves its state at the first use
-        state = getattr(module, "state", None)
-        for name in ("CB", "SCB"):
-            if isinstance(part := getattr(state, name, None), torch.Tensor):
-                yield part
 
 
 def _device_map(device: str) -> Any:

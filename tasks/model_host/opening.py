@@ -13,7 +13,7 @@ import psutil
 from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelHostSettings, ModelKind, ModelPath
 from tasks.model_host.counting import count
 from tasks.model_host.engine import Engine
-from tasks.model_host.prediction import kv_per_token
+from tasks.model_host.prediction import kv_per_token, share_of_card
 
 if TYPE_CHECKING:
     from blocks.gpus import Gpu
@@ -57,7 +57,7 @@ class Machine:
             import torch  # noqa: PLC0415
 
             total = torch.cuda.get_device_properties(0).total_memory
-            torch.cuda.set_per_process_memory_fraction(min(1.0, capacity / total), 0)
+            torch.cuda.set_per_process_memory_fraction(share_of_card(capacity, total), 0)
         elif sys.platform == "linux":
             import resource  # noqa: PLC0415
 
@@ -112,6 +112,7 @@ async def open_engine(entry: CatalogueEntry, machine: Machine) -> Engine:
         concurrency=entry.concurrency,
         threads=machine.threads,
         kv_per_token=kv_per_token(counted.architecture, 2),
+        workspace=counted.footprint("cpu").workspace,
         embeds=entry.kind is ModelKind.embed,
     )
 

@@ -171,7 +171,7 @@ async def test_weights_that_took_more_than_predicted_are_planned_anew_with_what_
     assert await bench.answer("d") == whole("path:d", "one two", 4)
     told = {one.name: one for one in bench.host.status().models}["d"]
     assert told.predicted
-    assert (told.predicted.resident, told.measured_bytes) == (250 * KIB, 300 * KIB)
+    assert (told.predicted.resident, told.held_bytes) == (250 * KIB, 300 * KIB)
     assert bench.used() <= 1000 * KIB
 
 
