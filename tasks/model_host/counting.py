@@ -59,14 +59,14 @@ class Counted:
         return found
 
 
-def count(entry: CatalogueEntry, *, download: bool = False) -> Counted:
+def count(entry: CatalogueEntry) -> Counted:
     """Look at the files of `entry`.
 
     Raises:
         ConfigurationError: the catalogue asks of it what it cannot do.
         LoadError: its files are not here, broken, or of an architecture that is not known.
     """
-    files = locate(entry, download=download)
+    files = locate(entry)
     engine = engine_of(entry, files)
     architecture = architecture_of(files, entry.kind, engine)
     return Counted(
