@@ -187,18 +187,25 @@ class Footprint(Value):
     """Peak of activations and workspaces in a step."""
     unpacking: int = 0
     """Bytes beside its weights that the load takes for a while, where it unpacks a file in memory first."""
+    elsewhere: bool = False
+    """Whether it lies in the memory of the machine while the ledger is that of a GPU, of which it takes nothing."""
     rounds: bool = False
     """Whether keys and values come from CUDA's allocator, which takes more from the device than it hands out."""
 
     @property
     def resident(self) -> int:
-        """Bytes from the load until the unload, whether anybody asks or not."""
+        """Bytes of the device from the load until the unload, whether anybody asks or not."""
+        return 0 if self.elsewhere else self.total
+
+    @property
+    def total(self) -> int:
+        """Bytes of `resident`, wherever they are."""
         return self.weights + self.kv_fixed + self.workspace
 
     @property
     def loading(self) -> int:
         """Most bytes while it is loaded: nobody takes a step then, but its file may be unpacked beside it."""
-        return max(self.resident, self.weights + self.kv_fixed + self.unpacking)
+        return max(self.resident, 0 if self.elsewhere else self.weights + self.kv_fixed + self.unpacking)
 
 
 class Measured(Value):
@@ -216,7 +223,7 @@ class Measured(Value):
 
     def predicted(self, footprint: Footprint) -> int:
         """What `footprint` said of the parts that were measured."""
-        return footprint.weights if self.beside is None else footprint.resident
+        return footprint.weights if self.beside is None else footprint.total
 
 
 class Requirements(Value):

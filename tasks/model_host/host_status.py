@@ -55,7 +55,7 @@ def model_status(
         reserve_bytes=reserve.bytes if reserve else 0,
         predicted=predicted,
         measured=measured,
-        held_bytes=resident.footprint.resident if resident else None,
+        held_bytes=resident.footprint.total if resident else None,
         lease_bytes=sum(one.bytes for one in leases),
         running=len(leases),
         waiting=waiting,

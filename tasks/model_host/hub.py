@@ -22,7 +22,7 @@ from urllib.parse import quote
 from blocks.errors import ConfigurationError
 from models.model_host import CatalogueEntry, EngineKind, ModelPath, Quantisation
 from tasks.model_host.counting import Counted, window_of
-from tasks.model_host.errors import LoadError
+from tasks.model_host.errors import ADAPTER, MERGE, LoadError
 from tasks.model_host.headers import read_json
 from tasks.model_host.prediction import DeviceKind
 from tasks.model_host.shapes import of_config
@@ -243,6 +243,8 @@ def _wanted(place: Place, names: list[str], entry: CatalogueEntry) -> list[str]:
         if parts:
             return parts
         raise LoadError(f"{place.repo} has no {place.file}.", component=entry.name)
+    if "adapter_config.json" in names:
+        raise LoadError(f"{place.repo} {ADAPTER}", component=entry.name, remedy=MERGE)
     if "model.safetensors.index.json" in names:
         weights = [name for name in names if re.fullmatch(r"model-\d{5}-of-\d{5}\.safetensors", name)]
     else:
@@ -296,15 +298,17 @@ def _digest(path: Path) -> str:
 
 def _bar(name: str, heard: Callable[[str, int], None]) -> Any:
     """What the hub's client tells its progress to; it draws nothing."""
-    from tqdm import tqdm  # noqa: PLC0415
+    from huggingface_hub.utils import tqdm  # noqa: PLC0415
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    base: Any = tqdm
+
+    class Bar(base):  # type: ignore[misc]
         def __init__(self, *given: Any, **more: Any) -> None:
             more.pop("name", None)
             super().__init__(*given, **(more | {"disable": True}))
             heard(name, int(more.get("initial") or 0))
 
-        def update(self, n: float | None = 1) -> bool | None:
+        def update(self, n: float | None = 1) -> Any:
             heard(name, int(n or 0))
             return super().update(n)
 

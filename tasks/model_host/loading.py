@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import hashlib
-import json
 import logging
 import traceback
 import warnings
@@ -19,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from models.model_host import EngineKind, ModelKind, ModelPath, Quantisation
 from tasks.model_host.errors import LoadError
-from tasks.model_host.headers import gguf_files, weight_files
 from tasks.model_host.measuring import ranges_of
 from tasks.model_host.prediction import Storage
 from tasks.model_host.shapes import Architecture, architecture_of
@@ -142,24 +139,6 @@ def packs_nf4() -> bool:
 def measured(model: torch.nn.Module) -> int:
     """Bytes that the tensors of `model` take: parameters, buffers and quantisation state, each storage once."""
     return sum(one.bytes for one in ranges_of(model))
-
-
-def digest(files: ModelPath, quantisation: Quantisation, device: str) -> str:
-    """Identity of weights in memory: models of the same files, held alike on the same device, can share one copy."""
-    if files.gguf is not None:
-        paths = list(gguf_files(files.gguf))
-    else:
-        paths = [files.folder / "config.json", *weight_files(files.folder)]
-    try:
-        parts = []
-        for path in paths:
-            place = path.resolve()
-            stat = place.stat()
-            parts.append([str(place), stat.st_size, stat.st_mtime_ns])
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror}.", component=str(files.folder)) from error
-    told = json.dumps([parts, quantisation.value, device])
-    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _model(

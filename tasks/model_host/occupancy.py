@@ -294,13 +294,14 @@ class Occupancy:
         key, now = account.key, self._clock()
         self._failures.pop(key, None)  # it was only slow
         before = self._weights[key].footprint
-        found = engine.footprint.model_copy(update={"unpacking": before.unpacking})  # it will be unpacked again
+        kept = {"unpacking": before.unpacking, "elsewhere": before.elsewhere}  # it will be unpacked again
+        found = engine.footprint.model_copy(update=kept)
         if (measured := engine.measured) is not None:
             self.measured[key] = measured
             found = held(found, measured)
         again = before == found
         self._weights[key] = self._weights[key]._replace(footprint=found)
-        parks = 0 < found.weights <= self.ledger.parked_capacity
+        parks = not found.elsewhere and 0 < found.weights <= self.ledger.parked_capacity
         return_s = found.weights / _COPIED_PER_S if parks else now - started
         refused = self.ledger.loaded(key, found, now, return_s)
         if refused is None:
@@ -320,7 +321,7 @@ class Occupancy:
 
     async def _take_away(self, account: str, *, parks: bool = True) -> None:
         resident = self.ledger.resident(account)
-        size = resident.footprint.weights if resident else 0
+        size = 0 if resident is None or resident.footprint.elsewhere else resident.footprint.weights
         wanted = {key for want in self._wants.values() for key in want.accounts}
         dropped = self.ledger.park(account, size, wanted) if parks and size else None
         try:

@@ -10,7 +10,7 @@ from blocks.errors import ConfigurationError
 from blocks.home import Home
 from blocks.settings import settings
 from models.model_host import CatalogueEntry, EngineKind, ModelHostSettings, ModelKind, ModelPath, Quantisation
-from tasks.model_host.errors import LoadError
+from tasks.model_host.errors import ADAPTER, MERGE, LoadError
 
 _PACKAGE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")
 _WANTED = ["*.json", "*.safetensors", "*.gguf", "*.txt", "*.model", "*.jinja"]
@@ -110,6 +110,8 @@ def engine_of(entry: CatalogueEntry, files: ModelPath) -> EngineKind:
 
 
 def _in_folder(folder: Path, component: str) -> ModelPath:
+    if (folder / "adapter_config.json").is_file():  # transformers would look for its base, and for a library
+        raise LoadError(f"{folder} {ADAPTER}", component=component, remedy=MERGE)
     if (folder / "config.json").is_file():
         return ModelPath(folder=folder)
     found = sorted(path for path in folder.glob("*.gguf") if path.is_file())

@@ -466,3 +466,13 @@ def test_what_a_file_is_unpacked_to_is_held_until_the_load_is_over() -> None:
     told = Ledger(1000).reserve("m", small, packed)
     assert told is not None
     assert ("unpacking its file", 600) in told.arithmetic
+
+
+def test_what_lies_in_the_memory_of_the_machine_takes_nothing_of_the_card() -> None:
+    ledger = Ledger(100)
+    host = Footprint(weights=5_000, kv_per_token=1, kv_fixed=1_000, workspace=10, elsewhere=True)
+    assert ledger.admit_load("gguf", host, Priority.normal, 0.0, slots=1) is None
+    assert ledger.loaded("gguf", host, 0.0) is None
+    assert (ledger.held, host.total) == (0, 6_010)
+    card = Footprint(weights=100, kv_per_token=1)
+    assert ledger.admit_load("other", card, Priority.normal, 0.0) is None

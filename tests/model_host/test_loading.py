@@ -13,7 +13,7 @@ import pytest
 
 from models.model_host import EngineKind, ModelKind, ModelPath, Quantisation
 from tasks.model_host.errors import LoadError
-from tasks.model_host.loading import digest, load, measured, packs_nf4, refuse
+from tasks.model_host.loading import load, measured, packs_nf4, refuse
 from tasks.model_host.prediction import BYTES, Step, Storage, kv_of, predict
 from tasks.model_host.shapes import architecture_of, of_config
 from tests.model_host.files import safetensors, write
@@ -175,16 +175,3 @@ def test_what_the_device_cannot_do_is_refused_first() -> None:
         with pytest.raises(LoadError, match="multiples of 32 rows"):
             refuse(odd, Quantisation.nf4, "cpu")
     refuse(odd, Quantisation.int8, "cpu")
-
-
-def test_weights_are_the_same_only_where_everything_is(tmp_path: Path) -> None:
-    files = tiny(tmp_path / "m")
-    told = digest(files, Quantisation.nf4, "cpu")
-    (tmp_path / "link").symlink_to(files.folder)
-    assert digest(ModelPath(folder=tmp_path / "link"), Quantisation.nf4, "cpu") == told
-    assert digest(files, Quantisation.int8, "cpu") != told
-    assert digest(files, Quantisation.nf4, "cuda:0") != told
-    weights = files.folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes())
-    assert digest(files, Quantisation.nf4, "cpu") != told, "they were written anew"
-    assert digest(packaged(), Quantisation.stored, "cpu") == digest(packaged(), Quantisation.stored, "cpu")

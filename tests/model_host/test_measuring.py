@@ -11,11 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.model_host import Footprint, Measured
+from models.model_host import CatalogueEntry, Footprint, Measured
+from tasks.model_host.errors import LoadError
 from tasks.model_host.measuring import Range, blocks, mapped, resident, taken_by
 from tasks.model_host.occupancy import held
+from tasks.model_host.opening import Machine, in_host_memory, predict_entry
 from tasks.model_host.prediction import lease_bytes, share_of_card
 from tests.model_host import tiny
+from tests.model_host.running import smollm2
 
 MIB = 1024**2
 
@@ -115,3 +118,14 @@ def test_the_ledger_counts_what_was_measured_where_that_is_more() -> None:
     more = held(counted, Measured(weights=110, beside=90))
     assert (more.weights, more.kv_fixed, more.workspace) == (110, 50, 40)
     assert held(counted, Measured(weights=90)) == counted
+
+
+def test_a_gguf_file_beside_a_gpu_is_counted_where_it_lies() -> None:
+    entry = CatalogueEntry(name="m", source=f"path:{smollm2()}")
+    told = predict_entry(entry, Machine("cuda", 1))
+    assert told.elsewhere
+    assert (told.resident, told.loading) == (0, 0)
+    assert told.total == predict_entry(entry, Machine("cpu", 1)).resident > 400_000_000
+    in_host_memory(told, told.total, "m")
+    with pytest.raises(LoadError, match="on the CPU, where it takes"):
+        in_host_memory(told, told.total - 1, "m")
