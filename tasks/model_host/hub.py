@@ -223,7 +223,7 @@ def pull(
 def _transfer(fetch: Fetch, file: File, part: Path, heard: Callable[[str, int], None], endpoint: str | None) -> None:
     from huggingface_hub import hf_hub_url  # noqa: PLC0415
     from huggingface_hub.file_download import http_get  # noqa: PLC0415
-    from huggingface_hub.utils import build_hf_headers  # noqa: PLC0415
+    from huggingface_hub.utils._headers import build_hf_headers  # noqa: PLC0415
 
     url = hf_hub_url(fetch.place.repo, file.name, revision=fetch.commit, endpoint=endpoint)
     with part.open("ab") as opened:
@@ -298,7 +298,7 @@ def _digest(path: Path) -> str:
 
 def _bar(name: str, heard: Callable[[str, int], None]) -> Any:
     """What the hub's client tells its progress to; it draws nothing."""
-    from huggingface_hub.utils import tqdm  # noqa: PLC0415
+    from huggingface_hub.utils.tqdm import tqdm  # noqa: PLC0415
 
     base: Any = tqdm
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import psutil
@@ -146,9 +147,8 @@ async def _open_transformers(entry: CatalogueEntry, files: ModelPath, machine: M
     if entry.kind is ModelKind.embed:
         from tasks.model_host.embedding import EmbeddingEngine  # noqa: PLC0415
 
-        return EmbeddingEngine(
-            loaded.model, loaded.tokenizer, name=entry.name, folder=files.folder, context_window=window
-        )
+        made = partial(EmbeddingEngine, name=entry.name, folder=files.folder, context_window=window)
+        return await asyncio.to_thread(made, loaded.model, loaded.tokenizer)
     from tasks.model_host.transformers_engine import TransformersEngine  # noqa: PLC0415
 
     return await TransformersEngine.start(loaded.model, loaded.tokenizer, name=entry.name, context_window=window)

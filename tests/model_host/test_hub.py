@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from blocks.errors import ConfigurationError
+from blocks.settings import settings
+from lama.cli import cli
 from models.model_host import CatalogueEntry, ModelKind
 from tasks.model_host.errors import LoadError
 from tasks.model_host.hub import Place, found, look, pull
 from tasks.model_host.shapes import of_config
+from tasks.model_host.sources import locate
 from tests.conftest import free_port
 from tests.model_host.files import LLAMA, LLAMA_TENSORS, gguf, safetensors
 from tests.model_host.loopback_hub import LoopbackHub
@@ -161,22 +162,31 @@ def test_what_the_hub_does_not_have_or_nobody_answers_is_said(hub: LoopbackHub, 
         seen(hub, tmp_path)
 
 
-def test_the_command_pulls_into_the_home(hub: LoopbackHub, tmp_path: Path) -> None:
-    (tmp_path / "lama.toml").write_text(f'[[model_host.models]]\nname = "m"\nsource = "hub:{REPO}"\n')
-    environment = {**os.environ, "LAMA_HOME": str(tmp_path), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}
-    environment.pop("LAMA_CONFIG", None)
+def test_the_command_pulls_into_the_home(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
 
-    def lama(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "lama.cli", "models", "pull", "m", *words],
-            env=environment, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)  # what HF_ENDPOINT sets, which is read at the import
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setenv("LAMA_HOME", str(tmp_path))
+    (tmp_path / "lama.toml").write_text(
+        f'[[model_host.models]]\nname = "m"\nsource = "hub:{REPO}"\n\n'
+        f'[[model_host.models]]\nname = "local"\nsource = "path:/x"\n'
+    )
+    settings.cache_clear()
+    try:
+        dry = lama("m", "--dry-run")
+        assert "would be fetched" in dry.output
+        assert "model.safetensors" in dry.output
+        assert hub.fetched == {"config.json"}
+        done = lama("m", "--json")
+        assert json.loads(done.output)["commit"] == hub.commit
+        assert locate(entry()) == found(Place.of(REPO, "m"), tmp_path / "models")
+        assert "0 B of" in lama("m").output
+        for name, why in (("local", "nothing to fetch"), ("other", "no model 'other'")):
+            assert why in str(lama(name).exception)
+    finally:
+        settings.cache_clear()
 
-    dry = lama("--dry-run")
-    assert dry.returncode == 0, dry.stderr
-    assert "would be fetched" in dry.stdout
-    assert hub.fetched == {"config.json"}
-    done = lama("--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["commit"] == hub.commit
-    assert found(Place.of(REPO, "m"), tmp_path / "models") is not None
+
+def lama(*words: str) -> Result:
+    return CliRunner(env={"COLUMNS": "160"}).invoke(cli, ["models", "pull", *words], standalone_mode=False)
