@@ -24,7 +24,7 @@ def _model(state: ModelState, *, running: int = 0, reserve: int = 0, name: str =
     return ModelStatus(
         name=name, state=state, kind=ModelKind.generate, engine=EngineKind.llamacpp, quantisation=Quantisation.stored,
         priority=Priority.normal, context_window=512, running=running, reserve_bytes=reserve,
-        measured_bytes=100 if state is ModelState.ready else None, error="torn" if state is ModelState.failed else "",
+        held_bytes=100 if state is ModelState.ready else None, error="torn" if state is ModelState.failed else "",
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_several_devices_are_told_as_one() -> None:
     assert (whole.device, whole.capacity_bytes, whole.used_bytes) == ("3 devices", 2_000, 200)
     assert whole.each == (first, second)
     one, other = whole.models
-    assert (one.state, one.running, one.reserve_bytes, one.measured_bytes) == (ModelState.ready, 2, 10, 100)
+    assert (one.state, one.running, one.reserve_bytes, one.held_bytes) == (ModelState.ready, 2, 10, 100)
     assert one.error == "torn"
     assert (other.name, other.state) == ("n", ModelState.absent)
     assert merged([], [Unseen(device="0", reason="gone")]).each == ()

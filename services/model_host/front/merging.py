@@ -44,11 +44,11 @@ def models_of(devices: Sequence[HostStatus]) -> tuple[ModelStatus, ...]:
 def model_of(models: Sequence[ModelStatus]) -> ModelStatus:
     """One model of several devices: its best state, and the sums of what it takes."""
     first = min(models, key=lambda one: _BEST.index(one.state))
-    measured = [one.measured_bytes for one in models if one.measured_bytes is not None]
+    held = [one.held_bytes for one in models if one.held_bytes is not None]
     return first.model_copy(
         update={
             "reserve_bytes": sum(one.reserve_bytes for one in models),
-            "measured_bytes": sum(measured) if measured else None,
+            "held_bytes": sum(held) if held else None,
             "lease_bytes": sum(one.lease_bytes for one in models),
             "running": sum(one.running for one in models),
             "waiting": sum(one.waiting for one in models),
