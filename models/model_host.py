@@ -81,6 +81,9 @@ class CatalogueEntry(Value):
         ge=1,
         description="Memory that is kept for it, whether it is loaded or not; by default none.",
     )
+    required: bool = Field(
+        default=True, description="Whether `/ready` waits until its reserve is made; otherwise it only tells of it."
+    )
     sharing: bool = Field(
         default=True, description="Whether others may use what of its reserve it does not use at the moment."
     )

@@ -34,6 +34,7 @@ from services.model_host.problems import Problem, RefusedError, answer_problem, 
 
 _AT_ONCE = 256
 """Requests to models; those for which there is no memory wait among them."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 KEY = "model_host.key"
 _OPEN = frozenset({"/health", "/ready"})
 
@@ -66,9 +67,11 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
         return _json({"status": "ok"})
 
     async def ready(_: Request) -> Response:
+        told = dict(host.unkept)
         if host.ready:
-            return _json({"status": "ok"})
-        return Problem(503, failed[0] if failed else "The model host is starting or stopping.")
+            return _json({"status": "ok"} | ({"reserves": told} if told else {}))
+        why = "; ".join([*failed[-1:], *told.values()])
+        return Problem(503, why or "The model host is starting or stopping.")
 
     async def metrics(_: Request) -> Response:
         return Response(measures.text(host.status()), media_type=CONTENT_TYPE_LATEST)
@@ -102,11 +105,19 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
 
 
 async def _start(host: Host, failed: list[str]) -> None:
-    try:
-        await host.start()
-    except LamaError as error:
-        failed.append(str(error))
-        logger("model host").error("%s", error)
+    """Start `host`, again and again until it has: `failed` says why it has not yet."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            await host.start()
+        except Exception as error:  # noqa: BLE001 - a driver or a library; nobody else would hear of it
+            failed.append(f"The model host cannot start: {type(error).__name__}: {error}")
+            logger("model host").error("%s", failed[-1], exc_info=error)
+        else:
+            failed.clear()
+            return
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _model(status: ModelStatus, started: int) -> dict[str, Any]:

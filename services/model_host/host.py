@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -76,12 +76,19 @@ class Host(Protocol):
     answers: ResponseCache[Answer]
     """Answers that are given again."""
 
+    left: tuple[str, ...]
+    """What had not ended when it was closed; the process takes it along."""
+
     @property
     def ready(self) -> bool:
-        """Whether requests are taken."""
+        """Whether it has started, and whatever it has to promise is promised."""
+
+    @property
+    def unkept(self) -> Mapping[str, str]:
+        """Models whose reserve is not made yet, and why; ready or not. It is tried again."""
 
     async def start(self) -> None:
-        """Make the reserves of the catalogue; requests are taken from then on."""
+        """Make the reserves of the catalogue. Requests are taken before, after, and whether they can be made or not."""
 
     def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
         """Keep `model` for a request, loaded first if need be. `ask` None: to embed; `priority` None: its own.
@@ -134,4 +141,4 @@ class Host(Protocol):
         """
 
     async def close(self) -> None:
-        """Unload everything."""
+        """Let work end for a while, and unload everything; what hangs is left to the end of the process."""

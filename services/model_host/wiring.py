@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from blocks.gpus import chosen_gpus
+from blocks.logs import logger
 from models.configuration import Configuration
 from models.model_host import (
     Choice,
@@ -30,6 +31,10 @@ from tasks.model_host.response_cache import ResponseCache, is_deterministic, req
 from tasks.model_host.selection import select
 from tasks.model_host.serving import Served, served
 
+_log = logger("model host")
+
+DRAIN_S = 8.0
+"""Longest that work may still take when the host ends, and then that weights may: supervisors wait a little longer."""
 _SPEED_WEIGHT = 0.2
 """Of a new measurement of a model's speed, against those before it."""
 _BESIDE = 3 * 1024**3
@@ -72,12 +77,21 @@ class ResidentHost:
         self._capacity = capacity
         self._machine = machine
         self.answers: ResponseCache[Answer] = ResponseCache(settings.cache_bytes, settings.cache_ttl_s, _size)
-        self.ready = False
+        self.left: tuple[str, ...] = ()
+        self._started = False
+
+    @property
+    def ready(self) -> bool:
+        return self._started and not any(self._entries[model].required for model in self._residency.unkept)
+
+    @property
+    def unkept(self) -> Mapping[str, str]:
+        return {model: str(error) for model, error in self._residency.unkept.items()}
 
     async def start(self) -> None:
         self._machine.cap(self._capacity, beside=_BESIDE)
         await self._residency.start()
-        self.ready = True
+        self._started = True
 
     def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
         return served(self._residency, model, ask, priority, timeout_s=self._settings.first_token_s)
@@ -146,8 +160,10 @@ class ResidentHost:
         return select(self._entries.values(), requirements, self.status(), outlooks, self._speeds)
 
     async def close(self) -> None:
-        self.ready = False
-        await self._residency.drain()
+        self._started = False
+        self.left = await self._residency.drain(DRAIN_S)
+        if self.left:
+            _log.error("It ends while this still hangs: %s", ", ".join(self.left))
 
     def _status_of(self, model: str) -> ModelStatus:
         return next(one for one in self.status().models if one.name == model)

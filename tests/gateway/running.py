@@ -19,6 +19,7 @@ from blocks.prefect_server import client_environment
 from blocks.settings import CHECKOUT, Settings
 from models.webhook import Source
 from services.gateway.signatures import sign
+from tests import bound
 
 SECRET = "correct horse battery staple"
 GITHUB = Source.model_validate({"name": "github", "kind": "github"})
@@ -63,6 +64,7 @@ class RunningGateway:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.gateway"], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, env=self._environment | variables, start_new_session=True,
+                preexec_fn=bound.to_us(),  # noqa: PLW1509 - it takes no locks
             )  # fmt: skip
         self.wait_for(until)
 
