@@ -51,7 +51,9 @@ async def serve(config: Settings, device: str, port: int) -> None:
     from services.model_host.wiring import build_host  # noqa: PLC0415
 
     host = build_host(configuration, device)
-    app = create_app(config, host, configuration.webhooks.hosts)
+    app = create_app(
+        config, host, configuration.webhooks.hosts, client_priority=configuration.model_host.client_priority
+    )
     told = uvicorn.Config(app, host=config.host, port=port, **options(connections=_CONNECTIONS))
     try:
         await uvicorn.Server(told).serve()

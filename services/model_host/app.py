@@ -22,8 +22,8 @@ from blocks.errors import LamaError
 from blocks.home import Home
 from blocks.logs import logger
 from blocks.settings import Settings
-from models.model_host import ModelStatus
-from services.guard import Guard, Names
+from models.model_host import ModelStatus, Priority
+from services.guard import Guard, Lesser, Names
 from services.model_host.door import GoneError
 from services.model_host.embeddings import Embeddings
 from services.model_host.generation import Generation, Turnstile
@@ -36,16 +36,21 @@ _AT_ONCE = 256
 """Requests to models; those for which there is no memory wait among them."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 KEY = "model_host.key"
+CLIENT_KEY = "model_host_client.key"
+_FOR_CLIENTS = ("/v1/", "/metrics")
 _OPEN = frozenset({"/health", "/ready"})
 
 
-def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
+def create_app(
+    settings: Settings, host: Host, hosts: Iterable[str], *, client_priority: Priority = Priority.normal
+) -> ASGIApp:
     """The application, to be served by an ASGI server.
 
     Args:
         settings: have the key and the address.
         host: keeps the models; it is closed at the end.
         hosts: further names that this machine is asked by.
+        client_priority: the highest that the clients' key may claim.
     """
     measures = Measures()
     turnstile = Turnstile(_AT_ONCE)
@@ -86,22 +91,25 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
                 return _json(_model(one, started))
         return Problem(404, "No model is called that.", parameter="model", code="model_not_found")
 
+    inside = (host, measures, turnstile, client_priority)
     routes = [
         Route("/health", health),
         Route("/ready", ready),
         Route("/metrics", metrics),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", model),
-        Route("/v1/chat/completions", Generation(host, measures, turnstile, chat=True), methods=["POST"]),
-        Route("/v1/completions", Generation(host, measures, turnstile, chat=False), methods=["POST"]),
-        Route("/v1/embeddings", Embeddings(host, measures, turnstile), methods=["POST"]),
+        Route("/v1/chat/completions", Generation(*inside, chat=True), methods=["POST"]),
+        Route("/v1/completions", Generation(*inside, chat=False), methods=["POST"]),
+        Route("/v1/embeddings", Embeddings(*inside), methods=["POST"]),
         *Management(host).routes(),
     ]
     kinds = (HTTPException, RefusedError, ValidationError, LamaError, GoneError, Exception)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(kinds, answer_problem))
+    lesser = Lesser(CLIENT_KEY, settings.model_host_client_key, _FOR_CLIENTS)
     return Guard(
-        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded
-    )
+        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded,
+        lesser=lesser,
+    )  # fmt: skip
 
 
 async def _start(host: Host, failed: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +13,7 @@ from models.model_host import Choice, HostStatus, ModelStatus, Priority, Refusal
 from models.report import Value
 from tasks.model_host.engine import Ask, FinishReason, TokenLogprob
 from tasks.model_host.response_cache import ResponseCache
-from tasks.model_host.serving import Served
+from tasks.model_host.serving import Served, Vectors
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Answer:
     tokens: int
     logprobs: tuple[TokenLogprob, ...]
     finish: FinishReason
+    fallback: tuple[str, ...] = ()
+    """Models that could not give it, in that order."""
+    reasons: tuple[str, ...] = ()
+    """Why they could not."""
 
 
 class Plan(Value):
@@ -90,12 +94,15 @@ class Host(Protocol):
     async def start(self) -> None:
         """Make the reserves of the catalogue. Requests are taken before, after, and whether they can be made or not."""
 
-    def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
-        """Keep `model` for a request, loaded first if need be. `ask` None: to embed; `priority` None: its own.
+    def serve(self, model: str, ask: Ask, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
+        """Keep `model` for a request, loaded first if need be; `priority` None: its own.
 
         Raises:
             RequestError, LoadError, NoRoomError, NobodyAnsweredError: neither it nor a fallback of it can answer.
         """
+
+    async def embed(self, model: str, texts: Sequence[str | tuple[int, ...]], priority: Priority | None) -> Vectors:
+        """Vectors of `texts`, by `model` or a fallback of it. Takes and raises what `serve` does."""
 
     def key(self, model: str, ask: Ask) -> str | None:
         """What `answers` know this request by; None: its answer differs every time."""

@@ -41,10 +41,13 @@ async def prepare(engine: Engine, ask: Ask, window: int, name: str) -> Prepared:
 
 def guess(ask: Ask, window: int) -> int:
     """Tokens of a request whose model is not loaded yet: four characters make one."""
-    if ask.max_tokens is None:
-        return window
+    return window if ask.max_tokens is None else min(window, estimate(ask))
+
+
+def estimate(ask: Ask) -> int:
+    """Tokens of a prompt and its answer, whichever model it is for; at least one of an answer."""
     prompt = len(ask.prompt) if isinstance(ask.prompt, tuple) else sum(len(text) // 4 + 8 for text in _texts(ask))
-    return min(window, prompt + ask.max_tokens)
+    return prompt + (ask.max_tokens or 1)
 
 
 def _texts(ask: Ask) -> list[str]:

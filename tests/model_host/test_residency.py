@@ -13,7 +13,7 @@ from models.model_host import CatalogueEntry, Footprint, ModelState, Reserve
 from tasks.model_host.engine import Ask
 from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError, RequestError, UnknownModelError
 from tasks.model_host.jobs import JOB_TTL_S
-from tasks.model_host.serving import served
+from tasks.model_host.serving import embedded, served
 from tasks.model_host.turns import Outlook
 from tests.model_host.array_engine import ArrayEngine, Device, whole
 from tests.model_host.bench import KIB, Bench, entry
@@ -287,8 +287,7 @@ async def test_a_fallback_answers_for_who_cannot_and_the_answer_says_so() -> Non
         assert answer.failures == (("a", "its file ends in the middle"),)
         assert bench.host.status().leased_bytes == 3 * KIB
     assert bench.host.status().leased_bytes == 0
-    async with served(bench.host, "v", None) as answer:
-        assert len((await answer.engine.embed(["x", "y"])).vectors) == 2
+    assert len((await embedded(bench.host, "v", ["x", "y"])).embedded.vectors) == 2
     with pytest.raises(RequestError, match="to embed, not to generate"):
         async with served(bench.host, "v", Ask(prompt="x")):
             pass
