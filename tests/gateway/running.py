@@ -68,7 +68,7 @@ class RunningGateway:
             )  # fmt: skip
         self.wait_for(until)
 
-    def wait_for(self, path: str, status: int = 200, timeout_s: float = 30.0) -> None:
+    def wait_for(self, path: str, status: int = 200, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             assert self._process is not None
