@@ -23,8 +23,9 @@ $(READY): constraints.txt pyproject.toml
 run: $(READY)    ## start the platform, run the health check, stay up until Ctrl-C
 	$(BIN)/lama up --health-check
 
+# More processes than cores: for half of their time the tests wait, for servers that start and for what is to happen.
 test: $(READY)   ## every test; what fails, which a busy machine can cause, is run once more alone and has to pass then
-	@$(BIN)/python -m pytest -n 2 --dist loadfile || { code=$$?; test $$code -eq 1 || exit $$code; \
+	@$(BIN)/python -m pytest -n 3 --dist loadfile || { code=$$?; test $$code -eq 1 || exit $$code; \
 	echo "== Once more, alone: what has failed"; $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 explore: $(READY) ## the property tests, with examples that nobody has seen yet

@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -59,6 +60,31 @@ hypothesis.settings.register_profile("lama", deadline=None, print_blob=True, der
 hypothesis.settings.load_profile("lama")
 
 _TEMPLATE = "lama_template"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Silence the sockets to Prefect's server that Prefect's own clients leave to the garbage collector; no others."""
+    port = os.environ["LAMA_PREFECT_PORT"]
+    theirs = rf"unclosed <socket\.socket .*raddr=\('127\.0\.0\.1', {port}\)"
+    config.addinivalue_line("filterwarnings", f"ignore:{theirs}:ResourceWarning")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files that share a platform stay together, and what takes long begins first."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.scheduling import ByUnit
+
+    return ByUnit(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a worker of pytest-xdist, the order in which units are handed out."""
+    if hasattr(config, "workerinput"):
+        from tests.scheduling import longest_first
+
+        items.sort(key=lambda item: longest_first(item.nodeid))
 
 
 @pytest.fixture(scope="session")

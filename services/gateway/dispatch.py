@@ -7,7 +7,9 @@ work, and one that is killed lets go at once. A run may then be asked for twice,
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -101,6 +103,8 @@ class Dispatcher:
         self._wake = wake
         self._sleep = sleep
         self._jitter = jitter
+        self._due_at = math.inf
+        """When the first of those that we put off is due again, by the monotonic clock."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -121,7 +125,7 @@ class Dispatcher:
                 failures = 0
             if found < _GROUP:
                 try:
-                    async with asyncio.timeout(_LOOK_S):
+                    async with asyncio.timeout(min(_LOOK_S, self._due_s())):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
@@ -141,13 +145,25 @@ class Dispatcher:
             turns = asyncio.Semaphore(_AT_ONCE)
             outages: list[OutageError] = []
             await asyncio.gather(*(self._try(work, turns, outages) for work in group))
-            await connection.cursor().executemany(_RECORD, [self._record(work) for work in group if work.touched])
+            touched = [(work, self._wait_s(work)) for work in group if work.touched]
+            await connection.cursor().executemany(_RECORD, [self._record(work, wait_s) for work, wait_s in touched])
+        # By our clock and after the database's, so that they are due there when we look.
+        put_off = [wait_s for work, wait_s in touched if work.status is DeliveryStatus.stored]
+        self._due_at = min(self._due_at, time.monotonic() + min(put_off, default=math.inf))
         for work in group:
             if work.touched:
                 self._measures.dispatch(work.source, "waiting" if work.status == "stored" else work.status.value)
         if outages:
             raise outages[0]
         return len(group)
+
+    def _due_s(self) -> float:
+        """Seconds until the first of those that we put off is due again."""
+        left_s = self._due_at - time.monotonic()
+        if left_s > 0:
+            return left_s
+        self._due_at = math.inf  # looked at just now; what others put off is found by looking now and then
+        return math.inf
 
     async def _try(self, work: _Work, turns: asyncio.Semaphore, outages: list[OutageError]) -> None:
         async with turns:
@@ -195,15 +211,19 @@ class Dispatcher:
             ("webhook", route.source),
         )
 
-    def _record(self, work: _Work) -> tuple[object, ...]:
+    def _wait_s(self, work: _Work) -> float:
+        if work.status is not DeliveryStatus.stored:
+            return 0.0
+        return min(300.0, 2.0 ** min(work.attempts, 10)) * (0.5 + self._jitter() / 2)
+
+    def _record(self, work: _Work, wait_s: float) -> tuple[object, ...]:
         error = "; ".join(work.errors).replace("\x00", "")[:_LONGEST_ERROR] or None
-        wait = min(300.0, 2.0 ** min(work.attempts, 10)) * (0.5 + self._jitter() / 2)
         return (
             work.status.value,
             Jsonb(work.flow_run_ids),
             work.attempts + 1,
             error,
-            wait if work.status is DeliveryStatus.stored else 0.0,
+            wait_s,
             work.source,
             work.delivery_id,
         )

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 """Seconds after which to look even if nobody woke us."""
+_SOONEST_S = 0.02
+"""Seconds to rest, at least."""
 
 Connect = Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]
 """Opens a connection in autocommit mode."""
@@ -152,9 +154,12 @@ class RouteDrain:
                 if not delivery.under_way and not thinking:
                     due_s = await outbox.due(connection, self._route)
                     soon = due_s is not None and due_s + delivery.paused_s <= linger_s
-                    if ending or (time.monotonic() - idle_since >= linger_s and not soon):
+                    left_s = linger_s - (time.monotonic() - idle_since)
+                    if ending or (left_s <= 0 and not soon):
                         return
-                    pause = _LOOK_S if due_s is None else min(_LOOK_S, max(0.02, due_s, delivery.paused_s))
+                    # Not past the end of its time, where that comes before anything is due.
+                    next_s = left_s if due_s is None or not soon else max(due_s, delivery.paused_s)
+                    pause = min(_LOOK_S, max(_SOONEST_S, next_s))
                 else:
                     pause = _LOOK_S
                 with contextlib.suppress(TimeoutError):

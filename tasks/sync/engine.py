@@ -166,6 +166,8 @@ class Engine:
         self._guard(guard, state, outcome)
         if dry_run:
             return outcome
+        if differs(state.marks, found):  # what was hashed and stands for what is held is not hashed by the next run
+            state.marks = marks_of(state.tree, found)
         if self._merge is not None:
             Joiner(self._root, self._store, self._merge, state).remember(changes)
         self._tell(state, mine, wanted, outcome, me, count, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -89,13 +90,34 @@ class Bench:
         async with await self.connect() as connection:
             return await store(connection, rows([route], messages), datetime.now(UTC))
 
-    async def drain(self, route: Route, target: Any, *, linger_s: float = 0.3, **settings: Any) -> RouteDrain:
-        """Drain until nothing is due within `linger_s`."""
+    async def drain(
+        self, route: Route, target: Any, *, linger_s: float = 0.3, patience_s: float | None = None, **settings: Any
+    ) -> RouteDrain:
+        """Drain until nothing is due within `linger_s`; with `patience_s` within that, or until all has its end."""
         drain = RouteDrain(
             route, transformation_of(route), target, HandoffsSettings(**settings), self.connect, jitter=lambda: 1.0
         )
-        await drain.run(asyncio.Event(), linger_s=linger_s)
+        draining = asyncio.create_task(drain.run(asyncio.Event(), linger_s=patience_s or linger_s))
+        if patience_s is None:
+            await draining
+            return drain
+        for _ in range(2):  # the second look is after it has counted what the first one saw
+            while not draining.done() and await self._waits(route):  # noqa: ASYNC110 - the database is another's
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
+        draining.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await draining
         return drain
+
+    async def _waits(self, route: Route) -> bool:
+        """Whether a message is not understood yet, or an effect neither delivered nor dead."""
+        [(waits,)] = await self.rows(
+            "SELECT EXISTS (SELECT FROM handoff_message WHERE route = %s AND state = 'waiting')"
+            " OR EXISTS (SELECT FROM handoff_effect WHERE route = %s AND state = 'pending')",
+            route.name, route.name,
+        )  # fmt: skip
+        return bool(waits)
 
     async def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         async with await self.connect() as connection:

@@ -44,7 +44,7 @@ async def test_what_follows_in_a_conversation_waits_for_the_retry_and_others_do_
         return Delivered("x")
 
     target = Recorder(answer)
-    await bench.drain(route, target, linger_s=1.0)
+    await bench.drain(route, target, patience_s=1.0)
     assert target.ids[:4] == ["m0", "m3", "m4", "m5"], "others were not held up"
     assert target.ids[4:] == ["m0", "m0", "m1", "m2"]
     assert (await bench.effects())["m0"] == ("delivered", 3, None)
@@ -77,7 +77,7 @@ async def test_an_outage_uses_up_no_tries_and_one_call_at_a_time_asks_whether_it
     await bench.store(route, *(make_message(n, f"c{n}") for n in range(4)))
     back_at = time.monotonic() + 0.5
     target = Recorder(lambda _: Delivered("x") if time.monotonic() > back_at else Again("refused", outage=True))
-    drain = await bench.drain(route, target, linger_s=2.0)
+    drain = await bench.drain(route, target, patience_s=2.0)
     assert drain.figures.delivered == 4
     assert drain.figures.outage == ""
     assert {state for state, _, _ in (await bench.effects()).values()} == {"delivered"}

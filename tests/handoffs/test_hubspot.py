@@ -33,12 +33,15 @@ def said(number: int, conversation: str, text: str, *, phone: str = "", name: st
     return make_message(number, conversation, **sender, text=text)
 
 
-async def drain(bench: Bench, hubspot: RunningHubSpot, *messages: Message, linger_s: float = 0.4) -> str:
+async def drain(
+    bench: Bench, hubspot: RunningHubSpot, *messages: Message, linger_s: float = 0.4, patience_s: float | None = None
+) -> str:
     """Hand `messages` on; why the account was away, if it was."""
     await bench.store(ROUTE, *messages)
     target = HubSpotTarget(hubspot.block, patience_s=1.6)
     try:
-        return (await bench.drain(ROUTE, target, linger_s=linger_s, longest_run_s=4.0)).figures.outage
+        drained = await bench.drain(ROUTE, target, linger_s=linger_s, patience_s=patience_s, longest_run_s=4.0)
+        return drained.figures.outage
     finally:
         await target.close()
 
@@ -108,7 +111,7 @@ async def test_a_lost_answer_is_asked_for_again_and_makes_no_second_contact(
         hubspot.late_s = 3.0 if len(hubspot.calls) == 1 else 0.0
 
     hubspot.fault = soon
-    await drain(bench, hubspot, *(said(n, f"c{n}", "a plot") for n in range(5)), linger_s=3.0)
+    await drain(bench, hubspot, *(said(n, f"c{n}", "a plot") for n in range(5)), patience_s=3.0)
     assert len(hubspot.contacts) == 5
     assert len(hubspot.calls) > 1
     assert {state for state, _, _ in (await bench.effects()).values()} == {"delivered"}
@@ -127,7 +130,7 @@ async def test_what_is_no_fault_of_a_lead_uses_up_no_tries(
 
     hubspot.fault = fault
     began = time.monotonic()
-    await drain(bench, hubspot, said(1, "a", "a house"), linger_s=3.0)
+    await drain(bench, hubspot, said(1, "a", "a house"), patience_s=3.0)
     assert time.monotonic() - began >= waits_s
     assert (await bench.effects())["m1"][:2] == ("delivered", 2)
 
@@ -138,7 +141,7 @@ async def test_an_account_without_the_properties_is_waited_for(bench: Bench, hub
     assert outage == "HubSpot lacks the properties that docs/handoffs.md says how to make"
     assert (await bench.effects())["m1"][0] == "pending"
     hubspot.properties.add("lama_key")
-    await drain(bench, hubspot, linger_s=1.0)
+    await drain(bench, hubspot, patience_s=1.0)
     assert (await bench.effects())["m1"][0] == "delivered"
 
 

@@ -217,7 +217,7 @@ async def test_what_a_killed_service_left_is_done_by_an_ordinary_drain(
             await calling
     route = load_configuration(service.settings).handoffs.routes[0]
     target: Any = await target_of(route, service.settings)
-    await bench.drain(route, target, linger_s=6.5)  # the lease of whoever was killed has to run out
+    await bench.drain(route, target, patience_s=6.5)  # the lease of whoever was killed has to run out
     await target.close()
     assert shop.numbers() == [5]
     assert [state for state, _, _ in (await bench.effects()).values()] == ["delivered"]

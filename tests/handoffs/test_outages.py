@@ -23,7 +23,7 @@ async def test_a_single_try_is_not_used_up_by_an_outage(bench: Bench) -> None:
     await bench.store(route, make_message(0))
     back_at = time.monotonic() + 0.4
     target = Recorder(lambda _: Delivered("x") if time.monotonic() > back_at else Again("gone", outage=True))
-    await bench.drain(route, target, linger_s=2.0)
+    await bench.drain(route, target, patience_s=2.0)
     assert len(target.calls) > 2
     assert (await bench.effects())["m0"][0] == "delivered"
 
@@ -61,7 +61,7 @@ async def test_what_says_that_the_whole_target_is_away_uses_up_no_tries(bench: B
     await bench.store(route, *(make_message(n, f"c{n}") for n in range(3)))
     with answering(status, times=7) as url:
         target = HttpTarget(httpx.AsyncClient(trust_env=False), url)
-        drain = await bench.drain(route, target, linger_s=3.0, at_once=2)
+        drain = await bench.drain(route, target, patience_s=3.0, at_once=2)
         await target.close()
     assert {state for state, _, _ in (await bench.effects()).values()} == {"delivered"}
     assert drain.figures.dead == 0

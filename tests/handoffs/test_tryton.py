@@ -80,7 +80,7 @@ async def test_a_try_whose_answer_was_lost_is_found_by_the_next(tryton: RunningT
     route = ROUTE.model_copy(update={"retry": ROUTE.retry.model_copy(update={"timeout_s": 1.5})})
     await bench.store(route, make_message(11, **{"from": "+491711234567"}, text="a villa"))
     target = Forgetful(tryton.block)
-    drain = await bench.drain(route, target, linger_s=1.0)
+    drain = await bench.drain(route, target, patience_s=1.0)
     assert drain.figures.again == 2
     assert drain.figures.delivered == 1
     assert len(await found(target, "m11")) == 1
@@ -100,7 +100,7 @@ async def test_a_tryton_that_is_killed_is_waited_for(tryton: RunningTryton, benc
         ROUTE, *(make_message(n, f"c{n}", **{"from": f"+4917112345{n}"}, text="a house") for n in range(20, 30))
     )
     target = TrytonTarget(tryton.block)
-    draining = asyncio.create_task(bench.drain(ROUTE, target, linger_s=8.0))
+    draining = asyncio.create_task(bench.drain(ROUTE, target, patience_s=8.0))
     await asyncio.sleep(0.3)
     await asyncio.to_thread(tryton.stop)
     await asyncio.sleep(0.5)

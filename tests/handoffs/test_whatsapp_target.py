@@ -37,11 +37,16 @@ def api() -> Iterator[RunningCloudApi]:
 
 
 async def drain(
-    bench: Bench, api: RunningCloudApi, *, heard_within_s: float = 60.0, linger_s: float = 0.3
+    bench: Bench,
+    api: RunningCloudApi,
+    *,
+    heard_within_s: float = 60.0,
+    linger_s: float = 0.3,
+    patience_s: float | None = None,
 ) -> RouteDrain:
     target = WhatsAppTarget(api.block, heard_within_s=heard_within_s)
     try:
-        return await bench.drain(ROUTE, target, linger_s=linger_s, longest_run_s=5.0)
+        return await bench.drain(ROUTE, target, linger_s=linger_s, patience_s=patience_s, longest_run_s=5.0)
     finally:
         await target.close()
 
@@ -208,7 +213,7 @@ async def test_what_was_not_sent_for_now_is_sent_later(
 ) -> None:
     api.refuse = [(status, code)] * 2
     await bench.store(ROUTE, make_message(1, "a", to=TO, text="one"))
-    await drain(bench, api, linger_s=1.0)
+    await drain(bench, api, patience_s=1.0)
     assert (api.asked, len(api.sent)) == (3, 1)
     assert (await bench.effects())["m1"][0] == "delivered"
 

@@ -21,6 +21,7 @@ from blocks.handoff_route import HandoffRoute
 from blocks.settings import CHECKOUT
 from deployments.apply import read_definitions
 from lama.cli import _COMMANDS, cli
+from tests.scheduling import LONGEST_S, SHARED
 
 _FLOORS = ("lama", "services", "deployments", "flows", "tasks", "blocks", "models")
 _DEPLOYMENTS: list[dict[str, Any]] = read_definitions()["deployments"]
@@ -175,3 +176,9 @@ def test_the_container_gets_every_package() -> None:
     assert Path(CHECKOUT / "prefect.yaml").exists()
     home = dockerfile.index("install -d -m 700 -o lama -g lama /home/lama/.lama")
     assert home < dockerfile.index("USER lama") < dockerfile.index("VOLUME /home/lama/.lama"), "or it would be root's"
+
+
+def test_what_begins_first_is_there() -> None:
+    named = {*LONGEST_S, *SHARED}
+    assert [name for name in sorted(named) if name.endswith(".py") and not (CHECKOUT / name).is_file()] == []
+    assert {name for name in LONGEST_S if not name.endswith(".py")} == set(SHARED.values())

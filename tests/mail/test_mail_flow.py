@@ -102,7 +102,10 @@ def _commands(desk: str, tmp_path: Path) -> None:
     assert made["title"] == "Call Ann"
 
 
-async def test_a_mailbox_that_is_away_makes_the_report_incomplete(desk: str, imap: RunningImap) -> None:
+async def test_a_mailbox_that_is_away_makes_the_report_incomplete(
+    desk: str, imap: RunningImap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.mail._fetch.retry_delay_seconds", 0.01)
     imap.stop()
     report = await fetch_mail(mailboxes=[desk])
     assert report.status is Status.incomplete

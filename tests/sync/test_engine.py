@@ -182,6 +182,25 @@ def test_a_rename_is_recognised_and_nothing_is_sent(pair: tuple[Device, Device],
     assert not bert.path("old").exists()
 
 
+def test_a_run_that_takes_something_hashes_what_it_took_before_once(
+    pair: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, bert = pair
+    for number in range(20):
+        write(anna, f"{number}.txt", f"content {number}")
+    quiet(pair)
+    monkeypatch.setattr("tasks.sync.scan.RACY_NS", 0)  # as two seconds later
+    hashed = []
+    for turn in range(3):
+        write(anna, f"new-{turn}.txt", f"more {turn}")
+        anna.sync()
+        taken = bert.sync()
+        assert taken.done == {f"new-{turn}.txt"}
+        hashed.append(taken.found.hashed_files)
+    assert hashed[0] >= 20
+    assert max(hashed[1:]) <= 1, hashed  # at most what came with the run before
+
+
 def test_files_with_the_same_content_come_at_once(pair: tuple[Device, Device]) -> None:
     anna, bert = pair
     for number in range(5):

@@ -51,8 +51,9 @@ class Other:
 
 
 @pytest.fixture
-def notes(configured: Path, tmp_path: Path) -> Iterator[Path]:
+def notes(configured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of the category `notes` of this device, which has an identity and a vault of this test's own."""
+    monkeypatch.setattr("flows.sync._sync.retry_delay_seconds", 0.01)  # stores that are away stay away here
     (tmp_path / "store").mkdir()
     folder = tmp_path / "notes"
     folder.mkdir()

@@ -16,6 +16,7 @@ from prefect.states import Cancelling
 
 from blocks.settings import Settings
 from deployments.worker import LamaGpuWorker
+from tasks.model_host.jobs import JOB_TTL_S
 from tests.model_host.running import RunningHost
 from tests.worker.conftest import Bench, Started, Worker, create_pool, logged
 from tests.worker.gpu_pool import (
@@ -249,7 +250,12 @@ async def test_the_lease_of_a_killed_worker_goes(place: Place) -> None:
     place.worker.signal(signal.SIGKILL)
     place.worker.end(10)
     assert not empty(place.host)
-    took_s = within(60, lambda: empty(place.host), "the lease ended")
+    with place.host.http() as http:
+        path, asked = f"/host/jobs/{next_one.run.id}", {"bytes": LARGE_MIB * 2**20}
+        assert http.post(path, json=asked).json()["expires_s"] == JOB_TTL_S, "as long as the worker's own request"
+        assert http.post(path, json=asked | {"ttl_s": 1}).json()["expires_s"] == 1
+    assert not empty(place.host)
+    took_s = within(5, lambda: empty(place.host), "the lease ended")
     print(f"ended after {took_s:.1f} s")
     place.worker.start()
     assert (await next_one.final()).state_type is StateType.CRASHED
