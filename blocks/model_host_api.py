@@ -77,7 +77,9 @@ def refused(response: httpx.Response) -> LamaError:
 def away(error: httpx.HTTPError) -> UnavailableError:
     """It does not answer."""
     return UnavailableError(
-        f"it does not answer ({type(error).__name__}).", component=_COMPONENT, remedy="`lama up` starts it."
+        f"it does not answer ({type(error).__name__}).",
+        component=_COMPONENT,
+        remedy="`lama up` starts it, and does not wait for it: `lama status` says whether it is ready.",
     )
 
 
@@ -133,7 +135,7 @@ class ModelHostApi:
         self._client.close()
 
     def status(self) -> HostStatus:
-        """How things are."""
+        """How things are, on all devices."""
         return HostStatus.model_validate(self._call("GET", "/host/status"))
 
     def watch(self) -> Iterator[HostStatus]:
@@ -141,22 +143,26 @@ class ModelHostApi:
         for event in self._events("GET", "/host/events", None, ends=False):
             yield HostStatus.model_validate(event)
 
-    def load(self, model: str, priority: Priority | None = None) -> ModelStatus:
-        """Load a model, and wait for it."""
+    def load(self, model: str, priority: Priority | None = None, device: str | None = None) -> ModelStatus:
+        """Load a model, and wait for it. `device`: a number, a UUID or `all`; by default where it fits best."""
         headers = {} if priority is None else {"X-Lama-Priority": priority.name}
-        return ModelStatus.model_validate(self._call("POST", f"/host/models/{path_of(model)}/load", headers=headers))
+        path = f"/host/models/{path_of(model)}/load{self._at(device)}"
+        return ModelStatus.model_validate(self._call("POST", path, headers=headers))
 
-    def unload(self, model: str) -> ModelStatus:
-        """Unload a model, once nobody is served by it."""
-        return ModelStatus.model_validate(self._call("POST", f"/host/models/{path_of(model)}/unload"))
+    def unload(self, model: str, device: str | None = None) -> ModelStatus:
+        """Unload a model, once nobody is served by it; by default everywhere."""
+        path = f"/host/models/{path_of(model)}/unload{self._at(device)}"
+        return ModelStatus.model_validate(self._call("POST", path))
 
-    def reserve(self, model: str, promised: Mapping[str, Any]) -> HostStatus:
-        """Promise memory to a model."""
-        return HostStatus.model_validate(self._call("PUT", f"/host/reserves/{path_of(model)}", promised))
+    def reserve(self, model: str, promised: Mapping[str, Any], device: str | None = None) -> HostStatus:
+        """Promise memory to a model; by default so much of every device."""
+        path = f"/host/reserves/{path_of(model)}{self._at(device)}"
+        return HostStatus.model_validate(self._call("PUT", path, promised))
 
-    def release(self, model: str) -> HostStatus:
-        """Take a model's reserve back."""
-        return HostStatus.model_validate(self._call("DELETE", f"/host/reserves/{path_of(model)}"))
+    def release(self, model: str, device: str | None = None) -> HostStatus:
+        """Take a model's reserve back; by default everywhere."""
+        path = f"/host/reserves/{path_of(model)}{self._at(device)}"
+        return HostStatus.model_validate(self._call("DELETE", path))
 
     def clean(self) -> int:
         """Give back memory that nobody needs; how many bytes."""
@@ -168,6 +174,20 @@ class ModelHostApi:
         body = {"model": model, "messages": said, "stream": True, "stream_options": {"include_usage": True}}
         headers = {"X-Lama-Use-Case": "chat"} if model == "auto" else {}
         yield from self._events("POST", "/v1/chat/completions", body | more, headers)
+
+    def _at(self, device: str | None) -> str:
+        """The part of an address that says which device is meant.
+
+        Raises:
+            LamaError: the host is that of one device, and this is another one.
+        """
+        if device is None:
+            return ""
+        status = self.status()
+        if not (status.devices or status.incomplete) and device not in {"0", "all", status.device_uuid or "0"}:
+            there = f"0 ({status.device_uuid or status.device})"
+            raise LamaError(f"there is no device {device[:100]!r}; there is {there}.", component=_COMPONENT)
+        return f"?device={quote(device, safe='')}"
 
     def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None

@@ -43,7 +43,11 @@ class Settings(BaseSettings):
         default=None, description="Key that callers by MCP have; otherwise generated into the home."
     )
     model_host_port: int = Field(
-        default=8767, ge=1, le=65535, description="Port of the model host; hosts of further devices take the next ones."
+        default=8767,
+        ge=1,
+        le=65535,
+        description="Port of the model host. With several GPUs, that of the one address of their hosts, "
+        "which take the next ones.",
     )
     model_host_elsewhere: str | None = Field(
         default=None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import importlib.machinery
 import os
@@ -131,9 +132,32 @@ def _supervise(config: str, origin: Origin) -> None:
     _search(str(directory), origin)
     if _configures_prefect(start) or _configures_prefect(directory):
         _settle_prefect()
+    _cancel_without_a_crash()
     engine = sys.modules.pop("prefect.engine", None)  # `python -m` runs a module that nobody has imported
     sys.argv = [str(engine.__file__ if engine else "prefect.engine")]
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+
+
+def _cancel_without_a_crash() -> None:
+    """Let Prefect take no cancelled run for a crashed one, in whatever shape the signal comes out of the flow.
+
+    It knows the signal and asyncio's cancellation. Out of a group of tasks, where it interrupted one of them, the
+    signal comes as a group of exceptions, and out of a library as that library's own.
+    """
+    from prefect import flow_engine  # noqa: PLC0415
+
+    def of_all(engine: Any) -> None:
+        crash: Any = engine.handle_crash
+
+        @functools.wraps(crash)
+        def handle_crash(self: Any, exc: BaseException) -> Any:
+            cancelled = flow_engine._termination_intent() == "cancel"  # noqa: SLF001
+            return self.handle_cancellation(exc) if cancelled else crash(self, exc)
+
+        engine.handle_crash = handle_crash
+
+    for engine in (flow_engine.FlowRunEngine, flow_engine.AsyncFlowRunEngine):
+        of_all(engine)
 
 
 def _would_import_the_same(new: Iterable[str], directory: Path, environment: Mapping[str, str], origin: Origin) -> bool:

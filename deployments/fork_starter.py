@@ -24,6 +24,7 @@ from prefect.settings import Settings
 from prefect.utilities.processutils import sanitize_subprocess_env
 
 from blocks.errors import StartError
+from deployments.cancellation import Cancellation
 from deployments.fork_client import ForkedProcess, Logger
 from deployments.fork_generations import Generations
 from deployments.fork_protocol import RunRequest
@@ -50,7 +51,7 @@ class ForkStarter(WorkspaceResolvingEngineCommandStarter):
         stream_output: bool,
         fresh_interpreter: bool,
         memory_limit_bytes: int | None,
-        grace_seconds: float,
+        cancellation: Cancellation,
         logger: Logger,
     ) -> None:
         super().__init__(
@@ -64,7 +65,7 @@ class ForkStarter(WorkspaceResolvingEngineCommandStarter):
         self._context = context
         self._fresh_interpreter = fresh_interpreter
         self._memory_limit_bytes = memory_limit_bytes
-        self._grace_seconds = grace_seconds
+        self._cancellation = cancellation
         self._logger = logger
         self._flow_run_id: UUID | None = None
 
@@ -88,13 +89,13 @@ class ForkStarter(WorkspaceResolvingEngineCommandStarter):
         finally:
             if process.returncode is None:
                 with anyio.CancelScope(shield=True):
-                    await end_group(process, self._grace_seconds)
+                    await end_group(process, self._cancellation.left_s(flow_run.id))
 
     def cancel(self) -> None:
         """Cancel the run as if a user had asked for it; its context stays open until that is done."""
         if self._flow_run_id is not None:
-            manager, group = self._context._cancellation_manager, self._context._cancellation_task_group  # noqa: SLF001
-            group.start_soon(manager.cancel_by_id, self._flow_run_id)
+            group = self._context._cancellation_task_group  # noqa: SLF001
+            group.start_soon(self._cancellation.cancel_by_id, self._flow_run_id)
 
     async def _kill(
         self,
@@ -104,7 +105,9 @@ class ForkStarter(WorkspaceResolvingEngineCommandStarter):
         *,
         force: bool = False,
     ) -> None:
-        await end_group(process, 0.0 if force else self._grace_seconds)
+        if process.returncode is not None:
+            raise ProcessLookupError  # Prefect then looks whether it had reached its end before
+        await end_group(process, 0.0 if force else self._cancellation.left_s(flow_run_id))
 
     async def _fork(self, flow_run: FlowRun) -> ForkedProcess:
         write_private_model(

@@ -40,7 +40,8 @@ class Platform:
 
     Args:
         settings: the node's settings.
-        only: names of the programs to run; all of them by default.
+        only: names of the programs to run; all of them by default. Whoever names them needs them: a start waits for
+            each of those.
     """
 
     def __init__(self, settings: Settings, only: Iterable[str] | None = None) -> None:
@@ -48,7 +49,9 @@ class Platform:
         self.home = Home(settings)
         self.supervisor = Supervisor(settings)
         self.programs = programs(settings)
-        self.chosen = [name for name in self.programs if only is None or name in set(only)]
+        named = None if only is None else set(only)
+        self.chosen = [name for name in self.programs if named is None or name in named]
+        self._awaited = {name for name, one in self.programs.items() if one.awaited or name in (named or ())}
 
     def start(
         self, observe: Observer = _silent, meanwhile: Callable[[], None] | None = None, *, keep: bool = False
@@ -136,14 +139,14 @@ class Platform:
         self._wait(first, observe)
         if first or not self.settings.embeds_postgres:
             create_databases(self.settings)
-        self._start([program for program in rest if program.awaited], observe)
+        self._start([program for program in rest if program.name in self._awaited], observe)
         if first or not self.settings.embeds_postgres:
             upgrade(self.settings)  # while they start: who needs the tables waits for them
         if meanwhile is not None:
             meanwhile()  # in this thread: two threads that import at once can meet half-made modules
         self._wait(rest, observe)
         # Last: while they start they would take time on the processor from those that are waited for.
-        self._start([program for program in rest if not program.awaited], observe)
+        self._start([program for program in rest if program.name not in self._awaited], observe)
 
     def states(self) -> dict[str, ProcessState]:
         """Every supervised process; empty when the platform is down."""
@@ -170,7 +173,7 @@ class Platform:
             for name in self.chosen
             if (state := states.get(name)) is None
             or state.state not in {"STARTING", "RUNNING"}
-            or (self.programs[name].awaited and not self.programs[name].ready(state.since))
+            or (name in self._awaited and not self.programs[name].ready(state.since))
         ]
 
     def sweep(self) -> list[int]:
@@ -198,7 +201,7 @@ class Platform:
             self.supervisor.start_process(program.name)
 
     def _wait(self, wave: Iterable[Program], observe: Observer) -> None:
-        waiting = {program.name: program for program in wave if program.awaited}
+        waiting = {program.name: program for program in wave if program.name in self._awaited}
         deadline = time.monotonic() + self.settings.start_timeout_s
         while waiting:
             states = self.supervisor.states()
@@ -261,7 +264,7 @@ class Platform:
 
 def _variable(program: str) -> str:
     """What a program is called in the names of variables; those of further devices follow the first one's port."""
-    return re.sub(r"-\d+$", "", program).replace("-", "_").upper()
+    return re.sub(r"-(\d+|front)$", "", program).replace("-", "_").upper()
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -49,7 +49,7 @@ class Program:
     stop_wait_s: int = 30
     """Seconds to end by itself before it is killed."""
     awaited: bool = True
-    """Whether a start waits until it is ready."""
+    """Whether a start waits until it is ready, also of those who have not named it."""
     kill_group: bool = True
     """Whether what it started is killed with it. PostgreSQL sees to its own children."""
 
@@ -136,12 +136,15 @@ def programs(settings: Settings) -> dict[str, Program]:
 
 
 def model_programs(settings: Settings) -> list[Program]:
-    """A model host for each device, and beside it a worker that is pinned to the same one."""
+    """A model host for each device, and beside it a worker that is pinned to the same one.
+
+    With several devices there is one address in front of their hosts, which then have the ports after it.
+    """
     devices = _devices(settings)
-    chosen = []
-    for number, device in enumerate(devices):
+    ports = [settings.model_host_port + number + (len(devices) > 1) for number in range(len(devices))]
+    chosen = [_front(settings, devices, ports)] if len(devices) > 1 else []
+    for number, (device, port) in enumerate(zip(devices, ports, strict=True)):
         suffix = f"-{number}" if number else ""
-        port = settings.model_host_port + number
         url = f"http://{settings.reachable_host}:{port}"
         name = f"lama-gpu-{socket.gethostname()}{suffix}"
         # Models compute with every core that they are given; the host divides them by itself.
@@ -156,6 +159,7 @@ def model_programs(settings: Settings) -> list[Program]:
                 environment=environment,
                 port=port,
                 stop_wait_s=30,  # it lets answers end, then unloads
+                awaited=False,  # whoever starts a platform does not wait for what is needed by few
             )
         )
         chosen.append(
@@ -169,10 +173,30 @@ def model_programs(settings: Settings) -> list[Program]:
                 ready=functools.partial(worker_online, settings, GPU_POOL, name),
                 environment=_own_environment(settings) | client_environment(settings),
                 stop_wait_s=60,
-                awaited=False,  # whoever starts a platform does not wait for what is needed by few
+                awaited=False,
             )
         )  # fmt: skip
     return chosen
+
+
+def _front(settings: Settings, devices: list[str], ports: list[int]) -> Program:
+    """What passes requests to the device that serves them best."""
+    places = [
+        word
+        for device, port in zip(devices, ports, strict=True)
+        for word in ("--device", f"{device}=http://{settings.reachable_host}:{port}")
+    ]
+    port = settings.model_host_port
+    return Program(
+        name="model-host-front",
+        command=(sys.executable, "-m", "services.model_host.front", *places, "--port", str(port)),
+        priority=35,
+        ready=functools.partial(_host_answers, settings.model_host_url),
+        environment=_own_environment(settings),
+        port=port,
+        stop_wait_s=20,
+        awaited=False,
+    )
 
 
 def _devices(settings: Settings) -> list[str]:

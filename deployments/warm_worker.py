@@ -28,6 +28,7 @@ from prefect.workers.process import (
 from pydantic import Field
 
 from blocks.settings import CHECKOUT
+from deployments.cancellation import Cancellation, UncrashedProposer
 from deployments.fork_code import Checkout
 from deployments.fork_generations import Generations
 from deployments.fork_starter import ForkStarter, limiting, settings_environment
@@ -253,6 +254,7 @@ class LamaWorker(ProcessWorker):
             )
         with tempfile.TemporaryDirectory(suffix="prefect") as temporary:
             async with FlowRunExecutorContext() as context:
+                cancellation = Cancellation(context, configuration.grace_seconds)
                 starter = ForkStarter(
                     generations=self._generations,
                     context=context,
@@ -261,13 +263,14 @@ class LamaWorker(ProcessWorker):
                     stream_output=configuration.stream_output,
                     fresh_interpreter=configuration.fresh_interpreter,
                     memory_limit_bytes=configuration.memory_limit_bytes,
-                    grace_seconds=configuration.grace_seconds,
+                    cancellation=cancellation,
                     logger=self.get_flow_run_logger(flow_run),
                 )
                 context.call_after_exit(starter.close)
                 executor = context.create_executor(
                     flow_run, starter, propose_submitting=False, hook_runner=starter.hook_runner
                 )
+                executor._state_proposer = UncrashedProposer(cancellation, context)  # noqa: SLF001
                 execution: FlowRunExecutionResult | None = None
 
                 async def execute(*, task_status: anyio.abc.TaskStatus[ProcessHandle]) -> None:
@@ -279,6 +282,7 @@ class LamaWorker(ProcessWorker):
                     async with anyio.create_task_group() as group:
                         handle: ProcessHandle = await group.start(execute)
                         group.start_soon(self._label, flow_run.id)
+                        group.start_soon(self._cancel_early, flow_run.id, cancellation)
                         if task_status is not None and handle.pid is not None:
                             task_status.started(handle.pid)
                 finally:
@@ -288,6 +292,16 @@ class LamaWorker(ProcessWorker):
         if configuration.memory_limit_mib:
             await self._explain_memory_limit(flow_run, configuration.memory_limit_mib)
         return ProcessWorkerResult(status_code=execution.status_code, identifier=str(execution.handle.pid))
+
+    async def _cancel_early(self, flow_run_id: UUID, cancellation: Cancellation) -> None:
+        """Cancel a run that somebody had cancelled before anybody listened for that."""
+        try:
+            state = (await self.client.read_flow_run(flow_run_id)).state
+        except (httpx.HTTPError, ObjectNotFound) as error:
+            self._logger.warning("Whether flow run '%s' was cancelled is not known: %r", flow_run_id, error)
+            return
+        if state is not None and state.is_cancelling():
+            await cancellation.cancel_by_id(flow_run_id)
 
     async def _explain_memory_limit(self, flow_run: FlowRun, limit_mib: int) -> None:
         state = (await self.client.read_flow_run(flow_run.id)).state

@@ -97,17 +97,22 @@ async def _keep(
 ) -> None:
     try:
         kept.found = await _status(host)
-        for one in due(entries, kept.found):
-            try:
-                if not dry_run:
-                    await _apply(host, one)
-                kept.done.append(one.told)
-            except LamaError as error:
-                kept.miss(one.model, f"Not done: {one.told}. {reason_of(error)}")
+        several = bool(kept.found.devices or kept.found.incomplete)
+        for device in kept.found.each:
+            for one in due(entries, device):
+                told = f"{one.told} on device {device.number}" if several else one.told
+                try:
+                    if not dry_run:
+                        await _apply(host, one, device.number if several else None)
+                    kept.done.append(told)
+                except LamaError as error:
+                    kept.miss(one.model, f"Not done: {told}. {reason_of(error)}")
         if not dry_run:
             if clean:
                 await _clean(host)
             kept.found = await _status(host)
+        for gone in kept.found.incomplete:
+            kept.miss(f"device {gone.device}", gone.reason)
     except LamaError as error:
         kept.miss("model host", reason_of(error))
 
@@ -127,12 +132,12 @@ async def _status(host: ModelHost) -> HostStatus:
 
 
 @step("bring a reserve to what the catalogue says")
-async def _apply(host: ModelHost, one: Step) -> None:
+async def _apply(host: ModelHost, one: Step, device: int | None) -> None:
     async with host.get_client() as client:
         if one.reserve is None:
-            await asking.release(client, one.model)
+            await asking.release(client, one.model, device)
         else:
-            await asking.reserve(client, one.reserve)
+            await asking.reserve(client, one.reserve, device)
 
 
 @step("give memory back")

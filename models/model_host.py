@@ -271,8 +271,16 @@ class ModelStatus(Value):
     error: str = ""
 
 
+class Unseen(Value):
+    """A device that could not be looked at."""
+
+    device: str
+    """Its number."""
+    reason: str
+
+
 class HostStatus(Value):
-    """The host as a whole."""
+    """One device; or all of a node, whose sums these are then."""
 
     device: str
     device_uuid: str = ""
@@ -285,6 +293,17 @@ class HostStatus(Value):
     """Share of the memory that the allocator holds and nobody can use, 0 to 1."""
     models: tuple[ModelStatus, ...] = ()
     jobs: int = 0
+    number: int = 0
+    """Which of the node's devices it is."""
+    devices: tuple[HostStatus, ...] = ()
+    """Each device, where the answer is that of several."""
+    incomplete: tuple[Unseen, ...] = ()
+    """Devices whose host does not answer. They are in no sum."""
+
+    @property
+    def each(self) -> tuple[HostStatus, ...]:
+        """The devices one by one."""
+        return self.devices or (() if self.incomplete else (self,))
 
 
 class ModelPath(Value):

@@ -118,14 +118,29 @@ def _device(name: str | None, memory: str | None) -> Device:
         if name.lower() not in DEVICES:
             raise click.UsageError(f"{name!r} is not known; there are {', '.join(DEVICES)}. Or give --memory.")
         return DEVICES[name.lower()]
+    return _own_device()
+
+
+def _own_device() -> Device:
+    """What the models of this machine are on: of several GPUs the smallest, because each has the whole catalogue."""
     import psutil
 
     from blocks.configuration import load_configuration
+    from blocks.gpus import chosen_gpus
     from blocks.settings import settings
     from tasks.model_host.loading import packs_nf4
+    from tasks.model_host.plan import USABLE, Device
 
+    configured = load_configuration(settings()).model_host
+    if gpus := chosen_gpus(configured.device):
+        gpu = min(gpus, key=lambda one: one.memory_bytes)
+        return Device(
+            name=gpu.name if len(gpus) == 1 else f"{gpu.name}, the smallest of {len(gpus)} GPUs",
+            memory_bytes=gpu.memory_bytes,
+            usable_bytes=configured.memory_bytes or int(gpu.memory_bytes * USABLE),
+        )
     total = int(psutil.virtual_memory().total)
-    usable = load_configuration(settings()).model_host.memory_bytes or total // 2
+    usable = configured.memory_bytes or total // 2
     return Device(
         name="the CPU of this machine", memory_bytes=total, usable_bytes=usable, kind="cpu", packs_nf4=packs_nf4()
     )

@@ -71,6 +71,11 @@ _priority = click.option(
 )
 
 
+_device = click.option(
+    "--device", metavar="DEVICE", help="The number or UUID of one device, where there are several, or `all`."
+)
+
+
 def _host() -> ModelHostApi:
     from blocks.model_host_api import ModelHostApi
 
@@ -80,26 +85,33 @@ def _host() -> ModelHostApi:
 @click.command("list")
 @_json
 def list_models(*, as_json: bool) -> int:
-    """List the models of the catalogue: where each is, and what it takes. Exit code 1: one failed to load."""
+    """List the models of the catalogue: where each is, and what it takes, on all devices.
+
+    Exit code 1: one failed to load, or a device does not answer.
+    """
     with _host() as host:
         status = host.status()
     if as_json:
         echo_json([one.model_dump(mode="json") for one in status.models])
     else:
         console().print(_table(status))
-    return FINDINGS if any(one.error for one in status.models) else OK
+    _say_unseen(status)
+    return FINDINGS if status.incomplete or any(one.error for one in status.models) else OK
 
 
 @click.command("status")
 @click.option("--watch", is_flag=True, help="Go on showing it, until Ctrl-C.")
 @_json
 def show_status(*, watch: bool, as_json: bool) -> int:
-    """Show the device: how much memory it has, who holds it, and what was promised."""
+    """Show each device: how much memory it has, who holds it, and what was promised.
+
+    Exit code 1: a device does not answer.
+    """
     with _host() as host:
         if not watch:
             status = host.status()
             echo_json(status.model_dump(mode="json")) if as_json else console().print(_whole(status))
-            return OK
+            return FINDINGS if status.incomplete else OK
         if as_json:
             for status in host.watch():
                 click.echo(status.model_dump_json())
@@ -120,22 +132,24 @@ def show_status(*, watch: bool, as_json: bool) -> int:
 @click.command("load")
 @_model
 @_priority
+@_device
 @_json
-def load_model(*, model: str, priority: str | None, as_json: bool) -> int:
-    """Load MODEL now, so that its first request need not wait."""
+def load_model(*, model: str, priority: str | None, device: str | None, as_json: bool) -> int:
+    """Load MODEL now, so that its first request need not wait; of several devices, where it fits best."""
     started = time.monotonic()
     with _host() as host:
-        status = host.load(model, None if priority is None else Priority[priority])
+        status = host.load(model, None if priority is None else Priority[priority], device)
     return _told(status, as_json=as_json, did=f"loaded in {time.monotonic() - started:.1f} s")
 
 
 @click.command("unload")
 @_model
+@_device
 @_json
-def unload_model(*, model: str, as_json: bool) -> int:
-    """Unload MODEL, once nobody is served by it."""
+def unload_model(*, model: str, device: str | None, as_json: bool) -> int:
+    """Unload MODEL, once nobody is served by it; of several devices, from all."""
     with _host() as host:
-        status = host.unload(model)
+        status = host.unload(model, device)
     return _told(status, as_json=as_json, did="unloaded")
 
 
@@ -147,11 +161,19 @@ def unload_model(*, model: str, as_json: bool) -> int:
 @click.option("--priority", type=click.Choice([one.name for one in Priority]), default="high", show_default=True,
               help="`high` is guaranteed: it is kept whether it is used or not.")  # fmt: skip
 @click.option("--no-sharing", is_flag=True, help="Lend nothing of it to others while it is not used.")
+@_device
 @_json
 def reserve_memory(
-    *, model: str, memory: int, context_window: int | None, priority: str, no_sharing: bool, as_json: bool
+    *,
+    model: str,
+    memory: int,
+    context_window: int | None,
+    priority: str,
+    no_sharing: bool,
+    device: str | None,
+    as_json: bool,
 ) -> int:
-    """Promise MEMORY, such as 40GB, to MODEL.
+    """Promise MEMORY, such as 40GB, to MODEL; of several devices, so much of each.
 
     Until the host ends, or `maintain-models` (every hour) brings the reserves to what lama.toml says: what is to stay
     is written there, as `reserve_bytes`.
@@ -160,25 +182,32 @@ def reserve_memory(
         windows = {one.name: one.context_window for one in host.status().models}
         window = context_window or windows.get(model)
         promised = {"bytes": memory, "priority": Priority[priority].value, "sharing": not no_sharing}
-        status = host.reserve(model, promised | ({"context_window": window} if window else {}))
+        status = host.reserve(model, promised | ({"context_window": window} if window else {}), device)
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
-        click.echo(f"{model}: {shown(memory)} reserved; {shown(_left(status))} are promised to nobody.")
+        several = len(status.devices) > 1
+        where = f" on {'each device' if device in {None, 'all'} else f'device {device}'}" if several else ""
+        click.echo(f"{model}: {shown(memory)} reserved{where}; {shown(_left(status))} are promised to nobody.")
+    _say_unseen(status)
     return OK
 
 
 @click.command("release")
 @_model
+@_device
 @_json
-def release_memory(*, model: str, as_json: bool) -> int:
+def release_memory(*, model: str, device: str | None, as_json: bool) -> int:
     """Take the reserve of MODEL back."""
     with _host() as host:
-        status = host.release(model)
+        status = host.release(model, device)
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
-        click.echo(f"{model}: nothing is reserved; {shown(_left(status))} are promised to nobody.")
+        kept = next((one.reserve_bytes for one in status.models if one.name == model), 0)
+        rest = f"{shown(kept)} are still reserved on other devices" if kept else "nothing is reserved"
+        click.echo(f"{model}: {rest}; {shown(_left(status))} are promised to nobody.")
+    _say_unseen(status)
     return OK
 
 
@@ -192,17 +221,28 @@ def _told(status: ModelStatus, *, as_json: bool, did: str) -> int:
     return OK
 
 
+def _say_unseen(status: HostStatus) -> None:
+    for one in status.incomplete:
+        click.echo(f"lama: device {one.device}: {printable(one.reason)}", err=True)
+
+
 def _whole(status: HostStatus) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    head = (
-        f"{status.device} {status.device_uuid}".rstrip()
-        + f": {shown(status.used_bytes)} of {shown(status.capacity_bytes)} held, "
-        f"{shown(status.leased_bytes)} of it by requests; {shown(status.reserved_bytes)} reserved; "
-        f"{shown(status.parked_bytes)} parked; {status.jobs} runs; fragmentation {status.fragmentation:.0%}"
-    )
-    return Group(Text(head), _table(status))
+    several = bool(status.devices or status.incomplete)
+    parts: list[RenderableType] = []
+    for one in status.each:
+        head = (
+            (f"{one.number}: " if several else "")
+            + f"{one.device} {one.device_uuid}".rstrip()
+            + f": {shown(one.used_bytes)} of {shown(one.capacity_bytes)} held, "
+            f"{shown(one.leased_bytes)} of it by requests; {shown(one.reserved_bytes)} reserved; "
+            f"{shown(one.parked_bytes)} parked; {one.jobs} runs; fragmentation {one.fragmentation:.0%}"
+        )
+        parts += [Text(head), _table(one)]
+    parts += [Text(f"{gone.device}: {printable(gone.reason)}") for gone in status.incomplete]
+    return Group(*parts)
 
 
 def _table(status: HostStatus) -> RenderableType:
@@ -210,9 +250,9 @@ def _table(status: HostStatus) -> RenderableType:
     from rich.markup import escape
     from rich.table import Table
 
-    headings = ("model", "state", "kind", "engine", "weights as", "priority", "context", "takes", "a token", "reserve",
-                "requests", "shares with", "error")  # fmt: skip
-    rows = [_row(one) for one in status.models]
+    headings = ("model", "state", "on", "kind", "engine", "weights as", "priority", "context", "takes", "a token",
+                "reserve", "requests", "shares with", "error")  # fmt: skip
+    rows = [_row(one, _where(one, status)) for one in status.models]
     shown_ones = [n for n, heading in enumerate(headings) if n < 2 or any(row[n] for row in rows)]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for n in shown_ones:
@@ -222,14 +262,24 @@ def _table(status: HostStatus) -> RenderableType:
     return table
 
 
-def _row(one: ModelStatus) -> tuple[str, ...]:
+def _where(model: ModelStatus, status: HostStatus) -> str:
+    """Numbers of the devices on which a model is."""
+    return ", ".join(
+        str(device.number)
+        for device in status.devices
+        for one in device.models
+        if one.name == model.name and one.state is not ModelState.absent
+    )
+
+
+def _row(one: ModelStatus, where: str) -> tuple[str, ...]:
     size = ""
     if one.measured_bytes is not None:
         size = shown(one.measured_bytes)
     elif one.predicted is not None:
         size = f"~{shown(one.predicted.resident)}"
     return (
-        one.name, one.state.value, one.kind.value, one.engine.value, one.quantisation.value, one.priority.name,
+        one.name, one.state.value, where, one.kind.value, one.engine.value, one.quantisation.value, one.priority.name,
         f"{one.context_window:,}", size,
         shown(one.predicted.kv_per_token) if one.predicted is not None and one.predicted.kv_per_token else "",
         shown(one.reserve_bytes) if one.reserve_bytes else "",

@@ -114,24 +114,28 @@ async def status(client: httpx.AsyncClient) -> HostStatus:
     return HostStatus.model_validate(await _call(client, "GET", "host/status"))
 
 
-async def reserve(client: httpx.AsyncClient, wanted: Reserve) -> None:
-    """Promise memory to a model.
+async def reserve(client: httpx.AsyncClient, wanted: Reserve, device: int | None = None) -> None:
+    """Promise memory to a model; `device` None: on every one.
 
     Raises:
         LamaError: it cannot be promised; the message has the sum.
     """
     body = wanted.model_dump(mode="json", exclude={"model"})
-    await _call(client, "PUT", f"host/reserves/{path_of(wanted.model)}", body)
+    await _call(client, "PUT", f"host/reserves/{path_of(wanted.model)}{_at(device)}", body)
 
 
-async def release(client: httpx.AsyncClient, model: str) -> None:
-    """Take a model's reserve back."""
-    await _call(client, "DELETE", f"host/reserves/{path_of(model)}")
+async def release(client: httpx.AsyncClient, model: str, device: int | None = None) -> None:
+    """Take a model's reserve back; `device` None: on every one."""
+    await _call(client, "DELETE", f"host/reserves/{path_of(model)}{_at(device)}")
 
 
 async def clean(client: httpx.AsyncClient) -> int:
     """Give back memory that nobody needs; how many bytes."""
     return int((await _call(client, "POST", "host/clean"))["freed_bytes"])
+
+
+def _at(device: int | None) -> str:
+    return "" if device is None else f"?device={device}"
 
 
 async def _call(client: httpx.AsyncClient, method: str, path: str, body: Any = None) -> Any:

@@ -51,7 +51,19 @@ def due(catalogue: Sequence[CatalogueEntry], status: HostStatus) -> tuple[Step, 
 
 
 def findings(catalogue: Sequence[CatalogueEntry], status: HostStatus) -> list[Finding]:
-    """What a person should know."""
+    """What a person should know, of each device."""
+    if not status.devices:
+        return _findings(catalogue, status) if status.each else []
+    return [
+        one.model_copy(
+            update={"key": f"{one.key}@{device.number}", "component": f"{one.component} on device {device.number}"}
+        )
+        for device in status.devices
+        for one in _findings(catalogue, device)
+    ]
+
+
+def _findings(catalogue: Sequence[CatalogueEntry], status: HostStatus) -> list[Finding]:
     found = _outdated(catalogue, status)
     for one in status.models:
         if one.state is ModelState.failed or one.error:

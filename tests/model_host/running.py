@@ -44,6 +44,7 @@ class RunningHost:
             "LAMA_MODEL_HOST_PORT": str(port),
             "PYTHONPATH": str(CHECKOUT),
         }
+        self.command: tuple[str, ...] = ("services.model_host", "--device", "cpu")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,16 +56,20 @@ class RunningHost:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, *, within_s: float = 60, until: str = "/ready") -> float:
+    @property
+    def up(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, within_s: float = 60, until: str = "/ready", wait: bool = True) -> float:
         """Returns the seconds until `until` was answered 200."""
         started = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.model_host", "--device", "cpu"], cwd=CHECKOUT,
+                [sys.executable, "-m", *self.command], cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True,
                 preexec_fn=bound.to_us(),  # noqa: PLW1509 - it takes no locks
             )  # fmt: skip
-        while time.monotonic() < started + within_s:
+        while wait and time.monotonic() < started + within_s:
             assert self._process.poll() is None, self.log.read_text()
             try:
                 if httpx.get(f"{self.url}{until}", trust_env=False).status_code == 200:
@@ -72,6 +77,8 @@ class RunningHost:
             except httpx.TransportError:
                 pass
             time.sleep(0.05)
+        if not wait:
+            return 0.0
         raise AssertionError(self.log.read_text())
 
     def stop(self, number: int = signal.SIGTERM) -> int:

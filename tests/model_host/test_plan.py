@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.gpus import Gpu
 from blocks.settings import settings
 from lama.cli import cli
 from models.model_host import EngineKind, ModelKind, Quantisation
@@ -132,3 +133,19 @@ def test_help_and_the_modules_for_counting_import_no_torch() -> None:
         "; sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'bitsandbytes', 'gguf', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_plan_of_a_machine_with_gpus_is_that_of_the_smallest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each has the whole catalogue."""
+    cards = (Gpu(0, "GPU-0", "H200", 141 * 10**9), Gpu(1, "GPU-1", "A10", 24 * 10**9))
+    monkeypatch.setattr("blocks.gpus.gpus", lambda: cards)
+    monkeypatch.setenv("LAMA_CONFIG", str(tmp_path / "lama.toml"))
+    (tmp_path / "lama.toml").write_text("")
+    settings.cache_clear()
+    told = CliRunner().invoke(cli, ["models", "plan", "--json"], standalone_mode=False)
+    settings.cache_clear()
+    device = json.loads(told.output)["device"]
+    assert device["name"] == "A10, the smallest of 2 GPUs"
+    assert (device["usable_bytes"], device["kind"]) == (21_600_000_000, "cuda")

@@ -66,18 +66,22 @@ def test_without_a_gpu_models_run_on_the_cpu(tmp_path: Path, monkeypatch: pytest
     assert found["model-host"].command[-4:] == ("--device", "cpu", "--port", "9000")
     assert found["model-host"].environment["CUDA_VISIBLE_DEVICES"] == ""
     assert found["gpu-worker"].command[-4:] == ("--gpu", "cpu", "--model-host", "http://127.0.0.1:9000")
-    assert not found["gpu-worker"].awaited
+    assert not any(one.awaited for one in found.values()), "they come up beside what is waited for"
 
 
-def test_each_gpu_has_a_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_gpu_has_a_pair_and_all_have_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_gpus(monkeypatch, FIRST, SECOND)
     found = chosen(tmp_path, "[model_host]\nenabled = true")
-    assert list(found) == ["model-host", "gpu-worker", "model-host-1", "gpu-worker-1"]
-    assert [found[name].port for name in ("model-host", "model-host-1")] == [9000, 9001]
+    assert list(found) == ["model-host-front", "model-host", "gpu-worker", "model-host-1", "gpu-worker-1"]
+    assert [found[name].port for name in ("model-host-front", "model-host", "model-host-1")] == [9000, 9001, 9002]
     assert found["model-host-1"].environment["CUDA_VISIBLE_DEVICES"] == SECOND
-    assert found["gpu-worker-1"].command[-4:] == ("--gpu", SECOND, "--model-host", "http://127.0.0.1:9001")
+    assert found["gpu-worker-1"].command[-4:] == ("--gpu", SECOND, "--model-host", "http://127.0.0.1:9002")
     names = {one.command[one.command.index("--name") + 1] for one in found.values() if "--name" in one.command}
     assert len(names) == 2, "two workers of one name would be one to Prefect"
+    front = found["model-host-front"].command
+    assert f"{FIRST}=http://127.0.0.1:9001" in front
+    assert f"{SECOND}=http://127.0.0.1:9002" in front
+    assert front[-2:] == ("--port", "9000")
 
 
 def test_a_gpu_that_is_not_here_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

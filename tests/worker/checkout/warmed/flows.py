@@ -92,3 +92,18 @@ async def fail(out: str, seconds: float = 0.0):
     write(out, pid=os.getpid())
     await asyncio.sleep(seconds)
     raise RuntimeError("as it was told")
+
+
+@flow(on_crashed=[note])
+async def busy(out: str):
+    async def turn():
+        while True:
+            until = time.monotonic() + 0.05
+            while time.monotonic() < until:
+                pass
+            await asyncio.sleep(0)
+
+    write(out, pid=os.getpid())
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(turn())

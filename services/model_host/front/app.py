@@ -1,0 +1,125 @@
+"""The application of the one address: OpenAI's API, the host's own, and what supervisors and Prometheus ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import httpx
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from blocks.errors import LamaError
+from blocks.home import Home
+from blocks.settings import Settings
+from models.model_host import ModelKind, ModelStatus
+from services.guard import Guard, Names
+from services.model_host.app import KEY
+from services.model_host.door import GoneError
+from services.model_host.front.device import Device
+from services.model_host.front.devices import Devices
+from services.model_host.front.management import FrontManagement
+from services.model_host.front.measures import FrontMeasures
+from services.model_host.front.passing import Passing
+from services.model_host.problems import Problem, RefusedError, answer_problem, guarded
+
+_FIGURES_S = 5.0
+_OPEN = frozenset({"/health", "/ready"})
+
+
+def create_front(settings: Settings, devices: Devices, hosts: Iterable[str]) -> ASGIApp:
+    """The application, to be served by an ASGI server.
+
+    Args:
+        settings: have the key and the address.
+        devices: who answers.
+        hosts: further names that this machine is asked by.
+    """
+    measures = FrontMeasures()
+    started = int(time.time())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with devices.watched():
+            yield
+
+    async def health(_: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def ready(_: Request) -> Response:
+        """Whether anybody answers; who does not is said."""
+        gone = [one.unseen.model_dump() for one in devices.all if one.status is None]
+        if len(gone) == len(devices.all):
+            return Problem(503, "No device answers yet.", code="no_device", headers={"Retry-After": "1"})
+        return _json({"status": "ok", **({"incomplete": gone} if gone else {})})
+
+    async def metrics(_: Request) -> Response:
+        up = devices.up
+        texts = await asyncio.gather(*(_figures(device) for device in up))
+        told = {device.number: text for device, text in zip(up, texts, strict=True) if text is not None}
+        return Response(measures.text(devices.all, told), media_type=CONTENT_TYPE_LATEST)
+
+    async def models(_: Request) -> Response:
+        status = devices.status()
+        gone = [one.model_dump() for one in status.incomplete]
+        data = [_model(one, started, devices) for one in status.models]
+        return _json({"object": "list", "data": data, **({"lama": {"incomplete": gone}} if gone else {})})
+
+    async def model(request: Request) -> Response:
+        for one in devices.status().models:
+            if one.name == request.path_params["name"]:
+                return _json(_model(one, started, devices))
+        return Problem(404, "No model is called that.", parameter="model", code="model_not_found")
+
+    generating, embedding = (Passing(devices, measures, kind) for kind in (ModelKind.generate, ModelKind.embed))
+    routes = [
+        Route("/health", health),
+        Route("/ready", ready),
+        Route("/metrics", metrics),
+        Route("/v1/models", models),
+        Route("/v1/models/{name:path}", model),
+        Route("/v1/chat/completions", generating, methods=["POST"]),
+        Route("/v1/completions", generating, methods=["POST"]),
+        Route("/v1/embeddings", embedding, methods=["POST"]),
+        *FrontManagement(devices).routes(),
+    ]
+    kinds = (HTTPException, RefusedError, ValidationError, LamaError, GoneError, Exception)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(kinds, answer_problem))
+    return Guard(
+        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded
+    )
+
+
+async def _figures(device: Device) -> str | None:
+    with contextlib.suppress(httpx.HTTPError):
+        answer = await device.client.get("/metrics", timeout=_FIGURES_S)
+        if answer.is_success:
+            return answer.text
+    return None
+
+
+def _model(status: ModelStatus, started: int, devices: Devices) -> dict[str, Any]:
+    own = status.model_dump(
+        mode="json", include={"state", "kind", "engine", "quantisation", "context_window", "priority"}
+    )
+    own["devices"] = {
+        str(device.number): one.state
+        for device in devices.up
+        for one in (device.status.models if device.status else ())
+        if one.name == status.name
+    }
+    return {"id": status.name, "object": "model", "created": started, "owned_by": "lama", "lama": own}
+
+
+def _json(document: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")

@@ -1,0 +1,212 @@
+"""A request to a model goes to the device where it is served best, and its answer comes back as it is made.
+
+Until the first byte of an answer has been passed on, another device is asked when one is gone, or has no room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from blocks.logs import logger
+from models.model_host import ModelKind, Priority, Requirements
+from services.model_host.answers import event
+from services.model_host.asked import AUTO, priority_of
+from services.model_host.door import GoneError, read_json, while_connected
+from services.model_host.front.device import Device
+from services.model_host.front.devices import Devices
+from services.model_host.front.measures import FrontMeasures
+from services.model_host.problems import Problem, problem_of
+
+_SLOW_S = 60.0
+"""Longest that a client may leave what it is sent unread."""
+_BACK = frozenset(
+    {"content-type", "cache-control", "retry-after", "x-should-retry", "x-accel-buffering", "www-authenticate"}
+)
+_log = logger("model host")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer of a host."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another device might do better: this one has no room, or cannot load the model."""
+        return self.status in {429, 503}
+
+
+class BrokenOffError(Exception):
+    """A host ended while it answered."""
+
+
+class Reply:
+    """An answer on its way to the client."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send what comes before the first byte."""
+        self.begun = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def more(self, body: bytes, *, last: bool = False) -> None:
+        """Send a part.
+
+        Raises:
+            GoneError: the client does not read.
+        """
+        try:
+            async with asyncio.timeout(_SLOW_S):
+                await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        except TimeoutError:
+            raise GoneError from None
+
+    async def whole(self, answer: Answer) -> None:
+        """Send all of it."""
+        length = (b"content-length", str(len(answer.body)).encode())
+        await self.start(answer.status, [*answer.headers, length])
+        await self.more(answer.body, last=True)
+
+
+class Passing:
+    """One of the addresses of OpenAI's API that use a model.
+
+    Args:
+        devices: who may answer.
+        measures: what is counted.
+        kind: of the models of this address.
+    """
+
+    def __init__(self, devices: Devices, measures: FrontMeasures, kind: ModelKind) -> None:
+        self._devices = devices
+        self._measures = measures
+        self._kind = kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on; a client that hangs up ends the work."""
+        headers, reply, body = Headers(scope=scope), Reply(send), bytearray()
+
+        async def kept() -> Message:
+            message = await receive()
+            body.extend(message.get("body", b""))
+            return message
+
+        try:
+            document = await read_json(kept, headers.get("content-length"))
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            asked = _Asked(path, bytes(body), document, headers, priority_of(headers.get("x-lama-priority")))
+            await while_connected(receive, self._answer(asked, reply))
+        except GoneError:
+            pass
+        except BrokenOffError as error:
+            with contextlib.suppress(GoneError):  # too late for a status
+                told = {"message": str(error), "type": "server_error", "param": None, "code": "broken_off"}
+                await reply.more(event({"error": told}), last=True)
+        except Exception as error:
+            if reply.begun:
+                raise
+            await problem_of(error)(scope, receive, send)
+
+    async def _answer(self, asked: _Asked, reply: Reply) -> None:
+        refused: list[Answer] = []
+        tried: set[int] = set()
+        model = str(asked.document.get("model", ""))[:128]
+        first = await self._chosen(asked) if model == AUTO else None
+        while True:
+            if first is not None:
+                device, first = first, None
+                device.asked[model] += 1
+            else:
+                found = await self._devices.place(model, asked.priority, tried)
+                if found is None:
+                    break
+                device = found
+            tried.add(device.number)
+            try:
+                answer = await self._ask(device, asked, reply)
+            except httpx.HTTPError as error:
+                if reply.begun:
+                    _log.warning("device %s: its answer broke off (%r)", device.number, error)
+                    self._measures.broken(device.number)
+                    raise BrokenOffError(f"Device {device.number} ended while it answered.") from error
+                _log.warning("device %s: it did not answer (%r)", device.number, error)
+                self._measures.moved(device.number)
+                continue
+            finally:
+                device.release(model)
+            if answer is None:
+                return
+            if not answer.elsewhere:
+                await reply.whole(answer)
+                return
+            refused.append(answer)
+            self._measures.moved(device.number)
+        if refused:  # whoever may have room later says so
+            waiting = (one for one in refused if any(name == b"retry-after" for name, _ in one.headers))
+            await reply.whole(next(waiting, refused[0]))
+            return
+        away = " ".join(f"Device {one.number}: {one.unseen.reason}" for one in self._devices.all)
+        problem = Problem(503, f"No device answers. {away}", code="no_device", headers={"Retry-After": "1"})
+        await reply.whole(Answer(503, tuple(_returned(httpx.Headers(problem.raw_headers))), bytes(problem.body)))
+
+    async def _chosen(self, asked: _Asked) -> Device | None:
+        use_case = asked.headers.get("x-lama-use-case", "")[:100]
+        wanted = Requirements(kind=self._kind, use_case=use_case, priority=asked.priority or Priority.normal)
+        found = await self._devices.select(wanted)
+        return found[0] if found else None
+
+    async def _ask(self, device: Device, asked: _Asked, reply: Reply) -> Answer | None:
+        """What `device` answers; None: it has been passed on already, piece by piece."""
+        self._measures.asked(device.number)
+        device_header = (b"x-lama-device", str(device.number).encode())
+        async with device.client.stream("POST", asked.path, content=asked.body, headers=asked.passed()) as upstream:
+            headers = (*_returned(upstream.headers), device_header)
+            if not upstream.headers.get("content-type", "").startswith("text/event-stream"):
+                return Answer(upstream.status_code, headers, await upstream.aread())
+            async for part in upstream.aiter_raw():
+                if not reply.begun:
+                    await reply.start(upstream.status_code, headers)
+                await reply.more(part)
+            if not reply.begun:
+                await reply.start(upstream.status_code, headers)
+            await reply.more(b"", last=True)
+            return None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request as it came."""
+
+    path: str
+    body: bytes
+    document: dict[str, Any]
+    headers: Headers
+    priority: Priority | None
+
+    def passed(self) -> dict[str, str]:
+        """The headers that mean something to a host."""
+        ours = {name: value for name, value in self.headers.items() if name.startswith("x-lama-")}
+        return {"Content-Type": "application/json", **ours}
+
+
+def _returned(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:
+    """The headers that mean something to whoever has asked."""
+    return [
+        (name, value)
+        for name, value in ((name.lower(), value) for name, value in headers.raw)
+        if name.decode("latin-1") in _BACK or name.startswith(b"x-lama-")
+    ]
