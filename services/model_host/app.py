@@ -105,11 +105,15 @@ def create_app(
     ]
     kinds = (HTTPException, RefusedError, ValidationError, LamaError, GoneError, Exception)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(kinds, answer_problem))
-    lesser = Lesser(CLIENT_KEY, settings.model_host_client_key, _FOR_CLIENTS)
     return Guard(
         app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded,
-        lesser=lesser,
+        lesser=for_clients(settings),
     )  # fmt: skip
+
+
+def for_clients(settings: Settings) -> Lesser:
+    """The key of programs that only ask models."""
+    return Lesser(CLIENT_KEY, settings.model_host_client_key, _FOR_CLIENTS)
 
 
 async def _start(host: Host, failed: list[str]) -> None:

@@ -275,5 +275,20 @@ def priority_of(header: str | None) -> Priority | None:
     return Priority[header.strip().lower()]
 
 
+def claimed(header: str | None, most: Priority, *, lesser: bool) -> Priority | None:
+    """What `X-Lama-Priority` says, which whoever has only the clients' key may claim up to `most`.
+
+    Raises:
+        RefusedError: it is none, or more than that.
+    """
+    priority = priority_of(header)
+    if lesser and priority is not None and priority < most:
+        raise RefusedError(
+            403, f"With this key, X-Lama-Priority is {most.name} at most.", parameter="X-Lama-Priority",
+            code="priority_not_allowed",
+        )  # fmt: skip
+    return priority
+
+
 def _alike(value: Any) -> tuple[type, ...]:
     return (int, float) if type(value) in {int, float} else (type(value),)

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from models.model_host import Choice, ModelKind, Priority, Requirements
 from services.guard import LESSER
 from services.model_host.answers import Marks, Shape, event, together
-from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, priority_of
+from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, claimed
 from services.model_host.door import GoneError, read_json, while_connected
 from services.model_host.host import Answer, Host
 from services.model_host.measures import Measures
@@ -76,7 +76,7 @@ class Endpoint:
         reply = Reply(send)
         try:
             document = await read_json(receive, headers.get("content-length"))
-            priority = self._claimed(headers.get("x-lama-priority"), lesser=scope.get(LESSER, False))
+            priority = claimed(headers.get("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
             with self._turnstile.inside():
                 await while_connected(receive, self._answer(document, headers, priority, reply))
         except GoneError:
@@ -94,15 +94,6 @@ class Endpoint:
         self, document: dict[str, Any], headers: Headers, priority: Priority | None, reply: Reply
     ) -> None:
         raise NotImplementedError
-
-    def _claimed(self, header: str | None, *, lesser: bool) -> Priority | None:
-        priority = priority_of(header)
-        if lesser and priority is not None and priority < self._claim:
-            raise RefusedError(
-                403, f"With this key, X-Lama-Priority is {self._claim.name} at most.", parameter="X-Lama-Priority",
-                code="priority_not_allowed",
-            )  # fmt: skip
-        return priority
 
     def _choose(self, needs: Requirements) -> Choice:
         """The best model for `needs`, whose number of tokens is an estimate."""
