@@ -57,6 +57,11 @@ class Home:
         return self.path / "cache"
 
     @property
+    def models(self) -> Path:
+        """Models of the hub that were pulled."""
+        return self.path / "models"
+
+    @property
     def advisories(self) -> Path:
         """The local mirror of known vulnerabilities, unless `lama.toml` names another folder."""
         return self.path / "advisories"

@@ -59,7 +59,7 @@ class CatalogueEntry(Value):
     source: str = Field(
         description=(
             "`path:FOLDER` (Hugging Face's layout), `path:FILE.gguf`, `package:NAME` or `package:NAME/FILE` of an "
-            "installed Python package, or `hub:OWNER/NAME[@REVISION]`."
+            "installed Python package, or `hub:OWNER/NAME[/FILE.gguf][@REVISION]`, which `lama models pull` fetches."
         )
     )
     kind: ModelKind = Field(default=ModelKind.generate, description="`generate` text, or `embed` it.")
@@ -197,11 +197,45 @@ class Footprint(Value):
     """Keys and values that the engine allocates once, at its load."""
     workspace: int = 0
     """Peak of activations and workspaces in a step."""
+    unpacking: int = 0
+    """Bytes beside its weights that the load takes for a while, where it unpacks a file in memory first."""
+    elsewhere: bool = False
+    """Whether it lies in the memory of the machine while the ledger is that of a GPU, of which it takes nothing."""
+    rounds: bool = False
+    """Whether keys and values come from CUDA's allocator, which takes more from the device than it hands out."""
 
     @property
     def resident(self) -> int:
-        """Bytes from the load until the unload, whether anybody asks or not."""
+        """Bytes of the device from the load until the unload, whether anybody asks or not."""
+        return 0 if self.elsewhere else self.total
+
+    @property
+    def total(self) -> int:
+        """Bytes of `resident`, wherever they are."""
         return self.weights + self.kv_fixed + self.workspace
+
+    @property
+    def loading(self) -> int:
+        """Most bytes while it is loaded: nobody takes a step then, but its file may be unpacked beside it."""
+        return max(self.resident, 0 if self.elsewhere else self.weights + self.kv_fixed + self.unpacking)
+
+
+class Measured(Value):
+    """What a model was seen to take, in bytes, by the system or the allocator, not by its own sum."""
+
+    weights: int
+    """Memory behind its tensors: pages of this process or of a file, or blocks of CUDA's allocator."""
+    beside: int | None = None
+    """All else that its load and a first step took, where that can be told apart from other models."""
+
+    @property
+    def total(self) -> int:
+        """All that was measured."""
+        return self.weights + (self.beside or 0)
+
+    def predicted(self, footprint: Footprint) -> int:
+        """What `footprint` said of the parts that were measured."""
+        return footprint.weights if self.beside is None else footprint.total
 
 
 class Requirements(Value):
@@ -263,12 +297,22 @@ class ModelStatus(Value):
     context_window: int
     reserve_bytes: int = 0
     predicted: Footprint | None = None
-    measured_bytes: int | None = None
+    measured: Measured | None = None
+    """What it was seen to take when it was loaded."""
+    held_bytes: int | None = None
+    """What is counted for it while it is loaded: the larger of what was predicted and measured."""
     lease_bytes: int = 0
     running: int = 0
     waiting: int = 0
     shares_with: tuple[str, ...] = ()
     error: str = ""
+
+    @property
+    def difference_bytes(self) -> int | None:
+        """Measured less predicted, of the parts that were measured; above zero: it takes more than was predicted."""
+        if self.measured is None or self.predicted is None:
+            return None
+        return self.measured.total - self.measured.predicted(self.predicted)
 
 
 class Unseen(Value):

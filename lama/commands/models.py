@@ -25,6 +25,7 @@ _ELSEWHERE = {
     "unload": "lama.commands.models_host:unload_model",
     "reserve": "lama.commands.models_host:reserve_memory",
     "release": "lama.commands.models_host:release_memory",
+    "pull": "lama.commands.models_pull:pull_model",
     "chat": "lama.commands.models_chat:chat",
 }
 """Commands of this group that other modules have, `name` -> `module:attribute`; imported when one is called."""

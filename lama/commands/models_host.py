@@ -215,8 +215,8 @@ def _told(status: ModelStatus, *, as_json: bool, did: str) -> int:
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
-        there = status.state is ModelState.ready and status.measured_bytes is not None
-        held = f"; it holds {shown(status.measured_bytes or 0)}" if there else ""
+        there = status.state is ModelState.ready and status.held_bytes is not None
+        held = f"; it holds {shown(status.held_bytes or 0)}" if there else ""
         click.echo(f"{status.name}: {did}{held}.")
     return OK
 
@@ -240,19 +240,24 @@ def _whole(status: HostStatus) -> RenderableType:
             f"{shown(one.leased_bytes)} of it by requests; {shown(one.reserved_bytes)} reserved; "
             f"{shown(one.parked_bytes)} parked; {one.jobs} runs; fragmentation {one.fragmentation:.0%}"
         )
-        parts += [Text(head), _table(one)]
+        parts += [Text(head), _table(one, measured=True)]
     parts += [Text(f"{gone.device}: {printable(gone.reason)}") for gone in status.incomplete]
     return Group(*parts)
 
 
-def _table(status: HostStatus) -> RenderableType:
+def _table(status: HostStatus, *, measured: bool = False) -> RenderableType:
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    headings = ("model", "state", "on", "kind", "engine", "weights as", "priority", "context", "takes", "a token",
-                "reserve", "requests", "shares with", "error")  # fmt: skip
-    rows = [_row(one, _where(one, status)) for one in status.models]
+    headings: tuple[str, ...] = (
+        "model", "state", "on", "kind", "engine", "weights as", "priority", "context", "takes", "a token", "reserve",
+        "requests", "shares with", "error",
+    )  # fmt: skip
+    rows: list[tuple[str, ...]] = [_row(one, _where(one, status)) for one in status.models]
+    if measured:
+        headings += ("predicted", "measured", "difference")
+        rows = [(*row, *_measured(one)) for row, one in zip(rows, status.models, strict=True)]
     shown_ones = [n for n, heading in enumerate(headings) if n < 2 or any(row[n] for row in rows)]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for n in shown_ones:
@@ -274,8 +279,8 @@ def _where(model: ModelStatus, status: HostStatus) -> str:
 
 def _row(one: ModelStatus, where: str) -> tuple[str, ...]:
     size = ""
-    if one.measured_bytes is not None:
-        size = shown(one.measured_bytes)
+    if one.held_bytes is not None:
+        size = shown(one.held_bytes)
     elif one.predicted is not None:
         size = f"~{shown(one.predicted.resident)}"
     return (
@@ -286,6 +291,14 @@ def _row(one: ModelStatus, where: str) -> tuple[str, ...]:
         f"{one.running} and {one.waiting} waiting" if one.waiting else str(one.running or ""),
         ", ".join(one.shares_with), one.error,
     )  # fmt: skip
+
+
+def _measured(one: ModelStatus) -> tuple[str, str, str]:
+    """What was predicted of the parts that were measured, what these took, and by how much that is more."""
+    if one.measured is None or one.predicted is None or one.difference_bytes is None:
+        return "", "", ""
+    predicted = one.measured.predicted(one.predicted)
+    return shown(predicted), shown(one.measured.total), f"{one.difference_bytes / max(1, predicted):+.2%}"
 
 
 def _left(status: HostStatus) -> int:

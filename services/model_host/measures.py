@@ -139,6 +139,9 @@ def _families(status: HostStatus) -> list[Metric]:
     sizes = GaugeMetricFamily(
         "lama_model_bytes", "What a model takes: predicted, measured, leased, reserved.", labels=(*_BY, "kind")
     )
+    difference = GaugeMetricFamily(
+        "lama_model_difference_bytes", "Measured less predicted memory of a loaded model; above zero: more.", labels=_BY
+    )
     for model in status.models:
         by = (model.name,)
         running.add_metric(by, model.running)
@@ -151,8 +154,13 @@ def _families(status: HostStatus) -> list[Metric]:
             room = model.predicted.kv_fixed or model.predicted.kv_per_token * model.context_window
             if room:
                 usage.add_metric(by, min(1.0, model.lease_bytes / room))
-        if model.measured_bytes is not None:
-            given["measured"] = model.measured_bytes
+        if model.measured is not None and model.predicted is not None:
+            given["measured"] = model.measured.total
+            given["measured_weights"] = model.measured.weights
+            given["predicted_of_measured"] = model.measured.predicted(model.predicted)
+            difference.add_metric(by, float(model.difference_bytes or 0))
+        if model.held_bytes is not None:
+            given["held"] = model.held_bytes
         for kind, size in given.items():
             sizes.add_metric((*by, kind), size)
-    return [memory, fragmentation, jobs, running, waiting, usage, state, sizes]
+    return [memory, fragmentation, jobs, running, waiting, usage, state, sizes, difference]

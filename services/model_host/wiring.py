@@ -28,6 +28,7 @@ from tasks.model_host import sources
 from tasks.model_host.accounts import weights_key
 from tasks.model_host.engine import Ask
 from tasks.model_host.errors import LoadError, NobodyAnsweredError, NoRoomError, RequestError
+from tasks.model_host.identity import one_source_each
 from tasks.model_host.opening import Machine, memory_of, open_engine, predict_entry
 from tasks.model_host.residency import Residency
 from tasks.model_host.response_cache import ResponseCache, is_deterministic, request_key
@@ -67,7 +68,7 @@ class ResidentHost:
 
     def __init__(self, settings: ModelHostSettings, machine: Machine, capacity: int, *, uuid: str = "") -> None:
         self._settings = settings
-        self._entries = {entry.name: entry for entry in sources.catalogue(settings)}
+        self._entries = {entry.name: entry for entry in one_source_each(sources.catalogue(settings))}
         self._speeds: dict[str, float] = {}
         self._residency = Residency(
             settings,

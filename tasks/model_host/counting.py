@@ -8,7 +8,7 @@ from pathlib import Path
 from blocks.errors import ConfigurationError
 from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelKind, ModelPath, Quantisation
 from tasks.model_host.headers import read_json
-from tasks.model_host.prediction import DeviceKind, Step, predict, predict_llamacpp
+from tasks.model_host.prediction import DeviceKind, Step, predict, predict_llamacpp, unpacking
 from tasks.model_host.shapes import Architecture, architecture_of, of_config
 from tasks.model_host.sources import at, engine_of, locate
 
@@ -43,24 +43,30 @@ class Counted:
         """What it takes on `device`; with another context or quantisation than its own, where given."""
         window = context or self.context_window
         if self.engine is EngineKind.llamacpp:
-            return predict_llamacpp(self.architecture, context=window, sequences=self.sequences)
-        return predict(
+            return predict_llamacpp(
+                self.architecture, context=window, sequences=self.sequences, embeds=self.kind is ModelKind.embed
+            )
+        found = predict(
             self.architecture,
             quantisation or self.quantisation,
             device=device,
             step=Step.of(self.kind, window),
             packs_nf4=packs_nf4,
         )
+        if device == "cpu" and self.files is not None and self.files.gguf is not None:
+            taken = unpacking(self.architecture, quantisation or self.quantisation)
+            return found.model_copy(update={"unpacking": taken})
+        return found
 
 
-def count(entry: CatalogueEntry, *, download: bool = False) -> Counted:
+def count(entry: CatalogueEntry) -> Counted:
     """Look at the files of `entry`.
 
     Raises:
         ConfigurationError: the catalogue asks of it what it cannot do.
         LoadError: its files are not here, broken, or of an architecture that is not known.
     """
-    files = locate(entry, download=download)
+    files = locate(entry)
     engine = engine_of(entry, files)
     architecture = architecture_of(files, entry.kind, engine)
     return Counted(

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from models.model_host import EngineKind, Footprint
+from models.model_host import EngineKind, Footprint, Measured
 from tasks.model_host.engine import Ask, Embedded, Piece, Prepared
 from tasks.model_host.errors import EngineError, LoadError, RequestError
-from tasks.model_host.footprint import give_back, weight_bytes
+from tasks.model_host.footprint import footprint_of, give_back
+from tasks.model_host.measuring import taken_by
 
 _MOST_PADDED = 4096
 """Tokens of a batch with its padding."""
@@ -107,11 +108,11 @@ class EmbeddingEngine:
         self._longest_token = max(map(len, tokenizer.get_vocab()), default=1)
         inner = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
         row = (6 * int(config.hidden_size) + 2 * inner) * next(module.parameters()).itemsize
-        self._footprint = Footprint(
-            weights=weight_bytes(module),
-            kv_per_token=0,
-            workspace=row * max(_MOST_PADDED, self.context_window),
+        self._footprint = footprint_of(
+            module, self._device, kv_per_token=0, workspace=row * max(_MOST_PADDED, self.context_window)
         )
+        taken = taken_by(module)
+        self._measured = None if taken is None else Measured(weights=taken)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"model {name}")
         self._closed = False
 
@@ -119,6 +120,11 @@ class EmbeddingEngine:
     def footprint(self) -> Footprint:
         """What it takes, as counted after the load (bytes)."""
         return self._footprint
+
+    @property
+    def measured(self) -> Measured | None:
+        """The memory behind its weights."""
+        return self._measured
 
     def prepare(self, ask: Ask) -> Prepared:
         """Refused: it embeds.

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from models.model_host import EngineKind, Footprint
+from models.model_host import EngineKind, Footprint, Measured
 
 FinishReason = Literal["stop", "length"]
 
@@ -91,6 +91,10 @@ class Engine(Protocol):
     @property
     def footprint(self) -> Footprint:
         """What it takes, as counted by the engine after the load (bytes)."""
+
+    @property
+    def measured(self) -> Measured | None:
+        """What it was seen to take after its load; None: this system does not say."""
 
     def prepare(self, ask: Ask) -> Prepared:
         """Tokenise `ask`; takes no memory of the device.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from blocks.errors import LamaError
 from models.model_host import Refusal
 
+ADAPTER = "is an adapter (LoRA) of another model; adapters are not served by themselves."
+MERGE = "Merge it into its base (`merge_and_unload` of the package peft), save that, and name its folder."
+
 
 class RequestError(LamaError):
     """The request can never be answered as it is.

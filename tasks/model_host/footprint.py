@@ -5,36 +5,34 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from models.model_host import Footprint
 from tasks.model_host.attention import Geometry
 from tasks.model_host.batch import Limits
+from tasks.model_host.measuring import ranges_of
+from tasks.model_host.prediction import rounded, segments, workspace_on_cuda
 
 
 def weight_bytes(module: Any) -> int:
     """Bytes of parameters and buffers with bitsandbytes' quantisation state; what is shared counts once."""
-    return sum({tensor.data_ptr(): tensor.numel() * tensor.itemsize for tensor in _tensors(module)}.values())
+    return sum(one.bytes for one in ranges_of(module))
 
 
-def _tensors(module: Any) -> Iterator[torch.Tensor]:
-    yield from module.buffers()
-    for parameter in module.parameters():
-        yield parameter
-        yield from _within(vars(parameter))  # int8: CB and SCB; 4 bits: quant_state
-    for part in module.modules():
-        state = vars(part).get("state")  # int8, once it has run; the rest of it belongs to a step
-        yield from _within({name: getattr(state, name, None) for name in ("CB", "SCB")})
-
-
-def _within(values: dict[str, Any]) -> Iterator[torch.Tensor]:
-    for value in values.values():
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif type(value).__name__ == "QuantState":
-            yield from _within(vars(value))
+def footprint_of(module: Any, device: torch.device, *, kv_per_token: int, workspace: int) -> Footprint:
+    """What a loaded module takes: on CUDA as the allocator hands it out, and what its segments have beside that."""
+    sizes = [one.bytes for one in ranges_of(module)]
+    if device.type != "cuda":
+        return Footprint(weights=sum(sizes), kv_per_token=kv_per_token, workspace=workspace)
+    weights = sum(rounded(size, "cuda") for size in sizes)
+    return Footprint(
+        weights=weights,
+        kv_per_token=kv_per_token,
+        workspace=segments(sizes) - weights + workspace_on_cuda(workspace),
+        rounds=True,
+    )
 
 
 def workspace_bytes(module: Any, geometry: Geometry, limits: Limits, context_window: int) -> int:
@@ -52,8 +50,8 @@ def workspace_bytes(module: Any, geometry: Geometry, limits: Limits, context_win
     tokens = reads + limits.most_running
     block = tokens * (3 * hidden * size + 2 * hidden * 4)
     attention = tokens * geometry.width * size * (3 * heads + 6 * geometry.heads)
-    mask = (heads // geometry.heads) * reads * context_window * size
-    logits = limits.most_running * int(config.vocab_size) * (size + 3 * 4)
+    mask = reads * context_window * (size * (heads // geometry.heads + 1) + 2)  # and what it is made of
+    logits = limits.most_running * int(config.vocab_size) * (size + 4 * 4 + 8)  # in fp32, sorted, and where from
     dequantised = _largest_weight(module) * size if getattr(module, "is_quantized", False) else 0
     return block + max(attention + mask, tokens * 3 * inner * size + dequantised, logits)
 

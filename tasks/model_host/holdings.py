@@ -66,6 +66,11 @@ class Resident:
     return_s: float = 0.0
     """Seconds that it takes to bring it back after an eviction."""
 
+    @property
+    def taken(self) -> int:
+        """Bytes that it takes now: while it is loaded, also what its file is unpacked to."""
+        return self.footprint.loading if self.phase is Phase.loading else self.footprint.resident
+
 
 @dataclass(frozen=True)
 class Lease:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.model_host import CatalogueEntry, EngineKind, Footprint, HostStatus, ModelState, ModelStatus
+from models.model_host import CatalogueEntry, EngineKind, Footprint, HostStatus, Measured, ModelState, ModelStatus
 from tasks.model_host.accounts import Account
 from tasks.model_host.engine import Engine
 from tasks.model_host.errors import LoadError
@@ -36,12 +36,13 @@ def model_status(
     engine: Engine | None,
     context_window: int,
     predicted: Footprint | None,
-    measured: Footprint | None,
+    measured: Measured | None,
     waiting: int,
     failure: LoadError | None,
 ) -> ModelStatus:
     """One name. What its weights take is told for every name that shares them, what its requests take for itself."""
     reserve = ledger.reserve_of(entry.name)
+    resident = ledger.resident(account.key)
     leases = [one for one in ledger.leases.values() if not one.want.job and one.want.model == entry.name]
     return ModelStatus(
         name=entry.name,
@@ -53,7 +54,8 @@ def model_status(
         context_window=context_window,
         reserve_bytes=reserve.bytes if reserve else 0,
         predicted=predicted,
-        measured_bytes=measured.resident if measured else None,
+        measured=measured,
+        held_bytes=resident.footprint.total if resident else None,
         lease_bytes=sum(one.bytes for one in leases),
         running=len(leases),
         waiting=waiting,

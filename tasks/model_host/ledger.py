@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from models.model_host import Footprint, Priority, Refusal, Reserve
 from tasks.model_host.holdings import Holdings, Lease, Missing, Phase, Resident, Want
+from tasks.model_host.prediction import lease_bytes
 
 
 @dataclass
@@ -33,7 +34,7 @@ class _Account:
 
     @property
     def weights(self) -> int:
-        return self.resident.footprint.resident if self.resident else 0
+        return self.resident.taken if self.resident else 0
 
     @property
     def held(self) -> int:
@@ -72,11 +73,6 @@ def _with_unused(reserves: Sequence[Reserve], weights: int, leased: Mapping[str,
 def is_guaranteed(reserve: Reserve) -> bool:
     """Whether nothing that works may ever be in `reserve` but its owner."""
     return reserve.priority is Priority.high or not reserve.sharing
-
-
-def lease_bytes(footprint: Footprint, tokens: int) -> int:
-    """Bytes of the pool for a request of `tokens`: none, where the engine allocated its keys and values at its load."""
-    return 0 if footprint.kv_fixed else footprint.kv_per_token * tokens
 
 
 class Ledger:
@@ -262,13 +258,15 @@ class Ledger:
     def reserve(self, account: str, reserve: Reserve, footprint: Footprint) -> Refusal | None:
         """Promise memory to a model; a promise that it has already is replaced."""
         kv = lease_bytes(footprint, reserve.context_window)
-        parts = (
+        parts: tuple[tuple[str, int], ...] = (
             ("weights", footprint.weights),
             ("fixed KV", footprint.kv_fixed),
             ("workspace", footprint.workspace),
             (f"KV of one context of {reserve.context_window} tokens", kv),
         )
         least = footprint.resident + kv
+        if footprint.loading > least:  # nobody asks it during its load
+            parts, least = (*parts[:2], ("unpacking its file", footprint.unpacking)), footprint.loading
         if least > reserve.bytes:
             return Refusal(
                 reason=f"a reserve of {reserve.bytes:,} bytes cannot hold {reserve.model}: it needs {least:,}",
@@ -309,7 +307,7 @@ class Ledger:
         want = Want(f"load of {account}", (account,), 0, priority, now)
         missing = self.missing(want, {account: footprint})
         if not missing.fits:
-            return self.refusal(want.key, footprint.resident, missing)
+            return self.refusal(want.key, footprint.loading, missing)
         one.resident = Resident(account, footprint, Phase.loading, priority, slots, now, now)
         return None
 
@@ -319,12 +317,14 @@ class Ledger:
         if one.resident is None or one.resident.phase is not Phase.loading:
             raise ValueError(f"{account} is not being loaded")
         before = one.resident
-        one.resident = replace(before, footprint=footprint)
+        one.resident = replace(before, footprint=footprint.model_copy(update={"unpacking": 0}))  # that is over
         missing = self.missing_now()
         if not missing.fits:
             one.resident = before
             return self.refusal(f"{account}, which took more than predicted,", footprint.resident, missing)
-        one.resident = replace(one.resident, phase=Phase.ready, loaded_at=now, idle_since=now, return_s=return_s)
+        one.resident = replace(
+            before, footprint=footprint, phase=Phase.ready, loaded_at=now, idle_since=now, return_s=return_s
+        )
         return None
 
     def lease(self, want: Want, now: float, expires_at: float | None = None) -> Refusal | None:
@@ -430,7 +430,7 @@ class Ledger:
 
     def _weights(self, key: str, loads: Mapping[str, Footprint]) -> int:
         known = self._of(key)
-        return known.weights if known.resident else loads[key].resident if key in loads else 0
+        return known.weights if known.resident else loads[key].loading if key in loads else 0
 
     def _within(self, want: Want, loads: Mapping[str, Footprint], counts: Callable[[Reserve], bool]) -> bool:
         if want.job:

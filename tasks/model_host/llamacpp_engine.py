@@ -12,12 +12,14 @@ from typing import Any
 
 import orjson
 
-from models.model_host import EngineKind, Footprint
+from models.model_host import EngineKind, Footprint, Measured
 from tasks.model_host.answer_schema import check_answer, check_schema
 from tasks.model_host.engine import Ask, Embedded, Piece, Prepared, TokenLogprob
 from tasks.model_host.errors import EngineError, RequestError
+from tasks.model_host.headers import gguf_files
 from tasks.model_host.llamacpp_server import LlamaServer, decoded, failure
 from tasks.model_host.llamacpp_trial import try_file
+from tasks.model_host.measuring import mapped
 
 _LARGEST_SEED = 2**32 - 2
 """llama.cpp's seeds have 32 bits, and the last one means any."""
@@ -30,6 +32,7 @@ async def open_llamacpp(
     concurrency: int,
     threads: int,
     kv_per_token: int,
+    workspace: int = 0,
     embeds: bool = False,
     gpu_layers: int = 0,
 ) -> LlamaCppEngine:
@@ -41,6 +44,7 @@ async def open_llamacpp(
         concurrency: how many are answered at a time.
         threads: computing threads.
         kv_per_token: bytes of keys and values (16 bit) of one token over all layers.
+        workspace: bytes that were predicted beside weights, keys and values: more than a first step touches.
         embeds: whether it makes vectors instead of text.
         gpu_layers: layers that are computed on a GPU.
 
@@ -48,21 +52,27 @@ async def open_llamacpp(
         LoadError: it cannot be loaded; no memory is held.
     """
 
-    def load() -> LlamaServer:
-        try_file(file, embeds=embeds)
-        return LlamaServer(
+    def load() -> tuple[LlamaServer, Measured | None]:
+        beside = try_file(file, context_window=context_window, slots=concurrency, embeds=embeds)
+        server = LlamaServer(
             file, context_window=context_window, slots=concurrency, threads=threads, embeds=embeds,
             gpu_layers=gpu_layers,
         )  # fmt: skip
+        pages = mapped(gguf_files(file))
+        # A file that was not mapped is in the memory that the trial has measured.
+        return server, None if beside is None or pages is None else Measured(weights=pages, beside=beside)
 
     task = asyncio.ensure_future(asyncio.to_thread(load))
     try:
-        server = await asyncio.shield(task)
+        server, measured = await asyncio.shield(task)
     except asyncio.CancelledError:
         # The thread goes on; what it has loaded by then is nobody's.
         task.add_done_callback(_discard)
         raise
-    return LlamaCppEngine(server, min(context_window, server.trained_window), concurrency, kv_per_token, embeds=embeds)
+    return LlamaCppEngine(
+        server, min(context_window, server.trained_window), concurrency, kv_per_token,
+        workspace=workspace, measured=measured, embeds=embeds,
+    )  # fmt: skip
 
 
 class LlamaCppEngine:
@@ -71,7 +81,15 @@ class LlamaCppEngine:
     kind = EngineKind.llamacpp
 
     def __init__(
-        self, server: LlamaServer, context_window: int, concurrency: int, kv_per_token: int, *, embeds: bool
+        self,
+        server: LlamaServer,
+        context_window: int,
+        concurrency: int,
+        kv_per_token: int,
+        *,
+        workspace: int,
+        measured: Measured | None,
+        embeds: bool,
     ) -> None:
         self.context_window = context_window
         self._server = server
@@ -84,13 +102,19 @@ class LlamaCppEngine:
             weights=server.tensor_bytes,
             kv_per_token=kv_per_token,
             kv_fixed=fixed,
-            workspace=max(0, server.allocated - fixed),
+            workspace=workspace,
         )
+        self._measured = measured
 
     @property
     def footprint(self) -> Footprint:
-        """What it takes; the workspace is what it allocated beside weights, keys and values."""
+        """What it takes; the workspace is what was predicted."""
         return self._footprint
+
+    @property
+    def measured(self) -> Measured | None:
+        """Pages of its file here, and what else its load took in a process that had nothing else to do."""
+        return self._measured
 
     def prepare(self, ask: Ask) -> Prepared:
         """Tokenise `ask`, exactly as it will be read. Blocks for about a millisecond, or 2.5 a thousand tokens.
@@ -343,6 +367,6 @@ def _logprob(row: dict[str, Any], wanted: int) -> TokenLogprob:
     return TokenLogprob(row["token"], row["logprob"], top)
 
 
-def _discard(task: asyncio.Future[LlamaServer]) -> None:
+def _discard(task: asyncio.Future[tuple[LlamaServer, Measured | None]]) -> None:
     if not task.cancelled() and task.exception() is None:
-        threading.Thread(target=task.result().close, name="llamacpp discard").start()
+        threading.Thread(target=task.result()[0].close, name="llamacpp discard").start()

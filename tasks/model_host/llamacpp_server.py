@@ -22,9 +22,8 @@ from typing import Any, Final
 import orjson
 
 from tasks.model_host.errors import EngineError, LoadError, RequestError
+from tasks.model_host.prediction import LLAMACPP_BATCH
 
-BATCH: Final = 256
-"""Tokens of prompts that are computed in one step; nothing is cancelled within one."""
 _PAD: Final = 256
 """llama.cpp makes the context of a slot a multiple of this."""
 _SILENT: Final = -1
@@ -68,7 +67,7 @@ class LlamaServer:
         params.cpuparams.n_threads = threads
         params.cpuparams.poll = 0  # threads that spin while they wait take the cores from whoever they wait for
         params.n_gpu_layers = gpu_layers
-        params.n_batch = params.n_ubatch = self.slot_tokens if embeds else BATCH  # a text is one batch there
+        params.n_batch = params.n_ubatch = self.slot_tokens if embeds else LLAMACPP_BATCH  # a text is one batch there
         params.embedding = embeds
         # Memory beyond the footprint: prompts in host memory (8 GiB by default), checkpoints of recurrent states.
         params.cache_ram_mib = 0
@@ -87,14 +86,11 @@ class LlamaServer:
         params.verbosity = _SILENT
         if embeds and not _pools(file):
             params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-        before = allocated()
         try:
             self._server: Any = xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise LoadError(f"llama.cpp cannot load {file.name}.", component="model host") from error
-        self.allocated = max(0, allocated() - before)
-        """Bytes that it took beside the file's own pages."""
         meta = self.ask("GET", "/v1/models")["data"][0]["meta"]
         self.vocabulary = int(meta["n_vocab"])
         self.trained_window = int(meta["n_ctx_train"])
@@ -190,31 +186,10 @@ def failure(answer: Any) -> RequestError | EngineError:
     return EngineError(f"llama.cpp failed: {said}.", component="model host")
 
 
-def allocated() -> int:
-    """Bytes that this process has from the C library, touched or not; 0 where it does not tell."""
-    with contextlib.suppress(AttributeError, OSError):
-        told = ctypes.CDLL(None).mallinfo2
-        told.restype = _Mallinfo2
-        now = told()
-        return int(now.uordblks + now.hblkhd)
-    return 0
-
-
 def trim() -> None:
     """Give what the C library holds for later back to the system."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-class _Mallinfo2(ctypes.Structure):
-    """`struct mallinfo2` of glibc >= 2.33."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
-        )
-    )  # fmt: skip
 
 
 def _pools(file: Path) -> bool:

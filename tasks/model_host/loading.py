@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import hashlib
-import json
 import logging
 import traceback
 import warnings
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.model_host import EngineKind, ModelKind, ModelPath, Quantisation
 from tasks.model_host.errors import LoadError
-from tasks.model_host.headers import gguf_files, weight_files
+from tasks.model_host.measuring import ranges_of
 from tasks.model_host.prediction import Storage
 from tasks.model_host.shapes import Architecture, architecture_of
 
@@ -140,30 +138,7 @@ def packs_nf4() -> bool:
 
 def measured(model: torch.nn.Module) -> int:
     """Bytes that the tensors of `model` take: parameters, buffers and quantisation state, each storage once."""
-    storages: dict[tuple[str, int], int] = {}
-    for tensor in _tensors_of(model):
-        if tensor.device.type != "meta":
-            storage = tensor.untyped_storage()
-            storages[str(tensor.device), storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
-
-
-def digest(files: ModelPath, quantisation: Quantisation, device: str) -> str:
-    """Identity of weights in memory: models of the same files, held alike on the same device, can share one copy."""
-    if files.gguf is not None:
-        paths = list(gguf_files(files.gguf))
-    else:
-        paths = [files.folder / "config.json", *weight_files(files.folder)]
-    try:
-        parts = []
-        for path in paths:
-            place = path.resolve()
-            stat = place.stat()
-            parts.append([str(place), stat.st_size, stat.st_mtime_ns])
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror}.", component=str(files.folder)) from error
-    told = json.dumps([parts, quantisation.value, device])
-    return hashlib.sha256(told.encode()).hexdigest()
+    return sum(one.bytes for one in ranges_of(model))
 
 
 def _model(
@@ -256,28 +231,6 @@ def _complete(model: Any, device: str, component: str) -> None:
                 component=component,
                 remedy="Use a smaller quantisation, or more GPUs.",
             )
-
-
-def _tensors_of(model: torch.nn.Module) -> Iterator[torch.Tensor]:
-    import torch  # noqa: PLC0415
-
-    yield from model.buffers()
-    for parameter in model.parameters():
-        yield parameter.data
-        state = getattr(parameter, "quant_state", None)
-        nested = getattr(state, "state2", None)  # gone, attribute and all, once it was packed anew
-        for owner, names in ((state, ("absmax", "code", "offset")), (nested, ("absmax", "code", "offset"))):
-            for name in names:
-                if isinstance(part := getattr(owner, name, None), torch.Tensor):
-                    yield part
-        for name in ("CB", "SCB"):
-            if isinstance(part := getattr(parameter, name, None), torch.Tensor):
-                yield part
-    for module in model.modules():  # where LLM.int8() moves its state at the first use
-        state = getattr(module, "state", None)
-        for name in ("CB", "SCB"):
-            if isinstance(part := getattr(state, name, None), torch.Tensor):
-                yield part
 
 
 def _device_map(device: str) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.model_host import Footprint, Refusal
+from models.model_host import Footprint, Measured, Refusal
 from tasks.model_host.accounts import Account
 from tasks.model_host.engine import Engine
 from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError
@@ -43,6 +43,15 @@ class Plan:
     refusal: Refusal | None = None
 
 
+def held(counted: Footprint, measured: Measured) -> Footprint:
+    """What is counted for loaded weights: what the engine says, or what was measured where that is more."""
+    weights = max(counted.weights, measured.weights)
+    workspace = counted.workspace
+    if measured.beside is not None:
+        workspace = max(workspace, measured.beside - counted.kv_fixed)
+    return counted.model_copy(update={"weights": weights, "workspace": workspace})
+
+
 class Occupancy:
     """The one owner of a device's ledger and engines.
 
@@ -70,8 +79,8 @@ class Occupancy:
         self.ledger = ledger
         self.shelf = shelf
         self.counts: Counter[str] = Counter()
-        self.measured: dict[str, Footprint] = {}
-        """What loaded weights really took, by account."""
+        self.measured: dict[str, Measured] = {}
+        """What loaded weights were seen to take, by account."""
         self._rules = rules
         self._load_timeout_s = load_timeout_s
         self._failure_ttl_s = failure_ttl_s
@@ -166,7 +175,7 @@ class Occupancy:
         refusal = refusal or self.ledger.never(want, footprints)
         if refusal is None:
             needed = want.bytes + sum(
-                self._weights[key].footprint.resident for key in want.accounts if not self.ledger.resident(key)
+                self._weights[key].footprint.loading for key in want.accounts if not self.ledger.resident(key)
             )
             refusal = self.ledger.refusal(want.key, needed, self.ledger.missing(want, footprints))
         retry_after_s = None
@@ -192,7 +201,7 @@ class Occupancy:
             gone = plan_eviction(self.ledger, want, missing.memory, self._rules, self._clock(), sure=sure)
             if gone is not None:
                 return Plan(fits=True, evicted=tuple(name for key in gone for name in self._accounts[key].names))
-        return Plan(fits=False, refusal=refusal or self.ledger.refusal(want.key, weights.footprint.resident, missing))
+        return Plan(fits=False, refusal=refusal or self.ledger.refusal(want.key, weights.footprint.loading, missing))
 
     def _settle(self, key: str, error: Exception | None = None) -> None:
         self._wants.pop(key, None)
@@ -302,13 +311,17 @@ class Occupancy:
     async def _receive(self, account: Account, engine: Engine, started: float) -> None:
         key, now = account.key, self._clock()
         self._failures.pop(key, None)  # it was only slow
-        measured = engine.footprint
-        again = self.measured.get(key) == measured
-        self.measured[key] = measured
-        self._weights[key] = self._weights[key]._replace(footprint=measured)
-        parks = 0 < measured.weights <= self.ledger.parked_capacity
-        return_s = measured.weights / _COPIED_PER_S if parks else now - started
-        refused = self.ledger.loaded(key, measured, now, return_s)
+        before = self._weights[key].footprint
+        kept = {"unpacking": before.unpacking, "elsewhere": before.elsewhere}  # it will be unpacked again
+        found = engine.footprint.model_copy(update=kept)
+        if (measured := engine.measured) is not None:
+            self.measured[key] = measured
+            found = held(found, measured)
+        again = before == found
+        self._weights[key] = self._weights[key]._replace(footprint=found)
+        parks = not found.elsewhere and 0 < found.weights <= self.ledger.parked_capacity
+        return_s = found.weights / _COPIED_PER_S if parks else now - started
+        refused = self.ledger.loaded(key, found, now, return_s)
         if refused is None:
             self.shelf.put(key, engine)
             return
@@ -326,7 +339,7 @@ class Occupancy:
 
     async def _take_away(self, account: str, *, parks: bool = True) -> None:
         resident = self.ledger.resident(account)
-        size = resident.footprint.weights if resident else 0
+        size = 0 if resident is None or resident.footprint.elsewhere else resident.footprint.weights
         wanted = {key for want in self._wants.values() for key in want.accounts}
         dropped = self.ledger.park(account, size, wanted) if parks and size else None
         try:

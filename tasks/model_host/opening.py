@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import psutil
@@ -13,7 +14,8 @@ import psutil
 from models.model_host import CatalogueEntry, EngineKind, Footprint, ModelHostSettings, ModelKind, ModelPath
 from tasks.model_host.counting import count
 from tasks.model_host.engine import Engine
-from tasks.model_host.prediction import kv_per_token
+from tasks.model_host.errors import LoadError
+from tasks.model_host.prediction import kv_per_token, share_of_card
 
 if TYPE_CHECKING:
     from blocks.gpus import Gpu
@@ -57,7 +59,7 @@ class Machine:
             import torch  # noqa: PLC0415
 
             total = torch.cuda.get_device_properties(0).total_memory
-            torch.cuda.set_per_process_memory_fraction(min(1.0, capacity / total), 0)
+            torch.cuda.set_per_process_memory_fraction(share_of_card(capacity, total), 0)
         elif sys.platform == "linux":
             import resource  # noqa: PLC0415
 
@@ -84,7 +86,7 @@ def predict_entry(entry: CatalogueEntry, machine: Machine) -> Footprint:
     """
     counted = count(entry)
     if counted.engine is EngineKind.llamacpp:
-        return counted.footprint(machine.device)
+        return counted.footprint("cpu").model_copy(update={"elsewhere": machine.device != "cpu"})
     from tasks.model_host.loading import packs_nf4, refuse  # noqa: PLC0415 - imports torch
 
     refuse(counted.architecture, entry.quantisation, machine.device, component=entry.name)
@@ -103,6 +105,8 @@ async def open_engine(entry: CatalogueEntry, machine: Machine) -> Engine:
     assert files is not None  # noqa: S101 - as of every entry
     if counted.engine is EngineKind.transformers:
         return await _open_transformers(entry, files, machine, counted.context_window)
+    if machine.device != "cpu":
+        in_host_memory(counted.footprint("cpu"), int(psutil.virtual_memory().available), entry.name)
     from tasks.model_host.llamacpp_engine import open_llamacpp  # noqa: PLC0415
 
     assert files.gguf is not None  # noqa: S101 - `engine_of` has seen to it
@@ -112,8 +116,23 @@ async def open_engine(entry: CatalogueEntry, machine: Machine) -> Engine:
         concurrency=entry.concurrency,
         threads=machine.threads,
         kv_per_token=kv_per_token(counted.architecture, 2),
+        workspace=counted.footprint("cpu").workspace,
         embeds=entry.kind is ModelKind.embed,
     )
+
+
+def in_host_memory(footprint: Footprint, available: int, component: str) -> None:
+    """See that a model that computes on the CPU of a host whose ledger is that of a GPU has room in the machine.
+
+    Raises:
+        LoadError: it has none.
+    """
+    if footprint.total > available:
+        raise LoadError(
+            f"llama.cpp runs it on the CPU, where it takes {footprint.total:,} bytes; {available:,} are free.",
+            component=component,
+            remedy='Write engine = "transformers" to have it on the GPU, or unload another GGUF model.',
+        )
 
 
 async def _open_transformers(entry: CatalogueEntry, files: ModelPath, machine: Machine, window: int) -> Engine:
@@ -128,9 +147,8 @@ async def _open_transformers(entry: CatalogueEntry, files: ModelPath, machine: M
     if entry.kind is ModelKind.embed:
         from tasks.model_host.embedding import EmbeddingEngine  # noqa: PLC0415
 
-        return EmbeddingEngine(
-            loaded.model, loaded.tokenizer, name=entry.name, folder=files.folder, context_window=window
-        )
+        made = partial(EmbeddingEngine, name=entry.name, folder=files.folder, context_window=window)
+        return await asyncio.to_thread(made, loaded.model, loaded.tokenizer)
     from tasks.model_host.transformers_engine import TransformersEngine  # noqa: PLC0415
 
     return await TransformersEngine.start(loaded.model, loaded.tokenizer, name=entry.name, context_window=window)

@@ -10,7 +10,7 @@ from functools import partial
 from models.model_host import EngineKind, Footprint, Quantisation
 from models.report import Value
 from tasks.model_host.counting import Counted
-from tasks.model_host.prediction import DeviceKind
+from tasks.model_host.prediction import DeviceKind, lease_bytes
 
 USABLE = 0.9
 """Share of a device's memory that models may use: the rest is the driver's, the context's and the allocator's."""
@@ -128,7 +128,7 @@ def make_plan(models: Sequence[Counted], device: Device) -> Plan:
 
 def takes(footprint: Footprint, context: int) -> int:
     """Bytes of a model that serves one sequence of `context` tokens; llama.cpp has allocated its own."""
-    return footprint.resident + (0 if footprint.kv_fixed else footprint.kv_per_token * context)
+    return max(footprint.resident + lease_bytes(footprint, context), footprint.loading)
 
 
 def size_of(text: str) -> int:

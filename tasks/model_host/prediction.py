@@ -28,8 +28,14 @@ _CODE = 16 * 4
 """The 16 values of NF4, which each matrix has a copy of."""
 _NESTED_CODE = 256 * 4
 _MIB = 1024**2
-_LLAMACPP_BATCH = 512
-"""Tokens that llama.cpp computes at a time (`n_ubatch`)."""
+LLAMACPP_BATCH = 256
+"""Tokens of prompts that llama.cpp is let compute in one step (`n_ubatch`); nothing is cancelled within one."""
+_LLAMACPP_FIXED = 3 * _MIB
+"""What a server of llama.cpp has beside all that depends on its model: threads, template, listener."""
+_LLAMACPP_OF_A_WORD = 540
+"""Bytes of a token of its vocabulary: its text in two tables, the merges that make it, how it is shown."""
+_LLAMACPP_OF_A_CHOICE = 20
+"""Bytes of a token of the vocabulary for each slot: its logit, and it as a candidate, sorted or not."""
 _LLAMACPP_PAD = 256
 """Tokens that the context of a sequence is rounded up to."""
 
@@ -90,35 +96,58 @@ def predict(
     storage = Storage.of(architecture, quantisation, packs_nf4=packs_nf4)
     tensors = list(_tensors(architecture, storage))
     weights = sum(rounded(size, device) for size in tensors)
+    step_bytes = workspace(architecture, storage, step)
     return Footprint(
         weights=weights,
         kv_per_token=kv_per_token(architecture, BYTES[storage.dtype]),
-        workspace=workspace(architecture, storage, step) + (segments(tensors) - weights if device == "cuda" else 0),
+        workspace=segments(tensors) - weights + workspace_on_cuda(step_bytes) if device == "cuda" else step_bytes,
+        rounds=device == "cuda",
     )
 
 
-def predict_llamacpp(architecture: Architecture, *, context: int, sequences: int) -> Footprint:
+def unpacking(architecture: Architecture, quantisation: Quantisation) -> int:
+    """Bytes of host memory that loading a GGUF file into torch takes beside the weights that it leaves there.
+
+    transformers unpacks the whole file on the CPU, in the type that is computed in, and each matrix once more in fp32;
+    all of it stays until the last weight has been made from it.
+    """
+    width = BYTES[Storage.of(architecture, quantisation).dtype]
+    sizes = [math.prod(weight.shape) for weight in architecture.weights]
+    return sum(sizes) * width + max(sizes, default=0) * (4 + 4)
+
+
+def predict_llamacpp(architecture: Architecture, *, context: int, sequences: int, embeds: bool = False) -> Footprint:
     """What a GGUF file takes in llama.cpp (bytes), which allocates the keys and values of whole contexts at its load.
 
-    Keys and values are 16 bits wide, its default. Beside them it holds a mask, the activations of a batch in fp32, and
-    a row of logits a sequence.
+    Keys and values are 16 bits wide, its default. Beside them it holds its vocabulary, for each slot the candidates for
+    the next token, and a buffer in which a step of `LLAMACPP_BATCH` tokens is computed: activations in fp32, of which
+    the feed-forward part or attention has the most at a time, and a mask in 16 bits. A text that is embedded is one
+    step, and has logits for each token where the model could generate. What it reserves and never touches (tables of
+    its scheduler) is not counted.
 
     Args:
         architecture: the model.
         context: most tokens of a sequence.
         sequences: how many there can be at a time.
+        embeds: whether it makes vectors.
     """
     slot = _up(context, _LLAMACPP_PAD)
     each = kv_per_token(architecture, 2)
-    rows = min(_LLAMACPP_BATCH, slot) if architecture.layers else slot
-    activations = 6 * architecture.hidden + 3 * architecture.intermediate + architecture.heads * architecture.head_dim
-    mask = slot * rows * (2 + 4)  # in fp32 when it is made, then in 16 bits
-    logits = sequences * architecture.vocab * 4 * 2 if architecture.layers else 0
+    rows = slot if embeds else min(LLAMACPP_BATCH, slot)
+    hidden, kv = architecture.hidden, architecture.kv_heads * architecture.head_dim
+    forward = 4 * architecture.intermediate + 3 * hidden
+    attention = 4 * hidden + 2 * architecture.heads * architecture.head_dim + 2 * kv
+    step = rows * (max(forward, attention) * 4 + slot * 2)
+    logits = sequences * architecture.vocab * _LLAMACPP_OF_A_CHOICE
+    if embeds:
+        logits = rows * architecture.vocab * 4 * 2 if architecture.layers else 0
+        step = max(step, logits // 2 + rows * (5 * hidden * 4 + slot * 2))
+        logits //= 2
     return Footprint(
         weights=sum(weight.stored or 0 for weight in architecture.weights),
         kv_per_token=each,
         kv_fixed=each * slot * sequences,
-        workspace=rows * activations * 4 + mask + logits,
+        workspace=step + logits + architecture.vocab * _LLAMACPP_OF_A_WORD + _LLAMACPP_FIXED,
     )
 
 
@@ -142,8 +171,10 @@ def workspace(architecture: Architecture, storage: Storage, step: Step) -> int:
     """Bytes of a step's temporaries: the largest of what attention, the feed-forward part and the logits take.
 
     A block holds its input, the residual and what is handed on, and norms in fp32. Attention holds queries, keys,
-    values and answers with copies that the rotary embedding makes, and a mask a group of heads; the feed-forward part
-    holds three rows of its inner width, and bitsandbytes the matrix in full; logits are chosen from in fp32.
+    values and answers with copies that the rotary embedding makes, and a mask a group of heads with what it is made
+    of; the feed-forward part holds three rows of its inner width, and bitsandbytes the matrix in full; logits are
+    chosen from in fp32, sorted. It is a bound: what is really alive is never more, and at least half of it
+    (`tests/model_host/test_workspace.py`).
     """
     width = BYTES[storage.dtype]
     hidden, inner = architecture.hidden, architecture.intermediate
@@ -152,8 +183,8 @@ def workspace(architecture: Architecture, storage: Storage, step: Step) -> int:
     tokens = step.tokens + step.sequences
     block = tokens * hidden * (3 * width + 2 * 4)
     attention = tokens * architecture.head_dim * width * (3 * architecture.heads + 6 * architecture.kv_heads)
-    mask = architecture.heads // architecture.kv_heads * step.tokens * step.context * width
-    logits = step.sequences * architecture.vocab * (width + 3 * 4)
+    mask = step.tokens * step.context * (width * (architecture.heads // architecture.kv_heads + 1) + 2)
+    logits = step.sequences * architecture.vocab * (width + 4 * 4 + 8)
     forward = tokens * 3 * inner * width + _temporary(architecture, storage, step)
     return block + max(attention + mask, forward, logits)
 
@@ -167,6 +198,45 @@ def rounded(size: int, device: DeviceKind) -> int:
         whole = _up(size, 2 * _MIB)
         return whole if whole - size <= _MIB else size
     return size
+
+
+def lease_bytes(footprint: Footprint, tokens: int) -> int:
+    """Bytes that the keys and values of a request take: none, where the engine allocated them at its load.
+
+    On CUDA it is one tensor. Of up to 1 MiB, it lies in a segment of 2 MiB with others; below 10 MiB, in one of 20 MiB,
+    of which it is charged as much as would be left to others if all were as large as it; beyond, in one of its own.
+    """
+    if footprint.kv_fixed:
+        return 0
+    size = footprint.kv_per_token * tokens
+    if not footprint.rounds or not size:
+        return size
+    size = _up(size, 512)
+    if size >= 10 * _MIB:
+        return _up(size, 2 * _MIB)
+    segment = 2 * _MIB if size <= _MIB else 20 * _MIB
+    return segment // (segment // size)
+
+
+def workspace_on_cuda(workspace: int) -> int:
+    """Bytes of the device for a step whose temporaries are `workspace`.
+
+    Temporaries of all sizes come and go: of each kind of segment one may be begun and not filled. And cuBLAS keeps a
+    workspace for the thread of each model, which torch allocates for it: 32 MiB on compute capability 9, less before
+    (`aten/src/ATen/cuda/CublasHandlePool.cpp`).
+    """
+    return _up(workspace, 2 * _MIB) + 2 * _MIB + 20 * _MIB + 32 * _MIB
+
+
+def share_of_card(capacity: int, total: int) -> float:
+    """The share of a card that torch's allocator may take before it refuses, with `capacity` for models.
+
+    The ledger counts what is charged; the allocator has segments beside it that are not full. They get half of what
+    is left of the card, at most a twentieth of the capacity: the cap never stops what the ledger has granted, and is
+    still below what the card has.
+    """
+    margin = max(0, min((total - capacity) // 2, max(capacity // 20, 256 * _MIB)))
+    return min(1.0, (capacity + margin) / total)
 
 
 def segments(sizes: Iterable[int]) -> int:

@@ -31,8 +31,9 @@ from tasks.model_host.errors import LoadError, NoRoomError, UnknownModelError
 from tasks.model_host.holdings import Want
 from tasks.model_host.host_status import host_status, model_status
 from tasks.model_host.jobs import JOB_TTL_S, JobLease, Jobs
-from tasks.model_host.ledger import Ledger, lease_bytes
+from tasks.model_host.ledger import Ledger
 from tasks.model_host.occupancy import Occupancy, Plan
+from tasks.model_host.prediction import lease_bytes
 from tasks.model_host.preparing import guess, prepare
 from tasks.model_host.promises import Promises
 from tasks.model_host.shelf import Load, Shelf, give_back_unused

@@ -175,7 +175,7 @@ def _unfit(entry: CatalogueEntry, requirements: Requirements, seen: ModelStatus 
 def _bytes(seen: ModelStatus | None) -> int | None:
     if seen is None:
         return None
-    return seen.measured_bytes or (seen.predicted.resident if seen.predicted else None)
+    return seen.held_bytes or (seen.predicted.resident if seen.predicted else None)
 
 
 def _marks(

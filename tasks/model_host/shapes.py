@@ -215,7 +215,9 @@ def of_gguf(header: Gguf, kind: ModelKind, *, component: str = "") -> Architectu
     if not (heads and hidden and context):
         raise LoadError("does not say how large it is.", component=component)
     layers: tuple[Layer, ...] = ()
-    if kind is ModelKind.generate:
+    if kind is ModelKind.generate or header.fields.get(
+        f"{family}.attention.causal", True
+    ):  # it keeps them all the same
         layers = _layers(
             {name: tensor.shape for name, tensor in header.tensors.items()},
             windows=(None,) * number("block_count"),

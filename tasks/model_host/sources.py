@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from blocks.errors import ConfigurationError
+from blocks.home import Home
+from blocks.settings import settings
 from models.model_host import CatalogueEntry, EngineKind, ModelHostSettings, ModelKind, ModelPath, Quantisation
-from tasks.model_host.errors import LoadError
+from tasks.model_host.errors import ADAPTER, MERGE, LoadError
 
 _PACKAGE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")
-_HUB = re.compile(r"^([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([\w./-]{1,100}))?$", re.ASCII)
-_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-"""What is fetched of a repository: neither pickles nor code."""
+_WANTED = ["*.json", "*.safetensors", "*.gguf", "*.txt", "*.model", "*.jinja"]
+"""What is taken of a repository: neither pickles nor code."""
 
 _DEFAULTS = (
     CatalogueEntry(
@@ -48,12 +49,8 @@ def catalogue(settings: ModelHostSettings) -> tuple[CatalogueEntry, ...]:
     return settings.models or tuple(entry for entry in _DEFAULTS if _spec_folder(entry.place[1]) is not None)
 
 
-def locate(entry: CatalogueEntry, *, download: bool = False) -> ModelPath:
-    """The files of a model.
-
-    Args:
-        entry: the model.
-        download: whether what is not here may be fetched from the hub.
+def locate(entry: CatalogueEntry) -> ModelPath:
+    """The files of a model, on this machine.
 
     Raises:
         ConfigurationError: the source is not written as it has to be.
@@ -63,7 +60,7 @@ def locate(entry: CatalogueEntry, *, download: bool = False) -> ModelPath:
     if kind == "package":
         return _in_package(place, entry.name)
     if kind == "hub":
-        return _from_hub(place, entry.name, download=download)
+        return _from_hub(place, entry.name)
     path = Path(place).expanduser()
     if not path.is_absolute():
         raise ConfigurationError(
@@ -113,6 +110,8 @@ def engine_of(entry: CatalogueEntry, files: ModelPath) -> EngineKind:
 
 
 def _in_folder(folder: Path, component: str) -> ModelPath:
+    if (folder / "adapter_config.json").is_file():  # transformers would look for its base, and for a library
+        raise LoadError(f"{folder} {ADAPTER}", component=component, remedy=MERGE)
     if (folder / "config.json").is_file():
         return ModelPath(folder=folder)
     found = sorted(path for path in folder.glob("*.gguf") if path.is_file())
@@ -167,27 +166,27 @@ def _in_package(place: str, component: str) -> ModelPath:
     return ModelPath(folder=inner[0])
 
 
-def _from_hub(place: str, component: str, *, download: bool) -> ModelPath:
-    if not (named := _HUB.match(place)):
-        raise ConfigurationError(
-            f"hub:{place[:100]} names no repository.", component=component, remedy="Write hub:OWNER/NAME[@REVISION]."
-        )
+def _from_hub(place: str, component: str) -> ModelPath:
+    from tasks.model_host.hub import Place, found  # noqa: PLC0415 - it counts what it fetches, as others count by us
+
+    given = Place.of(place, component)
+    if (pulled := found(given, Home(settings()).models)) is not None:
+        return pulled
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 - it brings an HTTP client
     except ImportError:
         raise LoadError("huggingface_hub is not installed.", component=component, remedy=_EXTRA) from None
-    try:
-        folder = snapshot_download(
-            named[1], revision=named[2], local_files_only=not download, allow_patterns=_WANTED, token=None
+    try:  # what others have fetched, in the hub's own cache; the network is never asked here
+        folder = Path(
+            snapshot_download(given.repo, revision=given.revision, local_files_only=True, allow_patterns=_WANTED)
         )
-    except Exception as error:  # noqa: BLE001 - the hub's client, its HTTP and the disk each fail in their own way
-        why = "could not be fetched" if download else "is not on this machine"
+    except Exception as error:  # noqa: BLE001 - the hub's client and the disk each fail in their own way
         raise LoadError(
-            f"hub:{place} {why} ({type(error).__name__}).",
+            f"hub:{place} is not on this machine ({type(error).__name__}).",
             component=component,
-            remedy=f"Fetch it where there is a network: `hf download {named[1]}`.",
+            remedy=f"Fetch it where there is a network: `lama models pull {component}`.",
         ) from None
-    return _in_folder(Path(folder), component)
+    return at(folder / given.file, component=component) if given.file else _in_folder(folder, component)
 
 
 _EXTRA = "Install the extra `models` (`pip install 'lama[models]'`)."

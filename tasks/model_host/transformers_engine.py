@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from models.model_host import EngineKind, Footprint
+from models.model_host import EngineKind, Footprint, Measured
 from tasks.model_host.attention import Geometry
 from tasks.model_host.batch import Batch, Limits
 from tasks.model_host.chat import end_of_turn, render
@@ -18,7 +18,8 @@ from tasks.model_host.compatible import adopt, largest_context
 from tasks.model_host.detokenise import Detokeniser, StopStrings
 from tasks.model_host.engine import Ask, Embedded, Piece, Prepared
 from tasks.model_host.errors import EngineError, LoadError, RequestError
-from tasks.model_host.footprint import give_back, weight_bytes, workspace_bytes
+from tasks.model_host.footprint import footprint_of, give_back, workspace_bytes
+from tasks.model_host.measuring import taken_by
 from tasks.model_host.sampling import Draws, check_sampling
 from tasks.model_host.sequence import Answering
 from tasks.model_host.sequence import Sequence as Running
@@ -49,6 +50,7 @@ class TransformersEngine:
         batch: Batch,
         *,
         footprint: Footprint,
+        measured: Measured | None,
         context_window: int,
         device: torch.device,
         entropy: Callable[[], int],
@@ -57,6 +59,7 @@ class TransformersEngine:
         self._tokenizer = tokenizer
         self._batch = batch
         self._footprint = footprint
+        self._measured = measured
         self._device = device
         self._entropy = entropy
         self._ends = _end_tokens(module, tokenizer)
@@ -101,17 +104,20 @@ class TransformersEngine:
             raise LoadError(f"{type(module).__name__} does not run: {error}", component=name) from error
         window = context_window or min(most, _DEFAULT_CONTEXT)
         limits = limits or _limits(module, geometry, window)
-        footprint = Footprint(
-            weights=weight_bytes(module),
+        footprint = footprint_of(
+            module,
+            device,
             kv_per_token=geometry.bytes_per_token,
             workspace=workspace_bytes(module, geometry, limits, window),
         )
+        taken = await asyncio.to_thread(taken_by, module)
         batch = Batch(module, geometry, limits, name=f"model {name}")
         return cls(
             module,
             tokenizer,
             batch,
             footprint=footprint,
+            measured=None if taken is None else Measured(weights=taken),
             context_window=window,
             device=device,
             entropy=entropy,
@@ -121,6 +127,11 @@ class TransformersEngine:
     def footprint(self) -> Footprint:
         """What it takes, as counted after the load (bytes)."""
         return self._footprint
+
+    @property
+    def measured(self) -> Measured | None:
+        """The memory behind its weights, after their first use."""
+        return self._measured
 
     def prepare(self, ask: Ask) -> Prepared:
         """Tokenise `ask`; takes no memory of the device.

@@ -77,8 +77,9 @@ def _findings(catalogue: Sequence[CatalogueEntry], status: HostStatus) -> list[F
                     remedy="Mend its entry in lama.toml or its files; `lama models load` tries again.",
                 )
             )
-        if one.predicted is not None and one.measured_bytes:
-            off = one.measured_bytes / max(1, one.predicted.resident) - 1
+        if one.predicted is not None and one.measured is not None:
+            predicted, measured = one.measured.predicted(one.predicted), one.measured.total
+            off = measured / max(1, predicted) - 1
             if off > _OFF_BY:
                 found.append(
                     Finding(
@@ -86,8 +87,7 @@ def _findings(catalogue: Sequence[CatalogueEntry], status: HostStatus) -> list[F
                         severity=Severity.medium,
                         component=one.name,
                         title="The model takes more memory than was predicted",
-                        detail=f"predicted {one.predicted.resident:,} bytes, measured {one.measured_bytes:,}"
-                        f" ({off:+.1%})",
+                        detail=f"predicted {predicted:,} bytes, measured {measured:,} ({off:+.1%})",
                         remedy="Leave more of the device free (`memory_bytes`), and tell the makers of Lama.",
                     )
                 )

@@ -58,6 +58,10 @@ class ArrayEngine:
     def footprint(self) -> Footprint:
         return self._footprint
 
+    @property
+    def measured(self) -> None:
+        """Nothing that a system would see."""
+
     def fill(self, key: int) -> None:
         self._weights = key
 

@@ -442,3 +442,37 @@ def test_no_stream_of_small_jobs_passes_one_by_for_ever(big: dict[str, Any]) -> 
         begun += now >= 15 and f"1 at {now}" in granted
     assert "big" in ledger.leases
     assert begun == 0 if waits.exclusive else begun > 0
+
+
+def test_what_a_file_is_unpacked_to_is_held_until_the_load_is_over() -> None:
+    ledger = Ledger(1000)
+    packed = Footprint(weights=300, kv_per_token=1, workspace=50, unpacking=600)
+    other = Footprint(weights=200, kv_per_token=1)
+    assert (packed.resident, packed.loading) == (350, 900)
+    assert ledger.admit_load("other", other, Priority.normal, 0.0) is None
+    assert ledger.loaded("other", other, 0.0) is None
+    refused = ledger.admit_load("packed", packed, Priority.normal, 0.0)
+    assert refused is not None
+    assert refused.needed_bytes == 900
+    ledger.leave("other")
+    ledger.evict("other")
+    assert ledger.admit_load("packed", packed, Priority.normal, 0.0) is None
+    assert ledger.held == 900
+    assert ledger.admit_load("other", other, Priority.normal, 0.0) is not None
+    assert ledger.loaded("packed", packed, 0.0) is None
+    assert ledger.held == 350
+    assert ledger.admit_load("other", other, Priority.normal, 0.0) is None
+    small = Reserve(model="m", bytes=800, priority=Priority.high, context_window=16)
+    told = Ledger(1000).reserve("m", small, packed)
+    assert told is not None
+    assert ("unpacking its file", 600) in told.arithmetic
+
+
+def test_what_lies_in_the_memory_of_the_machine_takes_nothing_of_the_card() -> None:
+    ledger = Ledger(100)
+    host = Footprint(weights=5_000, kv_per_token=1, kv_fixed=1_000, workspace=10, elsewhere=True)
+    assert ledger.admit_load("gguf", host, Priority.normal, 0.0, slots=1) is None
+    assert ledger.loaded("gguf", host, 0.0) is None
+    assert (ledger.held, host.total) == (0, 6_010)
+    card = Footprint(weights=100, kv_per_token=1)
+    assert ledger.admit_load("other", card, Priority.normal, 0.0) is None

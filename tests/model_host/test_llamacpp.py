@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -13,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from models.model_host import CatalogueEntry, Footprint, ModelKind
+from tasks.model_host.counting import count
 from tasks.model_host.engine import Ask, Piece, Prepared, Sampling
 from tasks.model_host.errors import EngineError, LoadError, RequestError
 from tasks.model_host.llamacpp_engine import LlamaCppEngine, open_llamacpp
@@ -21,7 +25,7 @@ from tests.model_host.running import KV_PER_TOKEN, smollm2
 
 async def opened(context_window: int = 512, concurrency: int = 2, *, embeds: bool = False) -> LlamaCppEngine:
     return await open_llamacpp(
-        smollm2(), context_window=context_window, concurrency=concurrency, threads=2, kv_per_token=KV_PER_TOKEN,
+        smollm2(), context_window=context_window, concurrency=concurrency, threads=1, kv_per_token=KV_PER_TOKEN,
         embeds=embeds,
     )  # fmt: skip
 
@@ -105,9 +109,64 @@ async def test_closing_gives_all_memory_back() -> None:
     engine = await opened(2_048, 4)
     used = resident() - before
     assert used > engine.footprint.kv_fixed * 0.9, "it is really there"
-    assert engine.footprint.resident > used * 0.9, "and it is told"
+    assert engine.measured
+    assert engine.measured.beside == pytest.approx(used, rel=0.05), "and it is told"
     await engine.close()
     assert resident() - before < 0.1 * used
+
+
+def predicted(context_window: int, concurrency: int, *, embeds: bool = False) -> Footprint:
+    kind = ModelKind.embed if embeds else ModelKind.generate
+    entry = CatalogueEntry(
+        name="m", source=f"path:{smollm2()}", kind=kind, context_window=context_window, concurrency=concurrency
+    )
+    return count(entry).footprint("cpu")
+
+
+def test_full_contexts_take_what_was_predicted() -> None:
+    command = [sys.executable, "-m", "tests.model_host.llamacpp_alone", "512", "1"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    anonymous, pages = map(int, ended.stdout.split())
+    told = predicted(512, 1)
+    assert told.weights == pytest.approx(pages, rel=0.01)
+    assert told.kv_fixed == 512 * KV_PER_TOKEN
+    assert told.resident == pytest.approx(anonymous + pages, rel=0.03)
+    assert told.resident >= anonymous + pages
+
+
+@pytest.mark.parametrize(
+    ("window", "slots", "embeds"),
+    [(4_096, 4, False), (512, 1, False), (256, 2, True)],
+    ids=["default", "small", "embeds"],
+)
+async def test_what_a_load_takes_is_measured_and_was_predicted(window: int, slots: int, embeds: bool) -> None:
+    told = predicted(window, slots, embeds=embeds)
+    noise = [bytearray(50_000_000)]  # of others, in this process
+    engine = await opened(window, slots, embeds=embeds)
+    try:
+        found = engine.measured
+        assert found is not None
+        assert found.beside is not None
+        assert found.weights == pytest.approx(told.weights, rel=0.01)
+        assert found.beside <= told.kv_fixed + told.workspace, "what is promised is enough"
+        if not embeds:  # a text that fills a step has logits for each of its tokens; the first one is short
+            assert found.total == pytest.approx(told.resident, rel=0.08 if window < 1_000 else 0.03)
+        assert noise
+    finally:
+        await engine.close()
+
+
+async def test_two_that_are_loaded_at_once_are_measured_each_by_itself() -> None:
+    one, other = await asyncio.gather(opened(768, 1), opened(1_024, 3))
+    try:
+        assert one.measured
+        assert other.measured
+        kv = [KV_PER_TOKEN * tokens for tokens in (768, 1_024 * 3)]
+        beside = [(found.measured.beside or 0) - size for found, size in zip((one, other), kv, strict=True)]  # type: ignore[union-attr]
+        assert beside[0] == pytest.approx(beside[1], rel=0.1)
+    finally:
+        await one.close()
+        await other.close()
 
 
 async def test_two_models_do_not_disturb_one_another(engine: LlamaCppEngine) -> None:

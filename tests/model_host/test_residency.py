@@ -192,7 +192,7 @@ async def test_weights_that_took_more_than_predicted_are_planned_anew_with_what_
     assert await bench.answer("d") == whole("path:d", "one two", 4)
     told = {one.name: one for one in bench.host.status().models}["d"]
     assert told.predicted
-    assert (told.predicted.resident, told.measured_bytes) == (250 * KIB, 300 * KIB)
+    assert (told.predicted.resident, told.held_bytes) == (250 * KIB, 300 * KIB)
     assert bench.used() <= 1000 * KIB
 
 
@@ -208,6 +208,26 @@ async def test_weights_that_were_parked_come_back_by_a_copy() -> None:
     assert Counter(bench.loader.loads)[f"path:{parked[0]}"] == 1
     assert bench.host.counts["wakes"] == 1
     assert bench.host.status().parked_bytes <= 400 * KIB
+
+
+async def test_fragments_are_given_back_while_nobody_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.model_host.residency._TEND_S", 0.01)
+    share, cleaned = 0.6, 0
+    bench = Bench()
+    bench.host._fragmentation = lambda: share
+
+    def clean() -> None:
+        nonlocal share, cleaned
+        share, cleaned = 0.0, cleaned + 1
+
+    bench.host._clean = clean
+    await bench.host.start()
+    async with bench.host.serve("a", Ask(prompt="one two", max_tokens=4)):
+        await asyncio.sleep(0.1)
+        assert (bench.host.status().fragmentation, cleaned) == (0.6, 0), "not while somebody is served"
+    await asyncio.sleep(0.1)
+    assert (bench.host.status().fragmentation, cleaned) == (0.0, 1), "once, and then there is nothing to clean"
+    await bench.host.drain()
 
 
 async def test_a_job_keeps_its_models_and_its_bytes_until_it_ends_or_is_not_heard_of() -> None:

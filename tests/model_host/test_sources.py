@@ -107,7 +107,7 @@ def test_what_the_hub_has_is_taken_from_its_cache_only(tmp_path: Path, monkeypat
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(LoadError, match=r"not on this machine.*hf download owner/name"):
+    with pytest.raises(LoadError, match=r"not on this machine.*lama models pull m"):
         locate(entry("hub:owner/name"))
     commit = "a" * 40
     place = folder(tmp_path / "models--owner--name" / "snapshots" / commit)

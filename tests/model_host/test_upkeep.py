@@ -10,6 +10,7 @@ from models.model_host import (
     EngineKind,
     Footprint,
     HostStatus,
+    Measured,
     ModelKind,
     ModelState,
     ModelStatus,
@@ -102,8 +103,8 @@ def test_what_a_person_should_know() -> None:
     predicted = Footprint(weights=90, kv_per_token=1, workspace=10)
     status = host(
         model("a", state=ModelState.failed, error="torn"),
-        model("b", predicted=predicted, measured_bytes=106),
-        model("c", predicted=predicted, measured_bytes=104),
+        model("b", predicted=predicted, measured=Measured(weights=80, beside=26)),
+        model("c", predicted=predicted, measured=Measured(weights=80, beside=24)),
         fragmentation=0.3,
     )
     catalogue = [entry("a"), entry("b"), entry("c", quantisation="nf4", kind="embed", context_window=128)]
