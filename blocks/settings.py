@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     model_host_key: SecretStr | None = Field(
         default=None, description="Key of the model host's API; otherwise generated into the home."
     )
+    model_host_client_key: SecretStr | None = Field(
+        default=None,
+        description="Key for programs that only ask models: it neither manages the model host nor claims a high "
+        "priority; otherwise generated into the home.",
+    )
     database_url: SecretStr | None = Field(
         default=None,
         description="`postgresql://...` of a PostgreSQL >= 15 to use instead of the embedded one.",

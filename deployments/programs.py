@@ -158,7 +158,7 @@ def model_programs(settings: Settings) -> list[Program]:
                 ready=functools.partial(_host_answers, url),
                 environment=environment,
                 port=port,
-                stop_wait_s=20,
+                stop_wait_s=30,  # it lets answers end, then unloads
                 awaited=False,  # whoever starts a platform does not wait for what is needed by few
             )
         )

@@ -81,6 +81,9 @@ class CatalogueEntry(Value):
         ge=1,
         description="Memory that is kept for it, whether it is loaded or not; by default none.",
     )
+    required: bool = Field(
+        default=True, description="Whether `/ready` waits until its reserve is made; otherwise it only tells of it."
+    )
     sharing: bool = Field(
         default=True, description="Whether others may use what of its reserve it does not use at the moment."
     )
@@ -147,10 +150,19 @@ class ModelHostSettings(Value):
     )
     cache_ttl_s: float = Field(default=600.0, gt=0, description="How long an answer may be given again.")
     load_timeout_s: float = Field(default=600.0, gt=0, description="Longest that a load may take.")
+    client_priority: Priority = Field(
+        default=Priority.normal,
+        description="Highest priority that requests with the clients' key may claim: `high`, `normal` or `low`.",
+    )
     models: tuple[CatalogueEntry, ...] = Field(
         default=(),
         description="`[[model_host.models]]`: the catalogue; by default SmolLM2 and MiniLM from their packages.",
     )
+
+    @field_validator("client_priority", mode="before")
+    @classmethod
+    def _priority_by_name(cls, given: object) -> object:
+        return Priority[given] if isinstance(given, str) and given in Priority.__members__ else given
 
     @model_validator(mode="after")
     def _names(self) -> ModelHostSettings:
@@ -235,6 +247,8 @@ class Requirements(Value):
     context_tokens: int = Field(default=0, ge=0)
     largest_bytes: int | None = Field(default=None, gt=0)
     least_quality: float = Field(default=0.0, ge=0, le=1)
+    structured: bool = False
+    """Whether the answer has to follow a schema, which models of GGUF files can."""
     prefer: Literal["balanced", "speed", "quality", "memory"] = "balanced"
     licences: tuple[str, ...] = ()
     """None: any."""

@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -43,6 +44,24 @@ def _sentence(status: int, sentence: str) -> Response:
     return JSONResponse({"error": sentence}, status)
 
 
+@dataclass(frozen=True)
+class Lesser:
+    """A second key, for whom not everything is meant. What it opened has `LESSER` in its scope.
+
+    Args:
+        secret: its file among the home's secrets.
+        given: the key, where a setting has it.
+        opens: beginnings of the paths that it opens.
+    """
+
+    secret: str
+    given: SecretStr | None
+    opens: tuple[str, ...]
+
+
+LESSER = "lama.lesser"
+
+
 class Guard:
     """ASGI middleware around a whole application. There is no way to switch the key off.
 
@@ -54,6 +73,7 @@ class Guard:
         given: the key, where a setting has it.
         without_key: paths that are answered to anybody.
         refused: makes the answer to whoever may not ask, of a status and a sentence.
+        lesser: a second key.
     """
 
     def __init__(
@@ -66,11 +86,14 @@ class Guard:
         *,
         without_key: frozenset[str] = frozenset({"/health"}),
         refused: Callable[[int, str], Response] = _sentence,
+        lesser: Lesser | None = None,
     ) -> None:
         self._app = app
         self._names = names
         self._where = f"secrets/{secret}"
-        self._key = (given.get_secret_value() if given is not None else home.secret(secret)).encode()
+        self._key = _key(given, home, secret)
+        self._opens = lesser.opens if lesser else ()
+        self._lesser = _key(lesser.given, home, lesser.secret) if lesser else None
         self._without_key = without_key
         self._refused = refused
 
@@ -86,7 +109,14 @@ class Guard:
         origins = headers.getlist("origin")
         if origins and not self._names.know([_host_of(origin) for origin in origins]):
             return self._refused(403, "Pages of other sites may not ask here.")
-        if scope["path"] not in self._without_key and not self._fits(headers.getlist("authorization")):
+        if scope["path"] in self._without_key:
+            return None
+        offered = _offered(headers.getlist("authorization"))
+        if self._lesser is not None and _same(offered, self._lesser):
+            scope[LESSER] = True
+            opened = scope["path"].startswith(self._opens)
+            return None if opened else self._refused(403, "This key is for programs that ask models only.")
+        if not _same(offered, self._key):
             answer = self._refused(
                 401, f"The key is needed: `Authorization: Bearer ...`, from `{self._where}` of the home."
             )
@@ -94,9 +124,19 @@ class Guard:
             return answer
         return None
 
-    def _fits(self, offered: list[str]) -> bool:
-        scheme, _, key = offered[0].partition(" ") if len(offered) == 1 else ("", "", "")
-        return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode("utf-8", "replace"), self._key)
+
+def _key(given: SecretStr | None, home: Home, secret: str) -> bytes:
+    return (given.get_secret_value() if given is not None else home.secret(secret)).encode()
+
+
+def _same(offered: bytes, key: bytes) -> bool:
+    return bool(offered) and hmac.compare_digest(offered, key)
+
+
+def _offered(headers: list[str]) -> bytes:
+    """The key that is offered; nothing where there is none, which is no key."""
+    scheme, _, key = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    return key.strip().encode("utf-8", "replace") if scheme.lower() == "bearer" else b""
 
 
 def _host_of(origin: str) -> str:

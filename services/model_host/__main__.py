@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
 import sys
 
 from blocks.configuration import load_configuration
@@ -14,6 +16,8 @@ from blocks.settings import Settings, settings
 from services.serving import options
 
 _CONNECTIONS = 1_000
+_LEFT = 3
+"""Exit code, where weights could not be unloaded."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,9 +50,17 @@ async def serve(config: Settings, device: str, port: int) -> None:
     from services.model_host.app import create_app  # noqa: PLC0415
     from services.model_host.wiring import build_host  # noqa: PLC0415
 
-    app = create_app(config, build_host(configuration, device), configuration.webhooks.hosts)
+    host = build_host(configuration, device)
+    app = create_app(
+        config, host, configuration.webhooks.hosts, client_priority=configuration.model_host.client_priority
+    )
     told = uvicorn.Config(app, host=config.host, port=port, **options(connections=_CONNECTIONS))
-    await uvicorn.Server(told).serve()
+    try:
+        await uvicorn.Server(told).serve()
+    finally:
+        if host.left:  # Python would wait for its threads
+            logging.shutdown()
+            os._exit(_LEFT)
 
 
 if __name__ == "__main__":

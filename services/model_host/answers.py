@@ -42,21 +42,25 @@ class Marks:
 
 @dataclass
 class Shape:
-    """How one answer is written.
+    """How one choice of an answer is written.
 
     Args:
         chat: whether it is a chat's; otherwise a completion's.
         marks: what stands in its `lama`.
-        prompt_tokens: tokens of the prompt.
         with_logprobs: whether log probabilities were asked for.
         with_usage: whether a stream tells the number of tokens.
+        index: which choice it is.
+        id: of the answer; what comes after its first letters.
+        created: when it was begun (seconds since the epoch).
     """
 
     chat: bool
     marks: Marks
-    prompt_tokens: int
     with_logprobs: bool = False
     with_usage: bool = False
+    index: int = 0
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
     _offset: int = 0
     _before: bytes = b""
     _after: bytes = b""
@@ -64,30 +68,33 @@ class Shape:
 
     def __post_init__(self) -> None:
         self._head = {
-            "id": f"{'chatcmpl' if self.chat else 'cmpl'}-{uuid.uuid4().hex}",
+            "id": f"{'chatcmpl' if self.chat else 'cmpl'}-{self.id}",
             "object": "chat.completion" if self.chat else "text_completion",
-            "created": int(time.time()),
+            "created": self.created,
             "model": self.marks.model,
         }
 
-    def whole(self, text: str, tokens: int, logprobs: Sequence[TokenLogprob], finish: FinishReason) -> bytes:
-        """The body of an answer that is not a stream."""
+    def choice(self, text: str, logprobs: Sequence[TokenLogprob], finish: FinishReason) -> dict[str, Any]:
+        """One of `choices` of an answer that is not a stream."""
         said: dict[str, Any] = (
             {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
         )
-        choice = {"index": 0, **said, "logprobs": self._logprobs(logprobs), "finish_reason": finish}
-        usage = self._usage(tokens)
-        return orjson.dumps({**self._head, "choices": [choice], "usage": usage, "lama": self.marks.field})
+        return {"index": self.index, **said, "logprobs": self._logprobs(logprobs), "finish_reason": finish}
+
+    def whole(self, choices: Sequence[dict[str, Any]], prompt_tokens: int, tokens: int) -> bytes:
+        """The body of an answer that is not a stream."""
+        usage = _usage(prompt_tokens, tokens)
+        return orjson.dumps({**self._head, "choices": choices, "usage": usage, "lama": self.marks.field})
 
     def first(self) -> bytes:
         """The first event of a stream."""
-        if self.chat:
-            self._head["object"] = "chat.completion.chunk"
         said: dict[str, Any] = (
             {"delta": {"role": "assistant", "content": "", "refusal": None}} if self.chat else {"text": ""}
         )
         self._before, self._after = self._around()
-        return self._event([{"index": 0, **said, "logprobs": None, "finish_reason": None}], lama=self.marks.field)
+        return self._event(
+            [{"index": self.index, **said, "logprobs": None, "finish_reason": None}], lama=self.marks.field
+        )
 
     def piece(self, piece: Piece) -> bytes:
         """An event of a stream; the last one of a text has its end beside it."""
@@ -97,29 +104,23 @@ class Shape:
         if self.chat and not piece.text and piece.finish:
             said = {"delta": {}}
         told = self._logprobs(piece.logprobs) if piece.logprobs else None
-        return self._event([{"index": 0, **said, "logprobs": told, "finish_reason": piece.finish}])
+        return self._event([{"index": self.index, **said, "logprobs": told, "finish_reason": piece.finish}])
 
-    def last(self, tokens: int) -> bytes:
+    def last(self, prompt_tokens: int, tokens: int) -> bytes:
         """What ends a stream."""
-        return (self._event([], usage=self._usage(tokens)) if self.with_usage else b"") + DONE
+        return (self._event([], usage=_usage(prompt_tokens, tokens)) if self.with_usage else b"") + DONE
 
     def _event(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
         usage = {"usage": None} if self.with_usage else {}
-        return event({**self._head, "choices": choices, **usage, **more})
+        kind = {"object": "chat.completion.chunk"} if self.chat else {}
+        return event({**self._head, **kind, "choices": choices, **usage, **more})
 
     def _around(self) -> tuple[bytes, bytes]:
         mark = uuid.uuid4().hex
         said: dict[str, Any] = {"delta": {"content": mark}} if self.chat else {"text": mark}
-        whole = self._event([{"index": 0, **said, "logprobs": None, "finish_reason": None}])
+        whole = self._event([{"index": self.index, **said, "logprobs": None, "finish_reason": None}])
         before, _, after = whole.partition(f'"{mark}"'.encode())
         return before, after
-
-    def _usage(self, tokens: int) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": tokens,
-            "total_tokens": self.prompt_tokens + tokens,
-        }
 
     def _logprobs(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if not self.with_logprobs:
@@ -145,6 +146,21 @@ class Shape:
 def event(document: dict[str, Any]) -> bytes:
     """A server-sent event."""
     return b"data: " + orjson.dumps(document) + b"\n\n"
+
+
+def _usage(prompt_tokens: int, tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
+
+
+def together(marks: Sequence[Marks]) -> Marks:
+    """The marks of an answer of several choices; its model is that of the first."""
+    caches = {one.cache for one in marks}
+    return Marks(
+        marks[0].model,
+        tuple(dict.fromkeys(name for one in marks for name in one.fallback)),
+        caches.pop() if len(caches) == 1 else "miss",
+        tuple(dict.fromkeys(reason for one in marks for reason in one.reasons)),
+    )
 
 
 def _row(token: str, logprob: float) -> dict[str, Any]:

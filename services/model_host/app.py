@@ -22,8 +22,8 @@ from blocks.errors import LamaError
 from blocks.home import Home
 from blocks.logs import logger
 from blocks.settings import Settings
-from models.model_host import ModelStatus
-from services.guard import Guard, Names
+from models.model_host import ModelStatus, Priority
+from services.guard import Guard, Lesser, Names
 from services.model_host.door import GoneError
 from services.model_host.embeddings import Embeddings
 from services.model_host.generation import Generation, Turnstile
@@ -34,17 +34,23 @@ from services.model_host.problems import Problem, RefusedError, answer_problem, 
 
 _AT_ONCE = 256
 """Requests to models; those for which there is no memory wait among them."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 KEY = "model_host.key"
+CLIENT_KEY = "model_host_client.key"
+_FOR_CLIENTS = ("/v1/", "/metrics")
 _OPEN = frozenset({"/health", "/ready"})
 
 
-def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
+def create_app(
+    settings: Settings, host: Host, hosts: Iterable[str], *, client_priority: Priority = Priority.normal
+) -> ASGIApp:
     """The application, to be served by an ASGI server.
 
     Args:
         settings: have the key and the address.
         host: keeps the models; it is closed at the end.
         hosts: further names that this machine is asked by.
+        client_priority: the highest that the clients' key may claim.
     """
     measures = Measures()
     turnstile = Turnstile(_AT_ONCE)
@@ -66,9 +72,11 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
         return _json({"status": "ok"})
 
     async def ready(_: Request) -> Response:
+        told = dict(host.unkept)
         if host.ready:
-            return _json({"status": "ok"})
-        return Problem(503, failed[0] if failed else "The model host is starting or stopping.")
+            return _json({"status": "ok"} | ({"reserves": told} if told else {}))
+        why = "; ".join([*failed[-1:], *told.values()])
+        return Problem(503, why or "The model host is starting or stopping.")
 
     async def metrics(_: Request) -> Response:
         return Response(measures.text(host.status()), media_type=CONTENT_TYPE_LATEST)
@@ -83,30 +91,45 @@ def create_app(settings: Settings, host: Host, hosts: Iterable[str]) -> ASGIApp:
                 return _json(_model(one, started))
         return Problem(404, "No model is called that.", parameter="model", code="model_not_found")
 
+    inside = (host, measures, turnstile, client_priority)
     routes = [
         Route("/health", health),
         Route("/ready", ready),
         Route("/metrics", metrics),
         Route("/v1/models", models),
         Route("/v1/models/{name:path}", model),
-        Route("/v1/chat/completions", Generation(host, measures, turnstile, chat=True), methods=["POST"]),
-        Route("/v1/completions", Generation(host, measures, turnstile, chat=False), methods=["POST"]),
-        Route("/v1/embeddings", Embeddings(host, measures, turnstile), methods=["POST"]),
+        Route("/v1/chat/completions", Generation(*inside, chat=True), methods=["POST"]),
+        Route("/v1/completions", Generation(*inside, chat=False), methods=["POST"]),
+        Route("/v1/embeddings", Embeddings(*inside), methods=["POST"]),
         *Management(host).routes(),
     ]
     kinds = (HTTPException, RefusedError, ValidationError, LamaError, GoneError, Exception)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(kinds, answer_problem))
     return Guard(
-        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded
-    )
+        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded,
+        lesser=for_clients(settings),
+    )  # fmt: skip
+
+
+def for_clients(settings: Settings) -> Lesser:
+    """The key of programs that only ask models."""
+    return Lesser(CLIENT_KEY, settings.model_host_client_key, _FOR_CLIENTS)
 
 
 async def _start(host: Host, failed: list[str]) -> None:
-    try:
-        await host.start()
-    except LamaError as error:
-        failed.append(str(error))
-        logger("model host").error("%s", error)
+    """Start `host`, again and again until it has: `failed` says why it has not yet."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            await host.start()
+        except Exception as error:  # noqa: BLE001 - a driver or a library; nobody else would hear of it
+            failed.append(f"The model host cannot start: {type(error).__name__}: {error}")
+            logger("model host").error("%s", failed[-1], exc_info=error)
+        else:
+            failed.clear()
+            return
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _model(status: ModelStatus, started: int) -> dict[str, Any]:

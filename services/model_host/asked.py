@@ -18,6 +18,7 @@ from tasks.model_host.engine import Ask, Sampling
 AUTO = "auto"
 """The name that lets the host choose."""
 _MOST_INPUTS = 2_048
+_MOST_PROMPTS = 64
 _MOST_TOKENS = 2**31 - 1
 _IGNORED = frozenset(
     {"user", "metadata", "store", "safety_identifier", "service_tier", "prompt_cache_key", "prompt_cache_retention"}
@@ -45,6 +46,8 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "dimensions": (),
 }
 """What this host cannot do, and the values that ask for nothing; so does null."""
+_NO_TOOLS = "no engine of this host calls tools. Ask for a JSON object by `response_format` and call them yourself"
+_INSTEAD: Mapping[str, str] = dict.fromkeys(("tools", "tool_choice", "functions", "function_call"), _NO_TOOLS)
 
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 Token = Annotated[int, Field(ge=0, lt=2**31)]
@@ -134,7 +137,7 @@ class _Request(BaseModel):
                 if not any(type(value) in _alike(one) and value == one for one in _NEUTRAL[name]):
                     raise RefusedError(
                         400,
-                        f"This host cannot do {name!r}; leave it out.",
+                        f"This host cannot do {name!r}: {_INSTEAD.get(name, 'leave it out')}.",
                         parameter=name,
                         code="unsupported_parameter",
                     )
@@ -190,15 +193,16 @@ class ChatRequest(_Generation):
             raise ValueError("`top_logprobs` goes with `logprobs`")
         return self
 
-    def ask(self) -> Ask:
+    def asks(self) -> tuple[Ask, ...]:
         """What the engine is asked."""
-        return Ask(
+        ask = Ask(
             max_tokens=self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
             messages=tuple(message.plain() for message in self.messages),
             sampling=self._sampling((self.top_logprobs or 0) if self.logprobs else None),
             stop=self._stops(),
             schema=None if self.response_format is None else self.response_format.schema_of_answer,
         )
+        return (ask,)
 
 
 class CompletionRequest(_Generation):
@@ -209,20 +213,23 @@ class CompletionRequest(_Generation):
 
     @field_validator("prompt", mode="after")
     @classmethod
-    def _one(cls, prompt: Any) -> Any:
-        if isinstance(prompt, list) and not (prompt and isinstance(prompt[0], int)):
-            if len(prompt) != 1:
-                raise ValueError("this host takes one prompt a request")
-            return prompt[0]
+    def _some(cls, prompt: Any) -> Any:
+        if not prompt:
+            raise ValueError("there is no prompt")
+        if isinstance(prompt, list) and not isinstance(prompt[0], int) and len(prompt) > _MOST_PROMPTS:
+            raise ValueError(f"these are more than {_MOST_PROMPTS} prompts")
         return prompt
 
-    def ask(self) -> Ask:
-        """What the engine is asked. OpenAI's default of `max_tokens` is 16 here."""
-        return Ask(
-            max_tokens=16 if self.max_tokens is None else self.max_tokens,
-            prompt=self.prompt if isinstance(self.prompt, str) else tuple(self.prompt),  # type: ignore[arg-type]
-            sampling=self._sampling(self.logprobs),
-            stop=self._stops(),
+    def asks(self) -> tuple[Ask, ...]:
+        """What the engine is asked, prompt by prompt. OpenAI's default of `max_tokens` is 16 here."""
+        return tuple(
+            Ask(
+                max_tokens=16 if self.max_tokens is None else self.max_tokens,
+                prompt=prompt,
+                sampling=self._sampling(self.logprobs),
+                stop=self._stops(),
+            )
+            for prompt in _each(self.prompt)
         )
 
 
@@ -243,11 +250,16 @@ class EmbeddingRequest(_Request):
 
     def texts(self) -> tuple[str | tuple[int, ...], ...]:
         """What is embedded: texts, or ids of tokens."""
-        if isinstance(self.input, str):
-            return (self.input,)
-        if isinstance(self.input[0], int):
-            return (tuple(self.input),)
-        return tuple(one if isinstance(one, str) else tuple(one) for one in self.input)
+        return _each(self.input)
+
+
+def _each(given: Any) -> tuple[str | tuple[int, ...], ...]:
+    """Texts, or ids of tokens, of one or of several."""
+    if isinstance(given, str):
+        return (given,)
+    if isinstance(given[0], int):
+        return (tuple(given),)
+    return tuple(one if isinstance(one, str) else tuple(one) for one in given)
 
 
 def priority_of(header: str | None) -> Priority | None:
@@ -261,6 +273,21 @@ def priority_of(header: str | None) -> Priority | None:
     if header.strip().lower() not in Priority.__members__:
         raise RefusedError(400, "X-Lama-Priority is high, normal or low.", parameter="X-Lama-Priority")
     return Priority[header.strip().lower()]
+
+
+def claimed(header: str | None, most: Priority, *, lesser: bool) -> Priority | None:
+    """What `X-Lama-Priority` says, which whoever has only the clients' key may claim up to `most`.
+
+    Raises:
+        RefusedError: it is none, or more than that.
+    """
+    priority = priority_of(header)
+    if lesser and priority is not None and priority < most:
+        raise RefusedError(
+            403, f"With this key, X-Lama-Priority is {most.name} at most.", parameter="X-Lama-Priority",
+            code="priority_not_allowed",
+        )  # fmt: skip
+    return priority
 
 
 def _alike(value: Any) -> tuple[type, ...]:

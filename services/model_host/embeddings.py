@@ -13,38 +13,40 @@ from typing import Any
 import orjson
 from starlette.datastructures import Headers
 
-from models.model_host import EngineKind, ModelKind, Priority, Requirements
+from models.model_host import ModelKind, Priority, Requirements
 from services.model_host.answers import Marks
-from services.model_host.asked import EmbeddingRequest, priority_of
-from services.model_host.generation import Endpoint, Reply
+from services.model_host.asked import AUTO, EmbeddingRequest
+from services.model_host.generation import Endpoint
+from services.model_host.reply import Reply
 from tasks.model_host.engine import Embedded
-from tasks.model_host.errors import RequestError
 
 
 class Embeddings(Endpoint):
     """The address."""
 
-    async def _answer(self, document: dict[str, Any], headers: Headers, reply: Reply) -> None:
+    async def _answer(
+        self, document: dict[str, Any], headers: Headers, priority: Priority | None, reply: Reply
+    ) -> None:
         started = time.perf_counter()
         request = EmbeddingRequest.model_validate(document)
-        priority = priority_of(headers.get("x-lama-priority"))
-        needs = Requirements(kind=ModelKind.embed, priority=priority or Priority.normal)
-        model, reasons = self._name(request.model, headers, needs)
         texts = request.texts()
-        async with self._host.serve(model, None, priority) as serving:
-            if serving.engine.kind is not EngineKind.llamacpp and any(not isinstance(text, str) for text in texts):
-                raise RequestError(
-                    f"{serving.model} takes texts, not ids of tokens: of another vocabulary they are other words.",
-                    parameter="input",
-                    code="unsupported_parameter",
-                )
-            embedded = await serving.engine.embed(texts)
-        marks = Marks(serving.model, serving.fallback, "off", (*reasons, *serving.reasons))
+        model, reasons = request.model, tuple[str, ...]()
+        if model == AUTO:
+            needs = Requirements(
+                kind=ModelKind.embed,
+                use_case=headers.get("x-lama-use-case", "")[:100],
+                priority=priority or Priority.normal,
+                context_tokens=max(len(text) // 4 if isinstance(text, str) else len(text) for text in texts),
+            )
+            choice = self._choose(needs)
+            model, reasons = choice.model, choice.reasons
+        made = await self._host.embed(model, texts, priority)
+        marks = Marks(made.model, made.fallback, "off", (*reasons, *made.reasons))
         # Two thousand vectors take longer to write than others may have to wait.
-        body = await asyncio.to_thread(_body, embedded, marks, plain=request.encoding_format != "base64")
+        body = await asyncio.to_thread(_body, made.embedded, marks, plain=request.encoding_format != "base64")
         await reply.whole(body, marks.headers)
-        measures = self._measures.of(serving.model)
-        measures.read(embedded.tokens)
+        measures = self._measures.of(made.model)
+        measures.read(made.embedded.tokens)
         measures.done("stop", time.perf_counter() - started)
 
 

@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from contextlib import aclosing
-from dataclasses import replace
-from typing import Any
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from models.model_host import Priority, Requirements
-from services.model_host.answers import Marks, Shape, event
-from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, priority_of
+from models.model_host import Choice, ModelKind, Priority, Requirements
+from services.guard import LESSER
+from services.model_host.answers import Marks, Shape, event, together
+from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, claimed
 from services.model_host.door import GoneError, read_json, while_connected
 from services.model_host.host import Answer, Host
 from services.model_host.measures import Measures
 from services.model_host.problems import RefusedError, problem_of
-from tasks.model_host.engine import FinishReason, Piece, TokenLogprob
-from tasks.model_host.errors import EngineError
+from services.model_host.reply import Outbox, Reply
+from tasks.model_host.engine import Ask, FinishReason, Piece, TokenLogprob
+from tasks.model_host.errors import EngineError, NoModelError, RequestError
+from tasks.model_host.preparing import estimate
 from tasks.model_host.serving import Served
 
-_SLOW_S = 60.0
-"""Longest that a client may leave what it is sent unread."""
+T = TypeVar("T")
+
 _HUNG_UP = 499
 
 
@@ -34,22 +38,37 @@ class Turnstile:
     def __init__(self, most: int) -> None:
         self._left = most
 
-    def __enter__(self) -> None:
-        if self._left <= 0:
-            raise RefusedError(429, "Too many requests wait already.", code="queue_full", retry_after_s=1.0)
-        self._left -= 1
+    @contextmanager
+    def inside(self, places: int = 1) -> Iterator[None]:
+        """Take `places` while the block lasts.
 
-    def __exit__(self, *_: object) -> None:
-        self._left += 1
+        Raises:
+            RefusedError: there are not so many left.
+        """
+        if self._left < places:
+            raise RefusedError(429, "Too many requests wait already.", code="queue_full", retry_after_s=1.0)
+        self._left -= places
+        try:
+            yield
+        finally:
+            self._left += places
 
 
 class Endpoint:
-    """What the addresses that use a model have in common."""
+    """What the addresses that use a model have in common.
 
-    def __init__(self, host: Host, measures: Measures, turnstile: Turnstile) -> None:
+    Args:
+        host: keeps the models.
+        measures: count what is done.
+        turnstile: of all addresses together.
+        claim: the highest priority that the clients' key may claim.
+    """
+
+    def __init__(self, host: Host, measures: Measures, turnstile: Turnstile, claim: Priority) -> None:
         self._host = host
         self._measures = measures
         self._turnstile = turnstile
+        self._claim = claim
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a client that hangs up ends the work."""
@@ -57,8 +76,9 @@ class Endpoint:
         reply = Reply(send)
         try:
             document = await read_json(receive, headers.get("content-length"))
-            with self._turnstile:
-                await while_connected(receive, self._answer(document, headers, reply))
+            priority = claimed(headers.get("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
+            with self._turnstile.inside():
+                await while_connected(receive, self._answer(document, headers, priority, reply))
         except GoneError:
             self._measures.failed(_HUNG_UP)
         except Exception as error:  # noqa: BLE001 - whatever it is, it has to be an answer
@@ -70,115 +90,145 @@ class Endpoint:
             else:
                 await problem(scope, receive, send)
 
-    async def _answer(self, document: dict[str, Any], headers: Headers, reply: Reply) -> None:
+    async def _answer(
+        self, document: dict[str, Any], headers: Headers, priority: Priority | None, reply: Reply
+    ) -> None:
         raise NotImplementedError
 
-    def _name(self, given: str, headers: Headers, requirements: Requirements) -> tuple[str, tuple[str, ...]]:
-        """The model that is asked, and why where the host has chosen it."""
-        if given != AUTO:
-            return given, ()
-        asked = requirements.model_copy(update={"use_case": headers.get("x-lama-use-case", "")[:100]})
-        choice = self._host.select(asked)
-        return choice.model, choice.reasons
-
-
-class Reply:
-    """An answer on its way."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.begun = False
-
-    async def whole(self, body: bytes, headers: dict[str, str]) -> None:
-        """Send all of it."""
-        await self._start("application/json", headers, len(body))
-        await self.more(body, last=True)
-
-    async def stream(self, headers: dict[str, str]) -> None:
-        """Begin a stream of events."""
-        # Proxies would collect the pieces otherwise.
-        await self._start("text/event-stream; charset=utf-8", headers | {"X-Accel-Buffering": "no"}, None)
-
-    async def more(self, body: bytes, *, last: bool = False) -> None:
-        """Send a part.
-
-        Raises:
-            GoneError: the client does not read.
-        """
+    def _choose(self, needs: Requirements) -> Choice:
+        """The best model for `needs`, whose number of tokens is an estimate."""
         try:
-            async with asyncio.timeout(_SLOW_S):
-                await self._send({"type": "http.response.body", "body": body, "more_body": not last})
-        except TimeoutError:
-            raise GoneError from None
+            return self._host.select(needs)
+        except NoModelError:
+            if not needs.context_tokens:
+                raise
+            return self._host.select(needs.model_copy(update={"context_tokens": 0}))  # it may have been too high
 
-    async def _start(self, kind: str, headers: dict[str, str], length: int | None) -> None:
-        told = {"Content-Type": kind, "Cache-Control": "no-store", **headers}
-        if length is not None:
-            told["Content-Length"] = str(length)
-        raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
-        self.begun = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request as it was read.
+
+    Args:
+        asks: one for each choice of its answer.
+        started: when it came.
+    """
+
+    asks: tuple[Ask, ...]
+    priority: Priority | None
+    cached: bool
+    streamed: bool
+    with_usage: bool
+    started: float
 
 
 class Generation(Endpoint):
     """Chats, or completions."""
 
-    def __init__(self, host: Host, measures: Measures, turnstile: Turnstile, *, chat: bool) -> None:
-        super().__init__(host, measures, turnstile)
+    def __init__(self, host: Host, measures: Measures, turnstile: Turnstile, claim: Priority, *, chat: bool) -> None:
+        super().__init__(host, measures, turnstile, claim)
         self._chat = chat
 
-    async def _answer(self, document: dict[str, Any], headers: Headers, reply: Reply) -> None:
+    async def _answer(
+        self, document: dict[str, Any], headers: Headers, priority: Priority | None, reply: Reply
+    ) -> None:
         started = time.perf_counter()
         request = (ChatRequest if self._chat else CompletionRequest).model_validate(document)
-        priority = priority_of(headers.get("x-lama-priority"))
-        ask = request.ask()
-        model, reasons = self._name(request.model, headers, Requirements(priority=priority or Priority.normal))
-        kept = headers.get("x-lama-cache", "").strip().lower() != "off"
-        key = self._host.key(model, ask) if kept else None
-        shape = Shape(
-            chat=self._chat,
-            marks=Marks(model, cache="off" if key is None else "miss", reasons=reasons),
-            prompt_tokens=0,
-            with_logprobs=ask.sampling.logprobs is not None,
-            with_usage=request.with_usage,
+        cached = headers.get("x-lama-cache", "").strip().lower() != "off"
+        asked = _Asked(request.asks(), priority, cached, bool(request.stream), request.with_usage, started)
+        with self._turnstile.inside(len(asked.asks) - 1):
+            if request.model == AUTO:
+                await self._by_choice(asked, headers.get("x-lama-use-case", "")[:100], reply)
+            else:
+                await self._by(request.model, (), asked, reply)
+
+    async def _by_choice(self, asked: _Asked, use_case: str, reply: Reply) -> None:
+        """Answer by the model that fits best, or by one with more room if the prompt turns out to need it."""
+        needs = Requirements(
+            kind=ModelKind.generate,
+            use_case=use_case,
+            priority=asked.priority or Priority.normal,
+            context_tokens=max(map(estimate, asked.asks)),
+            structured=any(ask.schema is not None for ask in asked.asks),
         )
+        choice = self._choose(needs)
+        while True:
+            try:
+                await self._by(choice.model, choice.reasons, asked, reply)
+            except RequestError as error:
+                # How long a prompt is, the model's tokeniser alone knows.
+                if reply.begun or error.code != "context_length_exceeded":
+                    raise
+                needs = needs.model_copy(update={"context_tokens": self._window(choice.model) + 1})
+                try:
+                    choice = self._host.select(needs)
+                except NoModelError:
+                    raise error from None
+            else:
+                return
+
+    def _window(self, model: str) -> int:
+        return next(one.context_window for one in self._host.status().models if one.name == model)
+
+    async def _by(self, model: str, reasons: tuple[str, ...], asked: _Asked, reply: Reply) -> None:
+        base = Shape(
+            chat=self._chat,
+            marks=Marks(model, reasons=reasons),
+            with_logprobs=asked.asks[0].sampling.logprobs is not None,
+            with_usage=asked.with_usage,
+        )
+        async with Outbox(reply) as outbox:
+            shapes = [replace(base, index=index) for index in range(len(asked.asks))]
+            ends = await _all(
+                [self._one(model, ask, asked, shape, outbox) for ask, shape in zip(asked.asks, shapes, strict=True)]
+            )
+            marks = together([one for one, _ in ends])
+            prompt_tokens, tokens = (sum(getattr(one, of) for _, one in ends) for of in ("prompt_tokens", "tokens"))
+            shape = replace(base, marks=marks)
+            if asked.streamed:
+                outbox.put(shape.last(prompt_tokens, tokens), marks.headers)
+        if not asked.streamed:
+            choices = [
+                one.choice(answer.text, answer.logprobs, answer.finish)
+                for one, (_, answer) in zip(shapes, ends, strict=True)
+            ]
+            await reply.whole(shape.whole(choices, prompt_tokens, tokens), marks.headers)
+
+    async def _one(self, model: str, ask: Ask, asked: _Asked, shape: Shape, outbox: Outbox) -> tuple[Marks, Answer]:
+        """One choice; as a stream it is in `outbox` then."""
+        key = self._host.key(model, ask) if asked.cached else None
+        to = outbox if asked.streamed else None
 
         async def compute() -> Answer:
-            async with self._host.serve(model, ask, priority) as serving:
-                assert serving.prepared is not None  # noqa: S101 - an ask was given
-                marks = replace(
-                    shape.marks, model=serving.model, fallback=serving.fallback, reasons=(*reasons, *serving.reasons)
-                )
-                answering = replace_shape(shape, marks, serving.prepared.prompt_tokens)
-                return await self._generate(serving, answering, reply, started, streamed=bool(request.stream))
+            async with self._host.serve(model, ask, asked.priority) as serving:
+                marks = Marks(
+                    serving.model, serving.fallback, "off" if key is None else "miss",
+                    (*shape.marks.reasons, *serving.reasons),
+                )  # fmt: skip
+                return await self._generate(serving, replace(shape, marks=marks), to, asked.started)
 
-        answer, known = await self._host.answers.answer(key, compute)
+        answer, known = await self._host.answers.answer(key, compute, apart=asked.priority)
         if key is not None:
             self._measures.recalled(hit=known)
             if answer.model != model:  # the next one should hear the model that he asks for
                 self._host.answers.forget(key)
-        if known:
-            again = replace_shape(shape, replace(shape.marks, cache="hit"), answer.prompt_tokens)
-            await self._again(answer, again, reply, streamed=bool(request.stream))
+        marks = Marks(
+            answer.model, answer.fallback, "off" if key is None else "hit" if known else "miss",
+            (*shape.marks.reasons, *answer.reasons),
+        )  # fmt: skip
+        if known and to:
+            again = replace(shape, marks=marks)
+            piece = Piece(answer.text, answer.tokens, answer.logprobs, answer.finish)
+            to.put(again.first() + again.piece(piece), marks.headers)
+        return marks, answer
 
-    async def _again(self, known: Answer, shape: Shape, reply: Reply, *, streamed: bool) -> None:
-        shape = replace_shape(shape, replace(shape.marks, model=known.model), known.prompt_tokens)
-        if not streamed:
-            body = shape.whole(known.text, known.tokens, known.logprobs, known.finish)
-            await reply.whole(body, shape.marks.headers)
-            return
-        await reply.stream(shape.marks.headers)
-        piece = Piece(known.text, known.tokens, known.logprobs, known.finish)
-        await reply.more(shape.first() + shape.piece(piece) + shape.last(known.tokens), last=True)
-
-    async def _generate(self, serving: Served, shape: Shape, reply: Reply, started: float, *, streamed: bool) -> Answer:
-        assert serving.prepared is not None  # noqa: S101 - see above
-        assert serving.pieces is not None  # noqa: S101 - as of every ask
+    async def _generate(self, serving: Served, shape: Shape, to: Outbox | None, started: float) -> Answer:
         measures = self._measures.of(serving.model)
         texts: list[str] = []
         logprobs: list[TokenLogprob] = []
         tokens, finish, before = 0, None, started
         first_at, first_tokens = started, 0
+        headers = shape.marks.headers
         async with aclosing(serving.pieces) as pieces:
             async for piece in pieces:
                 now = time.perf_counter()
@@ -186,34 +236,36 @@ class Generation(Endpoint):
                     measures.first(serving.prepared.prompt_tokens, now - started)
                     measures.generated(piece.tokens)
                     first_at, first_tokens = now, piece.tokens
-                    if streamed:
-                        await reply.stream(shape.marks.headers)
-                        await reply.more(shape.first() + shape.piece(piece))
+                    if to:
+                        to.put(shape.first() + shape.piece(piece), headers)
                 else:
                     measures.between(piece.tokens, now - before)
-                    if streamed:
-                        await reply.more(shape.piece(piece))
+                    if to:
+                        to.put(shape.piece(piece), headers)
                 before = now
                 tokens += piece.tokens
                 texts.append(piece.text)
                 logprobs.extend(piece.logprobs)
                 finish = piece.finish or finish
-        answer = Answer(
-            serving.model, "".join(texts), serving.prepared.prompt_tokens, tokens, tuple(logprobs), _ended(finish)
-        )
-        if streamed:
-            await reply.more(shape.last(tokens), last=True)
-        else:
-            await reply.whole(shape.whole(answer.text, tokens, logprobs, answer.finish), shape.marks.headers)
-        measures.done(answer.finish, time.perf_counter() - started)
+        ended = _ended(finish)
+        measures.done(ended, time.perf_counter() - started)
         if tokens > 1 and before > first_at:
             self._host.learn(serving.model, (tokens - first_tokens) / (before - first_at))
-        return answer
+        return Answer(
+            serving.model, "".join(texts), serving.prepared.prompt_tokens, tokens, tuple(logprobs), ended,
+            serving.fallback, serving.reasons,
+        )  # fmt: skip
 
 
-def replace_shape(shape: Shape, marks: Marks, prompt_tokens: int) -> Shape:
-    """`shape` once it is known who answers."""
-    return Shape(shape.chat, marks, prompt_tokens, shape.with_logprobs, shape.with_usage)
+async def _all(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all of `works` return. When one fails the others are given up, and what they held has come back."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _ended(finish: FinishReason | None) -> FinishReason:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +13,7 @@ from models.model_host import Choice, HostStatus, ModelStatus, Priority, Refusal
 from models.report import Value
 from tasks.model_host.engine import Ask, FinishReason, TokenLogprob
 from tasks.model_host.response_cache import ResponseCache
-from tasks.model_host.serving import Served
+from tasks.model_host.serving import Served, Vectors
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Answer:
     tokens: int
     logprobs: tuple[TokenLogprob, ...]
     finish: FinishReason
+    fallback: tuple[str, ...] = ()
+    """Models that could not give it, in that order."""
+    reasons: tuple[str, ...] = ()
+    """Why they could not."""
 
 
 class Plan(Value):
@@ -76,19 +80,29 @@ class Host(Protocol):
     answers: ResponseCache[Answer]
     """Answers that are given again."""
 
+    left: tuple[str, ...]
+    """What had not ended when it was closed; the process takes it along."""
+
     @property
     def ready(self) -> bool:
-        """Whether requests are taken."""
+        """Whether it has started, and whatever it has to promise is promised."""
+
+    @property
+    def unkept(self) -> Mapping[str, str]:
+        """Models whose reserve is not made yet, and why; ready or not. It is tried again."""
 
     async def start(self) -> None:
-        """Make the reserves of the catalogue; requests are taken from then on."""
+        """Make the reserves of the catalogue. Requests are taken before, after, and whether they can be made or not."""
 
-    def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
-        """Keep `model` for a request, loaded first if need be. `ask` None: to embed; `priority` None: its own.
+    def serve(self, model: str, ask: Ask, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
+        """Keep `model` for a request, loaded first if need be; `priority` None: its own.
 
         Raises:
             RequestError, LoadError, NoRoomError, NobodyAnsweredError: neither it nor a fallback of it can answer.
         """
+
+    async def embed(self, model: str, texts: Sequence[str | tuple[int, ...]], priority: Priority | None) -> Vectors:
+        """Vectors of `texts`, by `model` or a fallback of it. Takes and raises what `serve` does."""
 
     def key(self, model: str, ask: Ask) -> str | None:
         """What `answers` know this request by; None: its answer differs every time."""
@@ -134,4 +148,4 @@ class Host(Protocol):
         """
 
     async def close(self) -> None:
-        """Unload everything."""
+        """Let work end for a while, and unload everything; what hangs is left to the end of the process."""

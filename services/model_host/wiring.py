@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from blocks.errors import LamaError
 from blocks.gpus import chosen_gpus
+from blocks.logs import logger
 from models.configuration import Configuration
 from models.model_host import (
     Choice,
+    EngineKind,
     HostStatus,
     ModelHostSettings,
     ModelStatus,
@@ -24,13 +27,20 @@ from services.model_host.host import Answer, Host, JobLease, JobRequest, Plan
 from tasks.model_host import sources
 from tasks.model_host.accounts import weights_key
 from tasks.model_host.engine import Ask
+from tasks.model_host.errors import LoadError, NobodyAnsweredError, NoRoomError, RequestError
 from tasks.model_host.identity import one_source_each
 from tasks.model_host.opening import Machine, memory_of, open_engine, predict_entry
 from tasks.model_host.residency import Residency
 from tasks.model_host.response_cache import ResponseCache, is_deterministic, request_key
 from tasks.model_host.selection import select
-from tasks.model_host.serving import Served, served
+from tasks.model_host.serving import Served, Vectors, embedded, served
 
+_log = logger("model host")
+
+DRAIN_S = 8.0
+"""Longest that work may still take when the host ends, and then that weights may: supervisors wait a little longer."""
+_TOLD_TO_ALL = (NoRoomError, LoadError, NobodyAnsweredError, RequestError)
+"""What says something of the request or of its model, and nothing of who asked first."""
 _SPEED_WEIGHT = 0.2
 """Of a new measurement of a model's speed, against those before it."""
 _BESIDE = 3 * 1024**3
@@ -72,16 +82,30 @@ class ResidentHost:
         )
         self._capacity = capacity
         self._machine = machine
-        self.answers: ResponseCache[Answer] = ResponseCache(settings.cache_bytes, settings.cache_ttl_s, _size)
-        self.ready = False
+        self.answers: ResponseCache[Answer] = ResponseCache(
+            settings.cache_bytes, settings.cache_ttl_s, _size, told_to_all=_TOLD_TO_ALL
+        )
+        self.left: tuple[str, ...] = ()
+        self._started = False
+
+    @property
+    def ready(self) -> bool:
+        return self._started and not any(self._entries[model].required for model in self._residency.unkept)
+
+    @property
+    def unkept(self) -> Mapping[str, str]:
+        return {model: str(error) for model, error in self._residency.unkept.items()}
 
     async def start(self) -> None:
         self._machine.cap(self._capacity, beside=_BESIDE)
         await self._residency.start()
-        self.ready = True
+        self._started = True
 
-    def serve(self, model: str, ask: Ask | None, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
+    def serve(self, model: str, ask: Ask, priority: Priority | None) -> AbstractAsyncContextManager[Served]:
         return served(self._residency, model, ask, priority, timeout_s=self._settings.first_token_s)
+
+    async def embed(self, model: str, texts: Sequence[str | tuple[int, ...]], priority: Priority | None) -> Vectors:
+        return await embedded(self._residency, model, texts, priority, timeout_s=self._settings.first_token_s)
 
     def key(self, model: str, ask: Ask) -> str | None:
         entry = self._entries.get(model)
@@ -144,11 +168,25 @@ class ResidentHost:
 
     def select(self, requirements: Requirements) -> Choice:
         outlooks = {name: self._residency.outlook(name) for name in self._entries}
-        return select(self._entries.values(), requirements, self.status(), outlooks, self._speeds)
+        engines = {name: self._engine(name) for name in self._entries} if requirements.structured else {}
+        known = {name: engine for name, engine in engines.items() if engine is not None}
+        return select(self._entries.values(), requirements, self.status(), outlooks, self._speeds, known)
+
+    def _engine(self, model: str) -> EngineKind | None:
+        """What runs a model, as far as it can be known without a network."""
+        entry = self._entries[model]
+        if entry.engine is not None or entry.place[0] == "hub":
+            return entry.engine
+        try:
+            return sources.engine_of(entry, sources.locate(entry))
+        except LamaError:
+            return None
 
     async def close(self) -> None:
-        self.ready = False
-        await self._residency.drain()
+        self._started = False
+        self.left = await self._residency.drain(DRAIN_S)
+        if self.left:
+            _log.error("It ends while this still hangs: %s", ", ".join(self.left))
 
     def _status_of(self, model: str) -> ModelStatus:
         return next(one for one in self.status().models if one.name == model)

@@ -133,14 +133,15 @@ class LlamaCppEngine:
         left = self.context_window - len(tokens)
         if not tokens:
             raise RequestError("The prompt is empty.", parameter="prompt")
-        if left < 1:
+        wanted = 1 if ask.max_tokens is None else ask.max_tokens
+        if left < wanted:
             raise RequestError(
-                f"The prompt has {len(tokens)} tokens; the context window of this model is {self.context_window} for "
-                "a prompt and its answer.",
+                f"The prompt has {len(tokens)} tokens and its answer {wanted} or more; the context window of this "
+                f"model is {self.context_window} for both.",
                 parameter="prompt" if ask.messages is None else "messages",
                 code="context_length_exceeded",
             )
-        most = left if ask.max_tokens is None else min(ask.max_tokens, left)
+        most = ask.max_tokens or left
         return Prepared(ask, len(tokens), most, _body(ask, tokens, most))
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Piece, None]:

@@ -16,6 +16,7 @@ from tasks.model_host.engine import Engine
 from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError
 from tasks.model_host.holdings import Phase, Want
 from tasks.model_host.ledger import Ledger
+from tasks.model_host.patience import Patience
 from tasks.model_host.shelf import Shelf
 from tasks.model_host.turns import Rules, Weights, plan_eviction, take_turns
 
@@ -89,10 +90,13 @@ class Occupancy:
         self._weights: dict[str, Weights] = {}
         self._wants: dict[str, Want] = {}
         self._futures: dict[str, asyncio.Future[None]] = {}
+        self._patience: dict[str, Patience] = {}
         self._failures: dict[str, _Failure] = {}
         self._barred: Counter[str] = Counter()
         self._moves: dict[asyncio.Task[None], str] = {}
         self._loading: str | None = None
+        self._hung: set[str] = set()
+        """Accounts whose load has taken too long and goes on: what its thread holds cannot be taken from it."""
         self._asked = False
         self._alarm: asyncio.TimerHandle | None = None
         self._wake_at: float | None = None
@@ -124,30 +128,30 @@ class Occupancy:
     async def grant(self, want: Want, queue_s: float) -> None:
         """Wait until `want` has its lease, which the caller has to `end`.
 
+        Args:
+            want: what is wished for.
+            queue_s: how long it waits for others to end; a load that it waits for is not counted in.
+
         Raises:
             NoRoomError: there was no memory in time, or never will be.
             LoadError: its model cannot be loaded.
         """
         future = self._futures[want.key] = asyncio.get_running_loop().create_future()
+        patience = Patience(queue_s, self._clock, lambda: self._settle(want.key, self.no_room(want)))
+        self._patience[want.key] = patience
         self.announce(want)
+        patience.run()
         try:
-            await self._turn_of(want, future, queue_s)
+            await future
         except BaseException:  # cancelled, refused or too late: whatever it has been given goes back
             self.end(want.key)
             raise
         finally:
-            del self._futures[want.key]
+            patience.stand()
+            del self._futures[want.key], self._patience[want.key]
             future.cancel()
             if not future.cancelled():
                 future.exception()
-
-    async def _turn_of(self, want: Want, future: asyncio.Future[None], queue_s: float) -> None:
-        while not future.done():
-            left = want.since + queue_s - self._clock()
-            if left <= 0 and not self._is_coming(want):
-                raise self.no_room(want)
-            await asyncio.wait({future}, timeout=max(left, 0.05))
-        future.result()
 
     def announce(self, want: Want) -> None:
         """Let `want` wait for its turn."""
@@ -199,10 +203,6 @@ class Occupancy:
                 return Plan(fits=True, evicted=tuple(name for key in gone for name in self._accounts[key].names))
         return Plan(fits=False, refusal=refusal or self.ledger.refusal(want.key, weights.footprint.loading, missing))
 
-    def _is_coming(self, want: Want) -> bool:
-        residents = [self.ledger.resident(key) for key in want.accounts]
-        return any(one is not None and one.phase is Phase.loading for one in residents)
-
     def _settle(self, key: str, error: Exception | None = None) -> None:
         self._wants.pop(key, None)
         future = self._futures.get(key)
@@ -236,6 +236,7 @@ class Occupancy:
             now,
             loads=self._loading is None,
             barred=[key for key, count in self._barred.items() if count],
+            hung=self._hung,
         )
         for key, refusal in turns.refused:
             self._settle(key, self.no_room(self._wants[key], refusal))
@@ -246,6 +247,12 @@ class Occupancy:
         if turns.load:
             self._loading = turns.load
             self._move(turns.load, self._bring(self._accounts[turns.load]))
+        for key, patience in self._patience.items():
+            known = self._wants.get(key)
+            if known and turns.awaiting.intersection(known.accounts):
+                patience.stand()
+            else:
+                patience.run()
         self._wake(turns.wake_at, now)
         self._moved.set()
         self._moved = asyncio.Event()
@@ -277,18 +284,29 @@ class Occupancy:
         try:
             await asyncio.wait({task}, timeout=self._load_timeout_s)
             if not task.done():
-                # What a thread allocates cannot be taken from it: its bytes stay counted until it is over.
-                self._fail(account, LoadError(f"its load takes longer than {self._load_timeout_s:g} s"))
+                self._hang(account)
             engine = await task
         except LoadError as error:
-            self.counts["load failures"] += 1
+            self.counts["load failures"] += account.key not in self._hung
             self._fail(account, error)
             self.ledger.evict(account.key)
         else:
             self.counts["wakes" if parked else "loads"] += 1
             await self._receive(account, engine, started)
         finally:
-            self._loading = None
+            self._hung.discard(account.key)
+            if self._loading == account.key:
+                self._loading = None
+
+    def _hang(self, account: Account) -> None:
+        """A load takes too long: who waits for it is told, and others are loaded. Its bytes stay counted."""
+        self.counts["load failures"] += 1
+        self._hung.add(account.key)
+        self._loading = None
+        error = LoadError(f"its load takes longer than {self._load_timeout_s:g} s, and goes on")
+        self._fail(account, error, until=math.inf)
+        _log.error("%s: its load takes longer than %g s; others are loaded", error.component, self._load_timeout_s)
+        self.soon()
 
     async def _receive(self, account: Account, engine: Engine, started: float) -> None:
         key, now = account.key, self._clock()
@@ -313,9 +331,9 @@ class Occupancy:
         if again:
             self._fail(account, LoadError(refused.reason))
 
-    def _fail(self, account: Account, error: LoadError) -> None:
+    def _fail(self, account: Account, error: LoadError, until: float | None = None) -> None:
         error.component = error.component or account.entry.name
-        self._failures[account.key] = _Failure(error, self._clock() + self._failure_ttl_s)
+        self._failures[account.key] = _Failure(error, until or self._clock() + self._failure_ttl_s)
         for want in [one for one in self._wants.values() if account.key in one.accounts]:
             self._settle(want.key, LoadError(error.what, component=error.component, remedy=error.remedy))
 
@@ -385,8 +403,11 @@ class Occupancy:
             return False
         return True
 
-    async def close(self, timeout_s: float) -> None:
-        """Refuse who waits, let work end for `timeout_s`, then close every engine."""
+    async def close(self, timeout_s: float) -> tuple[str, ...]:
+        """Refuse who waits, let work end for `timeout_s`, then close every engine.
+
+        Returns the weights whose load or unload has not ended `timeout_s` later: what they hold ends with the process.
+        """
         for want in list(self._wants.values()):
             self._settle(want.key, self.no_room(want))
         until = self._clock() + timeout_s
@@ -395,12 +416,20 @@ class Occupancy:
                 break
         for key in list(self.ledger.leases):
             self.ledger.end(key, self._clock())
-        while self._moves:
-            await asyncio.wait(set(self._moves))
+        until = self._clock() + timeout_s
+        await self._still(until)
         for resident in self.ledger.residents:
-            self.ledger.leave(resident.account)
-            await self._take_away(resident.account, parks=False)
+            if resident.phase is Phase.ready:
+                self.ledger.leave(resident.account)
+                self._move(resident.account, self._take_away(resident.account, parks=False))
         for account in list(self.ledger.parked):
             self.ledger.unpark(account)
-            await self.shelf.close(account)
+            self._move(account, self.shelf.close(account))
+        await self._still(until)
         self._wake(None, self._clock())
+        return tuple(self._moves.values())
+
+    async def _still(self, until: float) -> None:
+        """Wait until no weights are moved any more, but those that hang."""
+        while set(self._moves.values()) - self._hung and (left := until - self._clock()) > 0:
+            await asyncio.wait(set(self._moves), timeout=left, return_when=asyncio.FIRST_COMPLETED)

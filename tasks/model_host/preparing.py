@@ -8,12 +8,9 @@ from dataclasses import replace
 from tasks.model_host.engine import Ask, Engine, Prepared
 from tasks.model_host.errors import RequestError
 
-_LONG_PROMPT = 20_000
-"""Characters from which on a prompt is tokenised in a thread."""
-
 
 async def prepare(engine: Engine, ask: Ask, window: int, name: str) -> Prepared:
-    """Tokenise `ask`.
+    """Tokenise `ask`, in a thread: llama.cpp is asked for it, and answers late while it computes for others.
 
     Args:
         engine: who will answer.
@@ -24,10 +21,10 @@ async def prepare(engine: Engine, ask: Ask, window: int, name: str) -> Prepared:
     Raises:
         RequestError: it is longer than the window, or malformed.
     """
-    long = sum(map(len, _texts(ask))) > _LONG_PROMPT
-    prepared = await asyncio.to_thread(engine.prepare, ask) if long else engine.prepare(ask)
+    prepared = await asyncio.to_thread(engine.prepare, ask)
     if prepared.most_tokens > window and ask.max_tokens is None and prepared.prompt_tokens < window:
-        prepared = engine.prepare(replace(ask, max_tokens=window - prepared.prompt_tokens))
+        narrow = replace(ask, max_tokens=window - prepared.prompt_tokens)
+        prepared = await asyncio.to_thread(engine.prepare, narrow)
     if prepared.most_tokens > window:
         raise RequestError(
             f"{prepared.prompt_tokens} tokens of the prompt and {prepared.max_tokens} of the answer are more than "
@@ -41,10 +38,13 @@ async def prepare(engine: Engine, ask: Ask, window: int, name: str) -> Prepared:
 
 def guess(ask: Ask, window: int) -> int:
     """Tokens of a request whose model is not loaded yet: four characters make one."""
-    if ask.max_tokens is None:
-        return window
+    return window if ask.max_tokens is None else min(window, estimate(ask))
+
+
+def estimate(ask: Ask) -> int:
+    """Tokens of a prompt and its answer, whichever model it is for; at least one of an answer."""
     prompt = len(ask.prompt) if isinstance(ask.prompt, tuple) else sum(len(text) // 4 + 8 for text in _texts(ask))
-    return min(window, prompt + ask.max_tokens)
+    return prompt + (ask.max_tokens or 1)
 
 
 def _texts(ask: Ask) -> list[str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -33,8 +35,11 @@ from tasks.model_host.ledger import Ledger
 from tasks.model_host.occupancy import Occupancy, Plan
 from tasks.model_host.prediction import lease_bytes
 from tasks.model_host.preparing import guess, prepare
+from tasks.model_host.promises import Promises
 from tasks.model_host.shelf import Load, Shelf, give_back_unused
 from tasks.model_host.turns import Outlook, Rules, Weights, outlook
+
+_log = logging.getLogger(__name__)
 
 _TEND_S = 5.0
 _FRAGMENTED = 0.25
@@ -99,11 +104,12 @@ class Residency:
             changed=self._tell,
         )
         self._jobs = Jobs(self._occupancy, clock)
+        self._promises = Promises(self._entries.values(), self.reserve, self._preload, clock)
 
     @property
-    def ready(self) -> bool:
-        """Whether requests are taken."""
-        return not self._draining
+    def unkept(self) -> Mapping[str, LamaError]:
+        """Reserves of the catalogue that are not made yet, by model, and why. They are tried again."""
+        return self._promises.unmade
 
     @property
     def entries(self) -> Mapping[str, CatalogueEntry]:
@@ -127,7 +133,7 @@ class Residency:
             name: a model of the catalogue.
             ask: what will be generated.
             priority: by default the model's.
-            queue_s: longest wait for memory; by default that of the settings.
+            queue_s: longest wait for memory, beside loads; by default that of the settings.
 
         Raises:
             UnknownModelError: there is no such model.
@@ -213,29 +219,14 @@ class Residency:
     async def start(self) -> None:
         """Make the reserves of the catalogue and begin to load what is reserved with high priority.
 
-        Raises:
-            NoRoomError: a reserve cannot be made; the others were.
-            LoadError: what a reserved model takes cannot be found out.
+        What cannot be made is among `unkept`, and is tried again.
         """
         self._spawn(self._tend())
-        failures: list[LamaError] = []
-        for entry in self._entries.values():
-            if entry.reserve_bytes:
-                window = entry.context_window or DEFAULT_CONTEXT
-                promised = Reserve(
-                    model=entry.name, bytes=entry.reserve_bytes, priority=entry.priority, sharing=entry.sharing,
-                    context_window=window,
-                )  # fmt: skip
-                try:
-                    await self.reserve(promised)
-                except LamaError as error:  # the others' are made all the same
-                    failures.append(error)
-        if failures:
-            raise failures[0]
+        await self._promises.keep()
 
-    async def load(self, name: str) -> None:
-        """Have a model loaded; it stays until somebody needs its memory. Raises as `serve` does."""
-        async with self.embedding(name):
+    async def load(self, name: str, *, queue_s: float | None = None) -> None:
+        """Have a model loaded; it stays until somebody needs its memory. Takes and raises what `serve` does."""
+        async with self.embedding(name, queue_s=queue_s):
             pass
 
     async def unload(self, name: str, *, timeout_s: float | None = None) -> bool:
@@ -246,6 +237,7 @@ class Residency:
             AtWorkError: it is still at work after `timeout_s`, by default `queue_s`.
         """
         wait_s = self._settings.queue_s if timeout_s is None else timeout_s
+        self._promises.unload(self._account(name).names)
         return await self._occupancy.unload(self._account(name).key, wait_s)
 
     async def reserve(self, reserve: Reserve) -> None:
@@ -271,25 +263,29 @@ class Residency:
                 component=reserve.model,
             )
         self._occupancy.soon()
-        if reserve.priority is Priority.high:
-            self._spawn(self.load(reserve.model))
+        self._promises.made(reserve)
 
     def unreserve(self, name: str) -> bool:
         """Take a promise back; what is loaded stays. False: there was none."""
         self._account(name)
+        self._promises.taken_back(name)
         done = self._occupancy.ledger.unreserve(name)
         self._occupancy.soon()
         return done
 
-    async def drain(self, timeout_s: float = 30.0) -> None:
-        """Take no more requests, let those in flight end for `timeout_s`, then unload everything."""
+    async def drain(self, timeout_s: float = 30.0) -> tuple[str, ...]:
+        """Take no more requests, let those in flight end for `timeout_s`, then unload everything.
+
+        Returns the weights that could not be: a load that hangs is in a thread, and ends with the process at last.
+        """
         self._draining = True
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         self._jobs.end_all()
-        await self._occupancy.close(timeout_s)
+        left = await self._occupancy.close(timeout_s)
         self._tell()
+        return left
 
     async def clean(self) -> None:
         """Give memory that nobody uses back to the device and the system."""
@@ -338,6 +334,18 @@ class Residency:
         )
 
     # Inside
+
+    def _preload(self, name: str, over: Callable[[LamaError | None], None]) -> None:
+        async def load() -> None:
+            failed: LamaError | None = None
+            try:
+                await self.load(name, queue_s=math.inf)
+            except LamaError as error:
+                failed = error
+            finally:
+                over(failed)
+
+        self._spawn(load())
 
     def _account(self, name: str) -> Account:
         try:
@@ -401,13 +409,21 @@ class Residency:
             return None, None
 
     async def _tend(self) -> None:
-        """Jobs that went silent lose their place, and memory that nobody uses is given back while nobody works."""
+        """Do what is to be done every now and then, for as long as the host lives."""
         while True:
             await asyncio.sleep(_TEND_S)
-            self._jobs.forget_silent()
-            self._occupancy.soon()
-            if self._fragmentation() > _FRAGMENTED and not self._occupancy.ledger.leased:
-                await self.clean()
+            try:
+                await self._look_after()
+            except Exception:  # noqa: BLE001 - it is logged, and what it did is done again
+                _log.exception("Looking after the models went wrong; it is done again in %g s", _TEND_S)
+
+    async def _look_after(self) -> None:
+        """Jobs that went silent lose their place, promises are kept, and unused memory is given back in quiet times."""
+        self._jobs.forget_silent()
+        self._occupancy.soon()
+        self._spawn(self._promises.keep())  # files of slow disks are read for it, and jobs do not wait for these
+        if self._fragmentation() > _FRAGMENTED and not self._occupancy.ledger.leased:
+            await self.clean()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -416,8 +432,8 @@ class Residency:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)
-        if not task.cancelled():
-            task.exception()  # of a preload: the status of its model says it
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("Work in the background ended", exc_info=error)
 
     def _tell(self) -> None:
         self._changed.set()

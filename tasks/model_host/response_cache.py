@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -62,6 +62,8 @@ class ResponseCache(Generic[T]):
         limit_bytes: most bytes of all entries; 0: none is kept, and nothing is shared.
         ttl_s: how long an answer may be given again.
         size_of: bytes of an answer.
+        told_to_all: errors that say something of the request or its model, and not of who asked: whoever waited for the
+            answer gets them, too, instead of computing it after all.
         clock: seconds that only go forward.
     """
 
@@ -71,11 +73,13 @@ class ResponseCache(Generic[T]):
         ttl_s: float,
         size_of: Callable[[T], int],
         *,
+        told_to_all: tuple[type[Exception], ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._size_of = size_of
+        self._told_to_all = told_to_all
         self._kept: TTLCache[str, tuple[T]] = TTLCache(limit_bytes, ttl_s, timer=clock, getsizeof=self._size)
-        self._under_way: dict[str, asyncio.Future[T]] = {}
+        self._under_way: dict[tuple[str, Hashable], asyncio.Future[T]] = {}
         self._hits = self._misses = self._joined = 0
 
     @property
@@ -84,15 +88,18 @@ class ResponseCache(Generic[T]):
         self._kept.expire()
         return CacheFigures(self._hits, self._misses, self._joined, int(self._kept.currsize), len(self._kept))
 
-    async def answer(self, key: str | None, compute: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+    async def answer(
+        self, key: str | None, compute: Callable[[], Awaitable[T]], *, apart: Hashable = None
+    ) -> tuple[T, bool]:
         """The answer for `key`, and whether it was there or was computed for somebody else.
 
-        One of those who ask for the same at a time computes. When he fails or is cancelled, that is his alone: the next
-        one computes.
+        One of those who ask for the same at a time computes. When he is cancelled, or fails by what is not
+        `told_to_all`, that is his alone: the next one computes.
 
         Args:
             key: see `request_key`; None: this request is answered by itself, whatever there is.
-            compute: makes the answer.
+            compute: makes the answer; it is given to the others as soon as this returns.
+            apart: who computes for whom: those with another value are not waited for, since they may wait longer.
         """
         if key is None or not self._kept.maxsize:
             return await compute(), False
@@ -101,9 +108,9 @@ class ResponseCache(Generic[T]):
             if kept is not None:
                 self._hits += 1
                 return kept[0], True
-            under_way = self._under_way.get(key)
+            under_way = self._under_way.get((key, apart))
             if under_way is None:
-                return await self._lead(key, compute), False
+                return await self._lead(key, apart, compute), False
             await asyncio.wait({under_way})
             if not under_way.cancelled():
                 self._joined += 1
@@ -117,11 +124,15 @@ class ResponseCache(Generic[T]):
         """Forget every answer, such as those of a model whose files have changed."""
         self._kept.clear()
 
-    async def _lead(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
+    async def _lead(self, key: str, apart: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
         self._misses += 1
-        under_way = self._under_way[key] = asyncio.get_running_loop().create_future()
+        under_way = self._under_way[key, apart] = asyncio.get_running_loop().create_future()
         try:
             answer = await compute()
+        except self._told_to_all as error:
+            under_way.set_exception(error)
+            under_way.exception()  # nobody may be waiting for it
+            raise
         except BaseException:
             under_way.cancel()  # whatever it was, it is the leader's alone
             raise
@@ -131,7 +142,7 @@ class ResponseCache(Generic[T]):
                 self._kept[key] = (answer,)
             return answer
         finally:
-            del self._under_way[key]
+            del self._under_way[key, apart]
 
     def _size(self, kept: tuple[T]) -> int:
         return self._size_of(kept[0]) + _OVERHEAD

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from blocks.errors import LamaError
-from models.model_host import CatalogueEntry, Choice, HostStatus, ModelStatus, Requirements
+from models.model_host import CatalogueEntry, Choice, EngineKind, HostStatus, ModelStatus, Requirements
 from tasks.model_host.accounts import DEFAULT_CONTEXT
 from tasks.model_host.errors import EngineError, NobodyAnsweredError, NoModelError, RequestError
 from tasks.model_host.turns import Outlook
@@ -39,6 +40,7 @@ def select(
     status: HostStatus,
     outlooks: Mapping[str, Outlook],
     tokens_per_s: Mapping[str, float],
+    engines: Mapping[str, EngineKind] = MappingProxyType({}),
 ) -> Choice:
     """The best model that meets `requirements`. Of two that are as good, the one that is declared first.
 
@@ -48,6 +50,7 @@ def select(
         status: the host; of models that it does not tell of nothing is known.
         outlooks: how soon each could answer, by name; see `Residency.outlook`.
         tokens_per_s: measured speeds by name; they count before what the catalogue says.
+        engines: what runs each model, as far as it is known.
 
     Raises:
         NoModelError: none does; it says of each why.
@@ -57,6 +60,8 @@ def select(
     excluded, marked = [], []
     for entry in entries:
         why = _unfit(entry, requirements, seen.get(entry.name), outlooks.get(entry.name, Outlook.eviction))
+        if not why and requirements.structured and engines.get(entry.name) is EngineKind.transformers:
+            why = "it cannot follow a schema"
         if why:
             excluded.append((entry.name, why))
             continue

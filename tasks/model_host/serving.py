@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from models.model_host import EngineKind, ModelKind, Priority
-from tasks.model_host.engine import Ask, Engine, Piece, Prepared
+from tasks.model_host.engine import Ask, Embedded, Engine, Piece, Prepared
 from tasks.model_host.errors import EngineError, RequestError
 from tasks.model_host.residency import Residency
 from tasks.model_host.selection import answered_by, chain, fallbacks
 
 
-@dataclass(frozen=True)
-class Served:
-    """Who answers, and who could not."""
-
+@dataclass(frozen=True, kw_only=True)
+class _ByOneOf:
     model: str
-    engine: Engine
-    prepared: Prepared | None
-    """None: it embeds."""
-    pieces: AsyncGenerator[Piece, None] | None
-    """Its answer, which has begun; None: it embeds."""
     failures: tuple[tuple[str, str], ...] = ()
     """Models that were asked before, in that order, and why each could not."""
 
@@ -37,11 +30,54 @@ class Served:
         return tuple(f"{name}: {why}" for name, why in self.failures)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served(_ByOneOf):
+    """Who answers, and who could not."""
+
+    engine: Engine
+    prepared: Prepared
+    pieces: AsyncGenerator[Piece, None]
+    """Its answer, which has begun."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors(_ByOneOf):
+    """Who made vectors, and who could not."""
+
+    embedded: Embedded
+
+
+async def embedded(
+    host: Residency,
+    model: str,
+    texts: Sequence[str | tuple[int, ...]],
+    priority: Priority | None = None,
+    *,
+    timeout_s: float | None = None,
+) -> Vectors:
+    """Vectors of `texts`, by `model` or by the first of its fallbacks that can make them. See `served`."""
+
+    async def attempt(name: str) -> Embedded:
+        _meant_for(host, name, ModelKind.embed)
+        async with host.embedding(name, priority) as engine:
+            if engine.kind is not EngineKind.llamacpp and any(not isinstance(text, str) for text in texts):
+                raise RequestError(
+                    f"{name} takes texts, not ids of tokens: of another vocabulary they are other words.",
+                    parameter="input",
+                    code="unsupported_parameter",
+                )
+            return await engine.embed(texts)
+
+    models = chain(model, fallbacks(host.entries.values()))
+    answered = await answered_by(models, attempt, timeout_s=timeout_s if len(models) > 1 else None)
+    return Vectors(model=answered.model, failures=answered.failures, embedded=answered.answer)
+
+
 @asynccontextmanager
 async def served(
-    host: Residency, model: str, ask: Ask | None, priority: Priority | None = None, *, timeout_s: float | None = None
+    host: Residency, model: str, ask: Ask, priority: Priority | None = None, *, timeout_s: float | None = None
 ) -> AsyncIterator[Served]:
-    """An engine for `ask` (None: to embed), which is kept while the block lasts.
+    """An engine for `ask`, which is kept while the block lasts.
 
     An answer is begun in here: until its first piece is there, a fallback can still take over.
 
@@ -70,10 +106,7 @@ async def served(
         yield replace(one, failures=answered.failures)
 
 
-async def _begun(
-    host: Residency, stack: AsyncExitStack, name: str, ask: Ask | None, priority: Priority | None
-) -> Served:
-    kind = ModelKind.embed if ask is None else ModelKind.generate
+def _meant_for(host: Residency, name: str, kind: ModelKind) -> None:
     entry = host.entries.get(name)
     if entry and entry.kind is not kind:
         raise RequestError(
@@ -82,8 +115,10 @@ async def _begun(
             code="model_not_supported",
             component=name,
         )
-    if ask is None:
-        return Served(name, await stack.enter_async_context(host.embedding(name, priority)), None, None)
+
+
+async def _begun(host: Residency, stack: AsyncExitStack, name: str, ask: Ask, priority: Priority | None) -> Served:
+    _meant_for(host, name, ModelKind.generate)
     engine, prepared = await stack.enter_async_context(host.serve(name, ask, priority))
     if ask.schema is not None and engine.kind is not EngineKind.llamacpp:
         raise RequestError(
@@ -95,7 +130,7 @@ async def _begun(
     first = await anext(pieces, None)
     if first is None:
         raise EngineError("it ended before it said anything.", component=name)
-    return Served(name, engine, prepared, _from(first, pieces))
+    return Served(model=name, engine=engine, prepared=prepared, pieces=_from(first, pieces))
 
 
 async def _from(first: Piece, rest: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:

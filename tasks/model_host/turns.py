@@ -56,6 +56,8 @@ class Turns:
     """Wishes that can never be granted."""
     wake_at: float | None = None
     """When time alone may change the decision."""
+    awaiting: frozenset[str] = frozenset()
+    """Weights whose requests wait for a load to end: their own, one before it, or one of weights that leave for it."""
 
 
 class Outlook(StrEnum):
@@ -77,6 +79,7 @@ def take_turns(
     *,
     loads: bool = True,
     barred: Collection[str] = (),
+    hung: Collection[str] = (),
 ) -> Turns:
     """Grant what can be granted, and decide what leaves and what is loaded for the rest.
 
@@ -88,9 +91,10 @@ def take_turns(
         now: the time, as of the wants' `since`.
         loads: whether a load may be started; there is one at a time.
         barred: accounts that get no new lease, because somebody wants them unloaded.
+        hung: accounts whose load does not end; nobody counts on their memory.
     """
     footprints = {account: known.footprint for account, known in weights.items()}
-    one = _Pass(ledger, weights, footprints, rules, now, loads, set(barred))
+    one = _Pass(ledger, weights, footprints, rules, now, loads, set(barred), frozenset(hung))
     one.only = next((frozenset(job.want.accounts) for job in ledger.jobs if job.want.exclusive), None)
     one.on_the_way = sum(each.footprint.resident for each in ledger.residents if each.phase is Phase.leaving)
     ordered = sorted(wants, key=lambda want: _place(ledger, want, footprints, rules, now))
@@ -106,6 +110,7 @@ def take_turns(
         one.load,
         tuple(one.refused),
         min((at for at in times if at > now), default=None),
+        frozenset(one.awaiting),
     )
 
 
@@ -224,6 +229,7 @@ class _Pass:
     may_load: bool
     barred: set[str]
     """Accounts that get no lease in this pass any more: they are to become idle for somebody."""
+    hung: frozenset[str] = frozenset()
     only: frozenset[str] | None = None
     """Accounts that may go on beside an exclusive job."""
     on_the_way: int = 0
@@ -237,6 +243,7 @@ class _Pass:
     leaving: list[str] = field(default_factory=list)
     refused: list[tuple[str, Refusal]] = field(default_factory=list)
     load: str | None = None
+    awaiting: set[str] = field(default_factory=set)
     passed_by: list[Want] = field(default_factory=list)
     """Jobs that have waited too long behind other jobs: who begins now has to leave them their room."""
 
@@ -322,6 +329,7 @@ class _Pass:
             if self.ledger.admit_load(absent[0], known.footprint, known.priority, self.now, known.slots):
                 raise AssertionError(f"{absent[0]} had fitted")  # pragma: no cover
             self.load, self.may_load = absent[0], False
+        self.awaiting.update(want.accounts)
         self._claim(want)
 
     def _make_room(self, want: Want, short: Missing, *, sure: bool) -> None:
@@ -340,7 +348,7 @@ class _Pass:
                 self._evict(leaving, lacking.memory)
                 self._claim(want, Missing(short.memory, 0))
                 return
-        victims = _victims(self.ledger, want, self.rules, self.now, sure=sure, spared=self.spared)
+        victims = self._victims_of(want, self.spared | self.hung, sure=sure)
         idle = [one for one in victims if not self.ledger.is_busy(one.account)]
         kept = _chosen(self.ledger, idle, lacking)
         if kept is not None:  # a while longer; they may serve until then
@@ -360,10 +368,22 @@ class _Pass:
             draining = tuple(one.account for one in victims)
             self._claim_all(want)
         else:
+            self._await_load(want, self._victims_of(want, self.hung, sure=sure), lacking)
             self._insist(want)
             return  # a job or somebody more important is in the way: who comes later need not wait for that
+        self._await_load(want, victims, lacking)
         just_loaded = {one.account for one in victims if _kept(one, self.rules, self.now)}
         self.barred.update(account for account in draining if account not in just_loaded)
+
+    def _victims_of(self, want: Want, spared: Collection[str], *, sure: bool) -> list[Resident]:
+        return _victims(self.ledger, want, self.rules, self.now, sure=sure, spared=spared)
+
+    def _await_load(self, want: Want, victims: list[Resident], lacking: Missing) -> None:
+        """Note it where `want` needs the memory of weights that are being loaded: these cannot leave before."""
+        leaving = _chosen(self.ledger, victims, lacking)
+        loading = {one.account for one in victims if one.phase is Phase.loading}
+        if loading.intersection([one.account for one in victims] if leaving is None else leaving):
+            self.awaiting.update(want.accounts)
 
     def _ever_enough(self, victims: list[Resident], lacking: Missing, requests: Missing) -> bool:
         busy = [one for one in victims if self.ledger.is_busy(one.account)]

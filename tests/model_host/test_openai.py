@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from blocks.home import Home
 from tests.model_host.running import RunningHost
 
 HI = [{"role": "user", "content": "Say hello."}]
@@ -175,6 +176,7 @@ def test_models_are_listed_and_found_by_names_with_a_slash(client: openai.OpenAI
         ({"frequency_penalty": 0.5}, "frequency_penalty", "unsupported_parameter"),
         ({"temperature": 3}, "temperature", "invalid_value"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"max_tokens": 5_000}, "messages", "context_length_exceeded"),
         ({"stop": ["a", "b", "c", "d", "e"]}, None, "invalid_value"),
         ({"top_logprobs": 2}, None, "invalid_value"),
         ({"extra_body": {"top_k": 5}}, "top_k", "unknown_parameter"),
@@ -192,6 +194,48 @@ def test_what_cannot_be_done_is_refused_by_name(
     if parameter is not None:
         assert caught.value.param == parameter
     assert caught.value.type == "invalid_request_error"
+
+
+def test_who_asks_for_tools_is_told_what_to_do_instead(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="response_format"):
+        client.chat.completions.create(
+            model="smollm2", messages=HI, tools=[{"type": "function", "function": {"name": "f"}}]
+        )
+
+
+def test_several_prompts_are_answered_as_each_alone(client: openai.OpenAI) -> None:
+    prompts = ["One, two,", "A, B,", "Monday,"]
+    asked = {"model": "smollm2", "max_tokens": 4, "temperature": 0, "logprobs": 1}
+    alone = [client.completions.create(prompt=prompt, **asked) for prompt in prompts]  # type: ignore[call-overload]
+    together = client.completions.create(prompt=prompts, **asked, extra_headers={"X-Lama-Cache": "off"})  # type: ignore[call-overload]
+    assert [one.text for one in together.choices] == [one.choices[0].text for one in alone]
+    assert [one.index for one in together.choices] == [0, 1, 2]
+    assert [one.logprobs.text_offset[0] for one in together.choices] == [0, 0, 0]
+    assert together.usage.total_tokens == sum(one.usage.total_tokens for one in alone)
+
+
+def test_the_clients_key_asks_models_and_claims_and_manages_nothing(model_host: RunningHost) -> None:
+    key = Home(model_host.settings).secret("model_host_client.key")
+    assert key != model_host.key
+    ask = {"model": "smollm2", "prompt": "One", "max_tokens": 1}
+    with httpx.Client(
+        base_url=model_host.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=60
+    ) as http:
+        for path in ("/host/status", "/host/events"):
+            assert http.get(path).status_code == 403
+        assert http.post("/host/models/smollm2/unload").json()["error"]["type"] == "permission_error"
+        assert http.get("/v1/models").status_code == 200
+        refused = http.post("/v1/completions", json=ask, headers={"X-Lama-Priority": "high"})
+        assert refused.status_code == 403
+        assert refused.json()["error"]["code"] == "priority_not_allowed"
+        assert "normal at most" in refused.json()["error"]["message"]
+        embed = {"model": "acme/vectors", "input": "x"}
+        assert http.post("/v1/embeddings", json=embed, headers={"X-Lama-Priority": "high"}).status_code == 403
+        for allowed in ({}, {"X-Lama-Priority": "normal"}, {"X-Lama-Priority": "low"}):
+            assert http.post("/v1/completions", json=ask, headers=allowed).status_code == 200
+    with httpx.Client(base_url=model_host.url, trust_env=False) as http:
+        for offered in ("", "Bearer", f"Basic {key}"):
+            assert http.get("/v1/models", headers={"Authorization": offered}).status_code == 401
 
 
 def test_what_only_describes_the_caller_is_ignored(client: openai.OpenAI) -> None:

@@ -57,10 +57,10 @@ def test_no_room_shows_the_sum() -> None:
 
 def test_who_finds_no_place_is_told_to_come_again() -> None:
     turnstile = Turnstile(1)
-    with turnstile:
-        with pytest.raises(RefusedError) as caught, turnstile:
+    with turnstile.inside():
+        with pytest.raises(RefusedError) as caught, turnstile.inside():
             pass
         assert problem_of(caught.value).status_code == 429
         assert problem_of(caught.value).headers["retry-after"] == "1"
-    with turnstile:
+    with turnstile.inside(), turnstile.inside(0):
         pass

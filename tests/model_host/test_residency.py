@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import weakref
 from collections import Counter
 
 import pytest
 
 from models.model_host import CatalogueEntry, Footprint, ModelState, Reserve
-from tasks.model_host.engine import Ask
+from tasks.model_host.engine import Ask, Prepared
 from tasks.model_host.errors import AtWorkError, LoadError, NoRoomError, RequestError, UnknownModelError
 from tasks.model_host.jobs import JOB_TTL_S
-from tasks.model_host.serving import served
+from tasks.model_host.serving import embedded, served
 from tasks.model_host.turns import Outlook
 from tests.model_host.array_engine import ArrayEngine, Device, whole
 from tests.model_host.bench import KIB, Bench, entry
@@ -84,6 +85,26 @@ async def test_a_load_does_not_hold_up_those_who_are_served() -> None:
     assert asyncio.get_running_loop().time() - started < 0.3
     assert not slow.done()
     await slow
+
+
+async def test_reading_a_prompt_does_not_hold_up_those_who_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    await bench.answer("a")
+    prepare = ArrayEngine.prepare
+
+    def slowly(self: ArrayEngine, ask: Ask) -> Prepared:
+        time.sleep(0.3)  # as a tokeniser that is asked over a socket
+        return prepare(self, ask)
+
+    monkeypatch.setattr(ArrayEngine, "prepare", slowly)
+    asking = asyncio.create_task(bench.answer("a", prompt="x"))
+    longest = 0.0
+    while not asking.done():
+        before = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.01)
+        longest = max(longest, asyncio.get_running_loop().time() - before)
+    assert await asking == whole("path:a", "x", 4)
+    assert longest < 0.2
 
 
 async def test_who_waits_too_long_is_told_when_to_come_again_and_who_never_fits_is_told_why() -> None:
@@ -307,8 +328,7 @@ async def test_a_fallback_answers_for_who_cannot_and_the_answer_says_so() -> Non
         assert answer.failures == (("a", "its file ends in the middle"),)
         assert bench.host.status().leased_bytes == 3 * KIB
     assert bench.host.status().leased_bytes == 0
-    async with served(bench.host, "v", None) as answer:
-        assert len((await answer.engine.embed(["x", "y"])).vectors) == 2
+    assert len((await embedded(bench.host, "v", ["x", "y"])).embedded.vectors) == 2
     with pytest.raises(RequestError, match="to embed, not to generate"):
         async with served(bench.host, "v", Ask(prompt="x")):
             pass

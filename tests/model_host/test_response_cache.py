@@ -81,6 +81,22 @@ async def test_a_leader_that_fails_or_is_cancelled_fails_alone(cancelled: bool) 
     assert compute.calls == 2
 
 
+async def test_a_failure_that_is_of_the_request_is_told_to_all_who_wait_and_to_nobody_later() -> None:
+    cache, compute = ResponseCache[str](10_000, 60.0, len, told_to_all=(RuntimeError,)), Compute(fail=1)
+    ends = await asyncio.gather(*(cache.answer("k", compute) for _ in range(10)), return_exceptions=True)
+    assert [type(end) for end in ends] == [RuntimeError] * 10
+    assert compute.calls == 1
+    assert await cache.answer("k", compute) == (compute.text, False)
+
+
+async def test_those_who_are_apart_are_computed_apart_and_find_what_the_others_left() -> None:
+    cache, compute = _cache(), Compute()
+    answers = await asyncio.gather(*(cache.answer("k", compute, apart=apart) for apart in (1, 2, 1)))
+    assert [known for _, known in answers] == [False, False, True]
+    assert compute.calls == 2
+    assert (await cache.answer("k", compute, apart=3))[1]
+
+
 async def test_a_follower_that_is_cancelled_disturbs_nobody() -> None:
     cache, compute = _cache(), Compute()
     asked = [asyncio.create_task(cache.answer("k", compute)) for _ in range(3)]

@@ -50,7 +50,10 @@ async def serve(config: Settings, places: list[tuple[str, str]], port: int) -> N
     from services.model_host.front.app import create_front  # noqa: PLC0415
     from services.model_host.front.devices import Devices  # noqa: PLC0415
 
-    app = create_front(config, Devices(places, key_of(config)), configuration.webhooks.hosts)
+    app = create_front(
+        config, Devices(places, key_of(config)), configuration.webhooks.hosts,
+        client_priority=configuration.model_host.client_priority,
+    )  # fmt: skip
     told = uvicorn.Config(app, host=config.host, port=port, **options(connections=_CONNECTIONS))
     await uvicorn.Server(told).serve()
 

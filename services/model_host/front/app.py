@@ -22,9 +22,9 @@ from starlette.types import ASGIApp
 from blocks.errors import LamaError
 from blocks.home import Home
 from blocks.settings import Settings
-from models.model_host import ModelKind, ModelStatus
+from models.model_host import ModelKind, ModelStatus, Priority
 from services.guard import Guard, Names
-from services.model_host.app import KEY
+from services.model_host.app import KEY, for_clients
 from services.model_host.door import GoneError
 from services.model_host.front.device import Device
 from services.model_host.front.devices import Devices
@@ -37,13 +37,16 @@ _FIGURES_S = 5.0
 _OPEN = frozenset({"/health", "/ready"})
 
 
-def create_front(settings: Settings, devices: Devices, hosts: Iterable[str]) -> ASGIApp:
+def create_front(
+    settings: Settings, devices: Devices, hosts: Iterable[str], *, client_priority: Priority = Priority.normal
+) -> ASGIApp:
     """The application, to be served by an ASGI server.
 
     Args:
         settings: have the key and the address.
         devices: who answers.
         hosts: further names that this machine is asked by.
+        client_priority: the highest that the clients' key may claim.
     """
     measures = FrontMeasures()
     started = int(time.time())
@@ -81,7 +84,9 @@ def create_front(settings: Settings, devices: Devices, hosts: Iterable[str]) -> 
                 return _json(_model(one, started, devices))
         return Problem(404, "No model is called that.", parameter="model", code="model_not_found")
 
-    generating, embedding = (Passing(devices, measures, kind) for kind in (ModelKind.generate, ModelKind.embed))
+    generating, embedding = (
+        Passing(devices, measures, kind, client_priority) for kind in (ModelKind.generate, ModelKind.embed)
+    )
     routes = [
         Route("/health", health),
         Route("/ready", ready),
@@ -96,8 +101,9 @@ def create_front(settings: Settings, devices: Devices, hosts: Iterable[str]) -> 
     kinds = (HTTPException, RefusedError, ValidationError, LamaError, GoneError, Exception)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(kinds, answer_problem))
     return Guard(
-        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded
-    )
+        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded,
+        lesser=for_clients(settings),
+    )  # fmt: skip
 
 
 async def _figures(device: Device) -> str | None:

@@ -17,8 +17,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from blocks.logs import logger
 from models.model_host import ModelKind, Priority, Requirements
+from services.guard import LESSER
 from services.model_host.answers import event
-from services.model_host.asked import AUTO, priority_of
+from services.model_host.asked import AUTO, claimed
 from services.model_host.door import GoneError, read_json, while_connected
 from services.model_host.front.device import Device
 from services.model_host.front.devices import Devices
@@ -89,9 +90,11 @@ class Passing:
         devices: who may answer.
         measures: what is counted.
         kind: of the models of this address.
+        claim: the highest priority that the clients' key may claim.
     """
 
-    def __init__(self, devices: Devices, measures: FrontMeasures, kind: ModelKind) -> None:
+    def __init__(self, devices: Devices, measures: FrontMeasures, kind: ModelKind, claim: Priority) -> None:
+        self._claim = claim
         self._devices = devices
         self._measures = measures
         self._kind = kind
@@ -108,7 +111,8 @@ class Passing:
         try:
             document = await read_json(kept, headers.get("content-length"))
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            asked = _Asked(path, bytes(body), document, headers, priority_of(headers.get("x-lama-priority")))
+            priority = claimed(headers.get("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
+            asked = _Asked(path, bytes(body), document, headers, priority)
             await while_connected(receive, self._answer(asked, reply))
         except GoneError:
             pass
