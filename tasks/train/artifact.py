@@ -104,9 +104,7 @@ def check(content: bytes) -> None:
         ArtifactError: it is no stored model, or holds what must not be loaded.
     """
     if not content.startswith(b"PK\x03\x04"):
-        raise ArtifactError(
-            "it is no stored model (a pickle, perhaps); pickles are never loaded.", component="artifact"
-        )
+        raise ArtifactError("it is no stored model; a pickle is never loaded.", component="artifact")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_entries(archive)
@@ -152,9 +150,7 @@ def _check_node(node: Any, files: set[str], depth: int) -> None:
     if "__loader__" in node or "__class__" in node:
         loader, name = node.get("__loader__"), f"{node.get('__module__')}.{node.get('__class__')}"
         if loader not in LOADERS:
-            raise ArtifactError(
-                f"it asks for the loader {str(loader)[:80]!r}, which is not trusted.", component="artifact"
-            )
+            raise ArtifactError(f"it asks for the loader {str(loader)[:80]!r}: not trusted.", component="artifact")
         if loader != "CachedNode" and name not in TRUSTED:
             raise ArtifactError(f"it holds a {name[:120]}, which is not trusted.", component="artifact")
         if loader == "TypeNode" and name not in PLAIN:

@@ -98,11 +98,10 @@ def clusterings(frame: pd.DataFrame, families: Sequence[str], seed: int) -> list
             )
     encoder = TableEncoder("linear")
     matrix = encoder.fit_transform(frame, None, seed)
-    found = []
+    found: list[Clustering] = []
     for family in families or ("kmeans", "hdbscan"):
-        for parameters in _settings(family, len(frame)):
-            if (one := _cut(family, parameters, encoder, matrix, seed)) is not None:
-                found.append(one)
+        cuts = (_cut(family, one, encoder, matrix, seed) for one in _settings(family, len(frame)))
+        found += [one for one in cuts if one is not None]
     if not found:
         raise ConfigurationError("no groups were found: all rows are alike, or noise.", component="train")
     return sorted(found, key=lambda one: -one.score)

@@ -54,6 +54,10 @@ def compared(
     low, high = (float(one) for one in np.quantile(differences, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2]))
     enough = len(old) >= LEAST_ROWS and count >= LEAST_ROWS
     better = bool(high < 0 and enough)
+    figures = (
+        f"{loss} {new_loss:.4g} of {name}@{new_version} against {old_loss:.4g} of {name}@{old_version} "
+        f"on {len(old)} held-out rows (difference {new_loss - old_loss:+.4g}, 95 % interval {low:+.4g} to {high:+.4g})"
+    )
     return Comparison(
         name=name,
         champion=old_version,
@@ -65,30 +69,15 @@ def compared(
         difference=Measure(value=new_loss - old_loss, low=low, high=high, confidence=_CONFIDENCE),
         probability=float((differences < 0).mean()),
         better=better,
-        verdict=_verdict(
-            name, loss, (old_version, old_loss), (new_version, new_loss), (low, high), len(old), enough, better
-        ),
+        verdict=_verdict(enough=enough, better=better, low=low, figures=figures),
     )
 
 
-def _verdict(
-    name: str,
-    loss: Loss,
-    old: tuple[int, float],
-    new: tuple[int, float],
-    ends: tuple[float, float],
-    rows: int,
-    enough: bool,  # noqa: FBT001
-    better: bool,  # noqa: FBT001
-) -> str:
-    figures = (
-        f"{loss} {new[1]:.4g} of {name}@{new[0]} against {old[1]:.4g} of {name}@{old[0]} on {rows} held-out rows "
-        f"(difference {new[1] - old[1]:+.4g}, 95 % interval {ends[0]:+.4g} to {ends[1]:+.4g})"
-    )
+def _verdict(*, enough: bool, better: bool, low: float, figures: str) -> str:
     if not enough:
         return f"Too few held-out rows to tell: {figures}."
     if better:
         return f"Better beyond noise: {figures}."
-    if ends[0] > 0:
+    if low > 0:
         return f"Worse beyond noise: {figures}."
     return f"Not better beyond noise: {figures}."

@@ -57,9 +57,7 @@ class Predictor:
         said = self._model.said_of_rows(rows)
         ends = self._ends(said, coverage)
         return [
-            self._answer(
-                said[n], None if ends is None else (ends[0][n], ends[1][n]), coverage, self._check.warnings(row)
-            )
+            self._answer(said[n], ends and (ends[0][n], ends[1][n]), coverage, self._check.warnings(row))
             for n, row in enumerate(rows)
         ]
 
@@ -93,7 +91,7 @@ class Predictor:
         return pd.DataFrame(out, index=frame.index).assign(model=self.version.address), warnings
 
     def _kind(self, name: str) -> str:
-        return next(one.kind for one in self._schema.columns if one.name == name)
+        return next(str(one.kind) for one in self._schema.columns if one.name == name)
 
     def _ends(self, said: Any, coverage: float | None) -> tuple[Any, Any] | None:
         if self._model.intervals is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 
 from blocks.errors import ConfigurationError, LamaError
 from blocks.model_registry import ModelRegistry
-from models.training import CHALLENGER, CHAMPION, Comparison, ModelVersion
+from models.training import CHALLENGER, CHAMPION, NAME, Comparison, ModelVersion
 from tasks.train import artifact
 
 EXPERIMENT = "lama"
@@ -88,7 +89,7 @@ def find(registry: ModelRegistry, name: str, which: str | int = CHAMPION) -> Mod
     Raises:
         ConfigurationError: there is no such model or version.
     """
-    found = versions(registry, name)
+    found = versions(registry, name) if re.match(NAME, name) else ()
     for one in found:
         if str(one.version) == str(which) or which in one.aliases:
             return one
@@ -184,9 +185,7 @@ def rollback(
         history = _history(client, name, champion)
         before = [one for one in history[:-1] if one["version"] != champion.version and one["version"] in found]
         if not before:
-            raise ConfigurationError(
-                f"the model {name!r} had no champion before {champion.version}.", component="train"
-            )
+            raise ConfigurationError(f"{name!r} had no champion before {champion.version}.", component="train")
         target = found[before[-1]["version"]]
         # what it goes back to must work: found out now, and not by the next prediction
         artifact.read(path_of(registry, target.artifact_hash), target.artifact_hash)
