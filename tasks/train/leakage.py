@@ -150,12 +150,12 @@ def _together(sample: pd.DataFrame, names: list[str], target: Vector) -> list[Su
                     continue
                 alone = max(abs(_correlation(a, target)), abs(_correlation(b, target))) ** 2
                 if alone < R2_OF_PAIRS - 0.01:
-                    shown = (
-                        f"{second!r} / {first!r}" if operation == "reversed /" else f"{first!r} {operation} {second!r}"
-                    )
-                    found.append(
-                        Suspect((first, second), "predicts together", f"{shown} is the target, almost exactly")
-                    )
+                    # of the two, the one with more values was made: an area is known, a price per area is not
+                    known, made_up = sorted((first, second), key=lambda name: len(np.unique(usable[name])))
+                    sign = operation.removeprefix("reversed ")
+                    left, right = (second, first) if sign != operation else (first, second)
+                    reason = f"{left!r} {sign} {right!r} is the target, almost exactly"
+                    found.append(Suspect((known, made_up), "predicts together", reason))
                 break
     return found
 
