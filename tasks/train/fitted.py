@@ -12,7 +12,7 @@ from models.training import Comparison, Measure, TrainParameters
 from tasks.train.calibration import Calibrator
 from tasks.train.choice import Choice
 from tasks.train.contest import against_constant
-from tasks.train.engine import features_of, fit, one_thread
+from tasks.train.engine import features_of, fit
 from tasks.train.intervals import ConformalIntervals
 from tasks.train.losses import Loss
 from tasks.train.metrics import classification_figures, measures, regression_figures, share_within
@@ -20,6 +20,7 @@ from tasks.train.model import TrainedModel
 from tasks.train.schema import schema_of
 from tasks.train.splits import Split, groups_of, moments_of
 from tasks.train.subject import Subject
+from tasks.train.threads import one_thread
 
 LEVELS = (0.68, 0.8, 0.9)
 

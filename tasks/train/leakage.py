@@ -87,16 +87,21 @@ def _alone(column: pd.Series, targets: list[tuple[str, Vector]], columns: Column
                                f"area under the ROC curve {max(told, 1 - told):.3f}", max(told, 1 - told))  # fmt: skip
         if kind in {Kind.constant, Kind.text} or name == columns.time:
             continue
-        said = _held_out(column, kind, target)
+        # a leak with gaps is one: numbers and dates are judged where there are some
+        if kind is not Kind.category and (missing.mean() > 0.5 or (~missing).sum() < _LEAST_ROWS):
+            continue
+        kept = np.ones(len(missing), dtype=bool) if kind is Kind.category else ~missing
+        judged = target[kept]
+        said = _held_out(column[kept].reset_index(drop=True), kind, judged)
         if said is None:
             continue
         if label:
-            strength = roc_auc(target > 0, said)
+            strength = roc_auc(judged > 0, said)
             if strength >= AUC:
                 return Suspect((name,), "predicts alone", f"it alone tells the target{of}: "
                                f"area under the ROC curve {strength:.3f}", strength)  # fmt: skip
         else:
-            strength = _explained(target, said)
+            strength = _explained(judged, said)
             if strength >= R2:
                 return Suspect((name,), "predicts alone", f"it alone explains {strength:.1%} of the target's variance "
                                "on rows that it was not fitted on", strength)  # fmt: skip
