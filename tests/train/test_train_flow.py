@@ -55,7 +55,7 @@ def own_registry(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> Mo
 async def test_a_table_becomes_the_champion_and_a_better_one_takes_its_place(
     own_registry: ModelRegistry, configured: Path, tmp_path: Path
 ) -> None:
-    path = as_csv(houses(500, noise=0.15), tmp_path / "houses.csv")
+    path = as_csv(houses(500, noise=0.08), tmp_path / "houses.csv")
     quick = {"families": ["linear"], "folds": 3, "trials": 1}
     poor = await train(path, target="price", ignore=["property", "sold", "district"], **quick)  # type: ignore[arg-type]
     assert (poor.model, poor.promoted) == ("houses-price@1", True)
