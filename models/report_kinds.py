@@ -7,8 +7,14 @@ from typing import Any
 from models.health_check import HealthReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
+from models.training import TrainReport
 
-_KINDS: dict[str, type[Report]] = {"health_check": HealthReport, "audit": AuditReport, "scan": ScanReport}
+_KINDS: dict[str, type[Report]] = {
+    "health_check": HealthReport,
+    "audit": AuditReport,
+    "scan": ScanReport,
+    "train": TrainReport,
+}
 
 
 def read_report(body: dict[str, Any]) -> Report:
