@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from models.report import Report, Value
+from models.training import NAME
 
 Verdict = Literal["stable", "small", "moderate", "major", "unknown"]
 """`small`: certainly there, and too little to matter. `unknown`: too few rows to tell."""
@@ -186,14 +187,22 @@ class Performance(Value):
     verdict: Verdict = Field(description="What it comes to.")
 
 
+class ModelDrift(Value):
+    """What became of one version of a model in a window."""
+
+    model: str = Field(description="`name@version`.")
+    rows: Count = Field(description="Rows of the window.")
+    columns: tuple[ColumnDrift, ...] = Field(default=(), description="Worst first.")
+    performance: tuple[Performance, ...] = Field(default=(), description="Known and estimated.")
+    challenger: str = Field(default="", description="The flow run that trains one because of it.")
+
+
 class DriftReport(Report):
     """The report of the flow `drift`."""
 
-    model: str = Field(default="", description="`name@version`.")
     since: datetime | None = Field(default=None, description="Where the window begins.")
     until: datetime | None = Field(default=None, description="Where it ends.")
-    columns: tuple[ColumnDrift, ...] = Field(default=(), description="Worst first.")
-    performance: tuple[Performance, ...] = Field(default=(), description="Known and estimated.")
+    models: tuple[ModelDrift, ...] = Field(default=(), description="Each version that was looked at.")
 
 
 class DriftLimits(Value):
@@ -223,6 +232,20 @@ class DriftLimits(Value):
     major_loss: float = Field(default=1.25, gt=1, description="And that is major.")
 
 
+class TruthSource(Value):
+    """`[[drift.truths]]`: where it is said what came true of what a model predicted."""
+
+    model: str = Field(pattern=NAME, description="The model's name.")
+    source: str = Field(
+        min_length=1, max_length=20_000, description="The path of a CSV or Parquet file, or `sql:SELECT ...`."
+    )
+    key: str = Field(min_length=1, max_length=500, description="The column that names the row, as when predicting.")
+    value: str = Field(min_length=1, max_length=500, description="The column with what came true.")
+    database: str | None = Field(
+        default=None, description="Name of the `Lama PostgreSQL` block that is asked; otherwise Lama's own database."
+    )
+
+
 class DriftSettings(Value):
     """`[drift]`."""
 
@@ -231,9 +254,13 @@ class DriftSettings(Value):
     retention_days: float = Field(
         default=90.0, gt=0, le=3650, description="Days that predictions, their sketches and truths are kept."
     )
-    challenger: bool = Field(
-        default=False, description="Whether major drift starts the training of a challenger, as its model was trained."
-    )
     models: tuple[str, ...] = Field(
         default=(), description="Models that scheduled runs look at; empty: all that have predicted in the window."
     )
+    truths: tuple[TruthSource, ...] = Field(default=(), description="Where it is said what came true.")
+    trainings: dict[str, dict[str, JsonValue]] = Field(
+        default_factory=dict,
+        description="By model, the parameters of the flow `train` that a challenger is trained with when the model has "
+        "drifted much; a model that is not named is only reported.",
+    )
+    training: str = Field(default="train/train", pattern=r"^[^/]+/[^/]+$", description="The deployment that trains.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.drift import DriftReport
 from models.health_check import HealthReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
 
-_KINDS: dict[str, type[Report]] = {"health_check": HealthReport, "audit": AuditReport, "scan": ScanReport}
+_KINDS: dict[str, type[Report]] = {"health_check": HealthReport, "audit": AuditReport, "scan": ScanReport, "drift": DriftReport}
 
 
 def read_report(body: dict[str, Any]) -> Report:

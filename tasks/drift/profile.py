@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -74,16 +74,15 @@ def numbers(values: pd.Series) -> tuple[npt.NDArray[np.float64], int]:
 
 
 def category_names(values: pd.Series) -> pd.Series:
-    """The categories as text, without those missing; long ones are cut, with a digest that tells them apart."""
-    present = values.dropna()
-    distinct = {value: _name(value) for value in present.unique()}
-    return present.astype(object).map(distinct)
+    """The categories as words, without those missing, as models read them; long ones are cut, with a digest."""
+    from tasks.train.columns import as_word  # noqa: PLC0415
+
+    present = as_word(values).dropna()
+    return present.map({word: _shortened(str(word)) for word in present.unique()})
 
 
-def _name(value: Any) -> str:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)  # a column of whole numbers becomes one of floats as soon as one is missing
-    text = str(value).replace("\x00", "\ufffd")  # PostgreSQL's texts cannot hold it
+def _shortened(word: str) -> str:
+    text = word.replace("\x00", "\ufffd")  # PostgreSQL's texts cannot hold it
     if len(text) <= _LONGEST_NAME:
         return text
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
@@ -122,12 +121,13 @@ def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _category(values: pd.Series) -> CategoryProfile:
-    counted = category_names(values).value_counts(sort=True)
+    names = category_names(values)
+    counted = names.value_counts(sort=True)
     ordered = sorted(counted.items(), key=lambda item: (-int(item[1]), str(item[0])))
     kept = {str(name): int(count) for name, count in ordered[:MOST_CATEGORIES]}
     return CategoryProfile(
         rows=len(values),
-        missing=int(values.isna().sum()),
+        missing=len(values) - len(names),
         counts=kept,
         other=sum(int(count) for _, count in ordered[MOST_CATEGORIES:]),
         singletons=sum(1 for _, count in ordered if count == 1),

@@ -42,10 +42,9 @@ def counts_of(values: pd.Series, profile: ColumnProfile) -> ColumnCounts:
     """One column, counted as its `profile` is."""
     if isinstance(profile, NumericProfile):
         return _of_numbers(values, profile)
-    missing = int(values.isna().sum())
     if isinstance(profile, CategoryProfile):
-        return _of_categories(values, profile, missing)
-    return ColumnCounts(rows=len(values), missing=missing)
+        return _of_categories(values, profile)
+    return ColumnCounts(rows=len(values), missing=int(values.isna().sum()))
 
 
 def reference_counts(profile: ColumnProfile) -> ColumnCounts:
@@ -86,13 +85,14 @@ def _of_numbers(values: pd.Series, profile: NumericProfile) -> ColumnCounts:
     )
 
 
-def _of_categories(values: pd.Series, profile: CategoryProfile, missing: int) -> ColumnCounts:
-    counted = {str(name): int(count) for name, count in category_names(values).value_counts().items()}
+def _of_categories(values: pd.Series, profile: CategoryProfile) -> ColumnCounts:
+    names = category_names(values)
+    counted = {str(name): int(count) for name, count in names.value_counts().items()}
     unknown = {name: count for name, count in counted.items() if name not in profile.counts}
     new = unknown if profile.complete else {}
     return ColumnCounts(
         rows=len(values),
-        missing=missing,
+        missing=len(values) - len(names),
         counts=(*(counted.get(name, 0) for name in profile.counts), sum(unknown.values())),
         new=dict(sorted(new.items(), key=lambda item: (-item[1], item[0]))[:MOST_NEW]),
         new_rows=sum(new.values()),
