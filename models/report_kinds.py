@@ -9,7 +9,12 @@ from models.health_check import HealthReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
 
-_KINDS: dict[str, type[Report]] = {"health_check": HealthReport, "audit": AuditReport, "scan": ScanReport, "drift": DriftReport}
+_KINDS: dict[str, type[Report]] = {
+    "health_check": HealthReport,
+    "audit": AuditReport,
+    "scan": ScanReport,
+    "drift": DriftReport,
+}
 
 
 def read_report(body: dict[str, Any]) -> Report:

@@ -44,9 +44,7 @@ def reference(
     confidence = confidences(held_out)
     if confidence is not None:
         wrong = (held_out["prediction"].astype(str) != wanted.astype(str)).to_numpy(dtype=float)
-        return kept.model_copy(
-            update={"performance": loss_reference(wrong, "error_rate", confidences=confidence)}
-        )
+        return kept.model_copy(update={"performance": loss_reference(wrong, "error_rate", confidences=confidence)})
     said = held_out["prediction"].to_numpy(dtype=float)
     errors = np.abs(said - wanted.to_numpy(dtype=float, na_value=np.nan))
     usable = np.isfinite(errors)
@@ -87,4 +85,4 @@ def half_widths(said: pd.DataFrame) -> npt.NDArray[np.float64] | None:
     """Half of the width of each interval; None where there are none."""
     if not {"low", "high"} <= set(said.columns):
         return None
-    return (said["high"].to_numpy(dtype=float) - said["low"].to_numpy(dtype=float)) / 2
+    return np.asarray((said["high"].to_numpy(dtype=float) - said["low"].to_numpy(dtype=float)) / 2)

@@ -134,9 +134,7 @@ async def versions_seen(connection: Connection, since: datetime, until: datetime
     return [(str(model), int(version)) for model, version in await cursor.fetchall()]
 
 
-async def sketches(
-    connection: Connection, model: str, version: int, since: datetime, until: datetime
-) -> list[Sketch]:
+async def sketches(connection: Connection, model: str, version: int, since: datetime, until: datetime) -> list[Sketch]:
     """The sketches of a version's predictions in the window; of very many, the newest."""
     cursor = await connection.execute(_SKETCHES, (model, version, since, until, _MOST_BATCHES))
     return [Sketch.model_validate(body) for (body,) in await cursor.fetchall()]
