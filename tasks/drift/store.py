@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -51,6 +51,15 @@ SELECT known_at, predicted, predicted_label, truth, truth_label FROM (
     ORDER BY truth.key, made.predicted_at DESC
 ) AS pair ORDER BY known_at, key LIMIT %s
 """
+_KEPT = """
+SELECT batch.model, batch.version, sum(batch.rows),
+       (SELECT count(*) FROM prediction AS made WHERE made.model = batch.model AND made.version = batch.version),
+       (SELECT count(*) FROM prediction_truth AS truth WHERE truth.model = batch.model),
+       EXISTS (SELECT FROM model_profile AS known
+               WHERE known.model = batch.model AND known.version = batch.version),
+       max(batch.predicted_at)
+FROM prediction_batch AS batch GROUP BY batch.model, batch.version ORDER BY batch.model, batch.version DESC
+"""
 _OLD = (
     ("prediction", "predicted_at"),
     ("prediction_batch", "predicted_at"),
@@ -71,6 +80,18 @@ class Kept:
     low: float | None = None
     high: float | None = None
     confidence: float | None = None
+
+
+class KeptOf(NamedTuple):
+    """How much is kept of a version."""
+
+    model: str
+    version: int
+    rows: int
+    keyed: int
+    truths: int
+    profile: bool
+    last_at: datetime
 
 
 @dataclass(frozen=True)
@@ -122,6 +143,15 @@ async def keep_batch(
                     )
                 )
     return True
+
+
+async def kept(connection: Connection) -> list[KeptOf]:
+    """How much is kept of each version."""
+    cursor = await connection.execute(_KEPT)
+    return [
+        KeptOf(str(model), int(version), int(rows), int(keyed), int(truths), bool(profile), last_at)
+        for model, version, rows, keyed, truths, profile, last_at in await cursor.fetchall()
+    ]
 
 
 async def versions_seen(connection: Connection, since: datetime, until: datetime) -> list[tuple[str, int]]:

@@ -82,6 +82,8 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
             ["20 * * * *"],
             {"name": "lama", "work_queue_name": "maintain-models"},
         ),
+        ("predict", "flows.predict.predict", [], {"name": "lama", "work_queue_name": "predict"}),
+        ("drift", "flows.drift.drift", ["40 6 * * *"], {"name": "lama", "work_queue_name": "drift"}),
     ]
 
 
