@@ -71,9 +71,10 @@ async def predict(  # noqa: PLR0917 - a flow's parameters are given by name
         ConfigurationError: a parameter, the model or the table cannot be used; there is no output.
         RowError: the table lacks a column of the model, or holds something else in it; there is no output.
     """
-    from tasks.predict.batch import Asked, checked_output, open_work, parts_of  # noqa: PLC0415
+    from tasks.predict.batch import Asked, checked_output, drop, open_work, parts_of  # noqa: PLC0415
     from tasks.predict.chunks import chunks  # noqa: PLC0415
     from tasks.predict.oddities import together  # noqa: PLC0415
+    from tasks.train.predict import RowError  # noqa: PLC0415
 
     started_at = datetime.now(UTC)
     config = settings()
@@ -102,13 +103,17 @@ async def predict(  # noqa: PLR0917 - a flow's parameters are given by name
     resumed, number = len(work.done), 0
     total = await asyncio.to_thread(parts_of, asked)
     progress = await Progress.start("predict-progress", total=max(1, total), what="Predict")
-    while frame is not None:
-        if number not in work.done:
-            await _predict_part(run, frame, number)
-        number += 1
-        if number <= total:
-            await progress.advance(f"{number}")
-        frame = await asyncio.to_thread(next, table, None)
+    try:
+        while frame is not None:
+            if number not in work.done:
+                await _predict_part(run, frame, number)
+            number += 1
+            if number <= total:
+                await progress.advance(f"{number}")
+            frame = await asyncio.to_thread(next, table, None)
+    except (ConfigurationError, RowError):
+        drop(work)  # the table has to be another one before it can be used
+        raise
     rows = await _join(run, number)
     report = report_of(
         model=predictor.version.address,

@@ -153,6 +153,11 @@ def write_part(work: Work, number: int, said: pd.DataFrame, told: Oddities) -> N
     work.done[number] = note
 
 
+def drop(work: Work) -> None:
+    """Take the parts away, where no later run can go on from them."""
+    shutil.rmtree(work.folder, ignore_errors=True)
+
+
 def join(work: Work, output: Path, parts: int) -> int:
     """All parts as the output, which appears whole or not at all; how many rows. One part is in memory at a time."""
     import pyarrow.parquet as pq  # noqa: PLC0415

@@ -29,6 +29,8 @@ def chunks(source: str, rows: int, *, database: Postgres | None = None) -> Itera
     """
     start = 0
     for part in _parts(source, rows, database):
+        if not len(part):
+            continue  # what a file with nothing but a header gives
         if len(part.columns) > _MOST_COLUMNS:
             raise ConfigurationError(f"it has more than {_MOST_COLUMNS:,} columns.", component=source[:100])
         part.columns = [str(name) for name in part.columns]
