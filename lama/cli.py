@@ -25,6 +25,7 @@ _COMMANDS = {
     "board": ("lama.commands.board:board", "See and change the tasks that came out of messages."),
     "sync": ("lama.commands.sync:sync", "Keep folders the same on several devices, through a shared folder."),
     "models": ("lama.commands.models:models", "See, load and talk to language models; promise them memory."),
+    "train": ("lama.commands.train:train", "Train models on tables; promote them, or roll them back."),
     "predict": ("lama.commands.predict:predict", "Ask a trained model about every row of a table."),
     "drift": ("lama.commands.drift:drift", "See whether trained models still fit what they see."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),

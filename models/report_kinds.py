@@ -8,12 +8,14 @@ from models.drift import DriftReport
 from models.health_check import HealthReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
+from models.training import TrainReport
 
 _KINDS: dict[str, type[Report]] = {
     "health_check": HealthReport,
     "audit": AuditReport,
     "scan": ScanReport,
     "drift": DriftReport,
+    "train": TrainReport,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,28 @@ def reference(
             "expected_loss": loss_model(said[usable], None if widths is None else widths[usable], errors[usable]),
         }
     )
+
+
+def held_out_frame(
+    said: npt.NDArray[np.float64],
+    ends: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None,
+    classes: Sequence[object] = (),
+) -> pd.DataFrame:
+    """What was said of n held-out rows, as `Predictor.predict_frame` gives it.
+
+    Args:
+        said: numbers, shape (n,), or the probabilities of `classes`, shape (n, classes).
+        ends: of the intervals of numbers.
+        classes: in the order of probabilities.
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    if classes:
+        names = np.array([str(one) for one in classes], dtype=object)
+        shares = {f"probability_{name}": said[:, place] for place, name in enumerate(names)}
+        return pd.DataFrame({"prediction": names[said.argmax(axis=1)], **shares})
+    bounds = {} if ends is None else {"low": ends[0], "high": ends[1]}
+    return pd.DataFrame({"prediction": said, **bounds})
 
 
 def window_sketch(frame: pd.DataFrame, said: pd.DataFrame | None, known: Profile) -> Sketch:

@@ -96,12 +96,16 @@ def clusterings(frame: pd.DataFrame, families: Sequence[str], seed: int) -> list
             raise ConfigurationError(
                 f"there is no family {name!r} for clustering; there are kmeans, hdbscan.", component="train"
             )
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
     encoder = TableEncoder("linear")
     matrix = encoder.fit_transform(frame, None, seed)
     found: list[Clustering] = []
-    for family in families or ("kmeans", "hdbscan"):
-        cuts = (_cut(family, one, encoder, matrix, seed) for one in _settings(family, len(frame)))
-        found += [one for one in cuts if one is not None]
+    # The cuts are many and small: what threads cost is more than what they bring, above all on a busy machine.
+    with threadpool_limits(limits=1):
+        for family in families or ("kmeans", "hdbscan"):
+            cuts = (_cut(family, one, encoder, matrix, seed) for one in _settings(family, len(frame)))
+            found += [one for one in cuts if one is not None]
     if not found:
         raise ConfigurationError("no groups were found: all rows are alike, or noise.", component="train")
     return sorted(found, key=lambda one: -one.score)

@@ -60,7 +60,7 @@ def splits_for(
         )
     groups = groups_of(frame, columns)
     if columns.time is not None:
-        return _by_time(_moments(frame, columns.time), groups, folds)
+        return _by_time(moments_of(frame, columns.time), groups, folds)
     classes = None if y is None or y.dtype.kind in "fiu" else y
     if groups is not None and len(np.unique(groups)) < folds:
         raise ConfigurationError(
@@ -85,7 +85,7 @@ def holdout_for(frame: pd.DataFrame, columns: Columns, share: float, seed: int) 
     count = len(frame)
     groups = groups_of(frame, columns)
     if columns.time is not None:
-        moments = _moments(frame, columns.time)
+        moments = moments_of(frame, columns.time)
         cut = np.sort(moments)[min(count - 1, int(np.floor(count * (1 - share))))]
         test = moments >= cut
         if test.all():
@@ -93,7 +93,7 @@ def holdout_for(frame: pd.DataFrame, columns: Columns, share: float, seed: int) 
         train = ~test
         train, test = _apart(train, test, groups)
     else:
-        drawn = _drawn(frame if groups is None else pd.DataFrame({"group": groups}), seed)
+        drawn = _drawn(frame, columns, seed)
         test = drawn < share
         if not 0 < test.sum() <= count / 2:  # few rows, or one group with most of them
             test = drawn <= np.sort(np.unique(drawn))[int(share * len(np.unique(drawn)))]
@@ -144,16 +144,34 @@ def describe(columns: Columns, groups: NDArray[np.int64] | None) -> str:
     return "at random" + (", rows that repeat kept together" if groups is not None else "")
 
 
-def _drawn(frame: pd.DataFrame, seed: int) -> NDArray[np.float64]:
+def sampled(frame: pd.DataFrame, columns: Columns, most: int, seed: int) -> Indices:
+    """About `most` of the rows, whole groups of them, in their order; all when there are no more."""
+    if len(frame) <= most:
+        return np.arange(len(frame))
+    # another salt than the holdout's, or one of the two would be cut out of the other
+    return np.flatnonzero(_drawn(frame, columns, seed + (1 << 32)) < most / len(frame))
+
+
+def _drawn(frame: pd.DataFrame, columns: Columns, seed: int) -> NDArray[np.float64]:
+    """A number from 0 to 1 for each row, by its group or its features: the same in a table that has grown."""
+    hashes = hash_rows(frame[columns.features_of([str(name) for name in frame.columns])])
+    if columns.group is not None:
+        named = frame[[columns.group]].astype("str")
+        hashes = np.where(frame[columns.group].notna().to_numpy(), hash_rows(named), hashes)
     salt = int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "little")
-    mixed = hash_rows(frame) ^ np.uint64(salt)
+    mixed = hashes ^ np.uint64(salt)
     # one round of a multiplicative mix: hashes that differ in few bits must not draw alike
     with np.errstate(over="ignore"):
         mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
     return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
-def _moments(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+def moments_of(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """The column `name` as numbers in the order of time, shape (n,): microseconds since 1970, or its own numbers.
+
+    Raises:
+        ConfigurationError: a row has none.
+    """
     column = frame[name]
     moments: NDArray[np.float64]
     if pd.api.types.is_numeric_dtype(column.dtype):

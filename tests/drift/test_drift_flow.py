@@ -258,3 +258,27 @@ async def test_the_command_shows_what_is_kept(world: World) -> None:
     plain, told = await asyncio.to_thread(shown)
     assert world.name in told
     assert world.name[:10] in plain.replace("\n", "")
+
+
+@pytest.mark.usefixtures("configured")
+async def test_from_the_training_over_predictions_to_drift(migrated: Settings, tmp_path: Path) -> None:
+    from flows.predict import predict
+    from flows.train import train
+
+    name = f"whole-{uuid4().hex[:8]}"
+    houses(900, 31).to_csv(tmp_path / "sold.csv", index=False)
+    trained = await train(
+        str(tmp_path / "sold.csv"), target="price", name=name, ignore=["id"], families=["linear"], folds=3, trials=1
+    )
+    assert (trained.model, trained.promoted) == (f"{name}@1", True), trained.summary
+    for seed, shift in ((32, 0.0), (33, 2.0)):
+        source = tmp_path / f"{seed}.parquet"
+        houses(700, seed, shift=shift).drop(columns=["price"]).to_parquet(source)
+        await predict(name, str(source), str(tmp_path / f"{seed}.csv"), key="id")
+        report = await drift(models=[name], train=False)
+        (model,) = report.models
+        assert model.rows == (700 if not shift else 1400)
+        assert {"area", "age", "town", PREDICTION} <= {column.column for column in model.columns}
+        assert [one.known for one in model.performance] == [False]
+        far = {column.column for column in model.columns if column.verdict == "major"}
+        assert far == ({"area", PREDICTION} if shift else set())

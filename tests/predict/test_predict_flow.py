@@ -92,7 +92,7 @@ async def test_what_cannot_be_used_leaves_nothing_behind(model: str, tmp_path: P
     ):
         with pytest.raises(error, match=problem):
             await predict(asked, str(tmp_path / source), output, chunk_rows=100)
-        assert not list(tmp_path.glob("*out.csv*")) + list(tmp_path.glob(".*out.csv*"))
+        assert not [name for name in os.listdir(tmp_path) if "out.csv" in name]  # noqa: PTH208
     with pytest.raises(ConfigurationError, match="no column 'key'"):
         await predict(model, str(tmp_path / "in.csv"), output, key="key")
     with pytest.raises(ConfigurationError, match="no block 'elsewhere'"):
