@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
 from pydantic import Field, JsonValue, ValidationError, model_validator
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from blocks.errors import ConfigurationError, LamaError, UnavailableError
 from blocks.logs import logger
@@ -86,20 +86,22 @@ class Predictions:
         self._recorder = Recorder(Postgres.of(settings))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="predictions")
 
-    async def answer(self, model: str, question: Question) -> Answer:
-        """Ask the model; what it says is taken down.
+    async def answer(self, model: str, body: bytes) -> bytes:
+        """Ask the model what `body` asks, and take down what it says; the answer as JSON.
 
         Raises:
+            HTTPException: the body is no question.
             LamaError: there is no such model, it cannot be loaded, or a row cannot be used.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._answered, model, question)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._answered, model, body)
 
-    def _answered(self, model: str, question: Question) -> Answer:
+    def _answered(self, model: str, body: bytes) -> bytes:
+        question = _question(body)
         predictor = self._served.predictor(model)
         rows = question.asked
         said = predictor.predict_rows(rows, coverage=question.coverage)
         self._recorder.add(predictor, rows, said, question.keys or [None] * len(rows))
-        return Answer(model=predictor.version.address, predictions=said)
+        return Answer(model=predictor.version.address, predictions=said).model_dump_json().encode()
 
     async def record(self) -> None:
         """Keep what was said, every few seconds, until cancelled."""
@@ -136,7 +138,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 async def predict(
     model: Annotated[str, Path(description="`NAME` for its champion, `NAME@ALIAS` or `NAME@NUMBER`.")],
     request: Request,
-) -> JSONResponse:
+) -> Response:
     """What the model says of a row or of several: values with their intervals, or classes with probabilities.
 
     Features that are not known are given as null. Categories that the model does not know, missing values and values
@@ -144,16 +146,15 @@ async def predict(
     """
     if not _MODEL.fullmatch(model):
         raise HTTPException(404, "There is no such model: write NAME, NAME@ALIAS or NAME@NUMBER.")
-    question = _question(await _body(request))
+    body = await _body(request)
     predictions: Predictions = request.app.state.gateway.predictions
     try:
-        answer = await asyncio.wait_for(predictions.answer(model, question), _ANSWER_S)
+        answer = await asyncio.wait_for(predictions.answer(model, body), _ANSWER_S)
     except TimeoutError as error:
         raise HTTPException(503, "The model did not answer in time.") from error
     except LamaError as error:
         raise _refusal(error) from error
-    # As it is: FastAPI would look at every number of it again.
-    return JSONResponse(answer.model_dump(mode="json"))
+    return Response(answer, media_type="application/json")
 
 
 def _question(body: bytes) -> Question:

@@ -76,7 +76,9 @@ def _judged(address: str, profile: Profile, window: Sketch, known: store.Pairs, 
     performance: list[Performance] = []
     if profile.performance is not None:
         if len(known.losses):
-            performance.append(known_performance(profile.performance, known.losses, before=known.before, limits=limits))
+            performance.append(
+                known_performance(profile.performance, np.asarray(known.losses), before=known.before, limits=limits)
+            )
         estimated = estimated_performance(profile.performance, profile.expected_loss, window.outlook, limits)
         if estimated is not None:
             performance.append(estimated)

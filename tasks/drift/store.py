@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import numpy as np
-import numpy.typing as npt
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -98,7 +97,7 @@ class KeptOf(NamedTuple):
 class Pairs:
     """Losses of a version in the order in which the truth was known."""
 
-    losses: npt.NDArray[np.float64]
+    losses: tuple[float, ...]
     before: int
     """How many of them were known before the window."""
 
@@ -195,10 +194,10 @@ async def pairs(connection: Connection, model: str, version: int, since: datetim
     before = 0
     for known_at, value, label, truth, truth_label in await cursor.fetchall():
         loss = _loss(value, label, truth, truth_label)
-        if loss is not None and np.isfinite(loss):
+        if loss is not None and math.isfinite(loss):
             losses.append(loss)
             before += known_at < since
-    return Pairs(np.asarray(losses, dtype=float), before)
+    return Pairs(tuple(losses), before)
 
 
 def _loss(value: float | None, label: str | None, truth: float | None, truth_label: str | None) -> float | None:

@@ -34,7 +34,7 @@ def rows_of(said: pd.DataFrame, keys: pd.Series, *, start: int = 0) -> list[Kept
     shares = [name for name in said.columns if str(name).startswith("probability_")]
     confidence = said[shares].to_numpy(dtype=float).max(axis=1) if shares else None
     numbers = None if shares else pd.to_numeric(said["prediction"], errors="coerce").to_numpy(dtype=float)
-    labels = [class_text(one) for one in said["prediction"].to_list()]
+    labels = [class_text(one) for one in said["prediction"].to_list()] if shares else []
     low = said["low"].to_numpy(dtype=float) if "low" in said else None
     high = said["high"].to_numpy(dtype=float) if "high" in said else None
     kept = []

@@ -241,7 +241,7 @@ async def test_what_is_kept_is_kept_once_and_paired_with_what_was_said_before(wo
         found = await store.pairs(
             connection, world.name, world.version, now - timedelta(days=1), now + timedelta(days=1)
         )
-    assert found.losses.tolist() == [3.0], "the last that was said before the truth was known"
+    assert found.losses == (3.0,), "the last that was said before the truth was known"
     assert found.before == 0
 
 
