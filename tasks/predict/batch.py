@@ -17,7 +17,7 @@ import pandas as pd
 
 from blocks.errors import ConfigurationError
 from models.training import ModelVersion
-from tasks.predict.oddities import Oddities
+from tasks.predict.report import Oddities
 from tasks.train.tables import SQL
 
 FORMS = (".csv", ".parquet")

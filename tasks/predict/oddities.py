@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from models.training import TableSchema
+from tasks.predict.report import Oddities
 from tasks.train.columns import as_day, as_number, as_word
-
-Oddities = dict[str, dict[str, int]]
-"""Rows by kind (`unknown` categories, `missing` values, `out_of_range`) and then by column."""
 
 _SECONDS_A_DAY = 86_400
 

@@ -7,9 +7,11 @@ from datetime import datetime
 
 from models.report import Finding, Report, Severity, Skip, compose
 from models.training import TableSchema
-from tasks.predict.oddities import Oddities
 
 CAPABILITY = "predict"
+
+Oddities = dict[str, dict[str, int]]
+"""Rows by kind (`unknown` categories, `missing` values, `out_of_range`) and then by column."""
 
 _MUCH = 0.05
 _WORDS = {

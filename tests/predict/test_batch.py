@@ -198,3 +198,12 @@ def test_two_million_rows_take_no_more_memory_than_some(tmp_path: Path) -> None:
         assert int(told[0]) == parts * 10_000
         peaks[parts] = int(told[1]) / 1024
     assert peaks[12] < peaks[2] + 40, f"MiB: {peaks}"
+
+
+def test_the_worker_waits_for_no_library_that_only_predicting_needs() -> None:
+    """Flows are imported beside each other in the worker, which is forked: threads of numerical libraries are not."""
+    script = (
+        "import sys, flows.predict, flows.drift; print([m for m in ('numpy', 'pandas', 'scipy') if m in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
