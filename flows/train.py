@@ -153,6 +153,9 @@ def asked_for(
     """
     if (latitude is None) != (longitude is None):
         raise ConfigurationError("latitude and longitude go together; give both or none.", component=CAPABILITY)
+    from tasks.train.families import check_families  # noqa: PLC0415 - what fits models takes seconds to import
+
+    check_families(task, tuple(families or ()))
     location = None if latitude is None or longitude is None else (latitude, longitude)
     try:
         columns = Columns(

@@ -94,8 +94,10 @@ def _unseen(model: TrainedModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
     columns = model.columns
     if columns.time is not None and model.learned_until is not None:
         return np.asarray(moments_of(frame, columns.time) > model.learned_until)
+    if missing := [name for name in model.table_columns if name not in frame.columns]:
+        raise IncomparableError(f"the table has no column {missing[0]!r} any more, so that held-out rows are not known")
     held = np.zeros(len(frame), dtype=bool)
-    held[holdout_for(frame, columns, model.holdout, model.seed).test] = True
+    held[holdout_for(frame, columns, model.holdout, model.seed, by=model.table_columns).test] = True
     return held
 
 

@@ -179,7 +179,7 @@ class HistGradientBoosting(TableModel):
         return found
 
     def _raw(self, matrix: Matrix) -> Matrix:
-        # The library walks its trees one call each, with threads: 300 of them take one row 5 ms, and more beside others.
+        # The library walks its trees one by one, with threads: 300 of them take 5 ms a row, and more beside others.
         flat: FlatTrees | None = self.__dict__.get("_flat")
         if flat is None:
             flat = self.__dict__["_flat"] = FlatTrees(self.model_)

@@ -65,6 +65,7 @@ def fit_and_judge(
     judged = choice.judged
     model = TrainedModel(
         measured, subject.task, columns, schema_of(frame.iloc[learned], columns), coverage=parameters.coverage,
+        table_columns=[str(name) for name in frame.columns],
         loss=loss, seed=seed, holdout=parameters.holdout,
         learned_until=None if columns.time is None else float(moments_of(frame, columns.time)[learned].max()),
     )  # fmt: skip
