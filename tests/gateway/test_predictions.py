@@ -196,3 +196,25 @@ def test_its_page_tells_of_the_endpoint(predicting: tuple[RunningGateway, ModelR
         operation = client.get("/openapi.json").json()["paths"]["/predict/{model}"]["post"]
     assert operation["security"]
     assert "requestBody" in operation
+
+
+async def test_a_row_takes_less_than_ten_milliseconds_inside_the_process(
+    predicting: tuple[RunningGateway, ModelRegistry], shared_url: str
+) -> None:
+    from pydantic import SecretStr
+
+    from services.gateway.predictions import Predictions
+
+    gateway, _ = predicting
+    name = gateway.names["houses"]  # type: ignore[attr-defined]
+    answering = Predictions(Settings(home=gateway.home.path, database_url=SecretStr(shared_url)))
+    body, took = json.dumps({"row": ROW}).encode(), []
+    for _ in range(101):
+        started = time.perf_counter()
+        said = json.loads(await answering.answer(f"{name}@1", body))
+        took.append(time.perf_counter() - started)
+    await answering.close()
+    assert said["model"] == f"{name}@1"
+    median = sorted(took)[50]
+    print(f"a row inside the process: {median * 1000:.2f} ms")
+    assert median < 0.010
