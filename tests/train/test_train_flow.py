@@ -28,6 +28,7 @@ from models.training import Columns, TrainingTable, TrainParameters, TrainReport
 from tasks.reports import store
 from tasks.reports.export import export
 from tasks.train import registry as models
+from tasks.train.extra import check_installed
 from tasks.train.run import train as learn
 from tests.flow_runs import artifacts_of
 from tests.train.data import LINEAR, QUICK, as_csv, asked, houses, leads
@@ -72,7 +73,7 @@ async def test_a_table_becomes_the_champion_and_a_better_one_takes_its_place(
     card = str(shown["model-card"])
     assert "data:image/png;base64," in card
     assert "data:image" not in better.card
-    for words in ("log_rmse", "linear", better.lineage.data_hash if better.lineage else "", "area"):
+    for words in ("mdape", "linear", better.lineage.data_hash if better.lineage else "", "area"):
         assert words in card
     kept = store.load(Postgres.of(), better.run_id, TrainReport)
     assert kept == better
@@ -189,8 +190,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path: 
 
 
 def test_classes_and_groups_by_the_same_door(registry: ModelRegistry) -> None:
-    frame = leads(500)
-    frame["age"] = np.random.default_rng(0).normal(size=500)  # otherwise most rows repeat, and are few groups
+    frame = leads(1_500)
+    frame["age"] = np.random.default_rng(0).normal(size=1_500)  # otherwise most rows repeat, and are few groups
     table = TrainingTable(source="leads.csv", columns=Columns(target="won"), task="classification")
     families = ("logistic", "lightgbm")
     parameters = LINEAR.model_copy(update={"families": families})
@@ -227,6 +228,12 @@ def test_a_suspect_is_left_out_unless_it_is_kept() -> None:
     kept = asyncio.run(learn(asked(keep_suspects=True), frame, registry=None))
     assert kept.measures["log_rmse"].value < 0.5 * left.measures["log_rmse"].value
     assert kept.status is Status.failing, "too good to be true is no good news"
+
+
+def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.train.extra._NEEDED", ("pandas", "nothing_of_that_name"))
+    with pytest.raises(ConfigurationError, match=r"nothing_of_that_name is not installed.*\[training\]"):
+        check_installed()
 
 
 def test_the_command_refuses_and_completes() -> None:
