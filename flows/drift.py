@@ -31,6 +31,7 @@ from tasks.drift.report import CAPABILITY, has_drifted_much, report_of
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress, reason_of
 from tasks.step import step
+from tasks.train.extra import check_installed
 
 if TYPE_CHECKING:
     from models.training import ModelVersion
@@ -76,6 +77,8 @@ async def drift(
     sources = tuple(wanted.truths if truths is None else truths)
     taken = 0 if dry_run else await _take_all(config, sources, skipped)
     targets = await _targets(config, asked, since, until, skipped, has_source=source is not None)
+    if targets:
+        check_installed()
     progress = await Progress.start("drift-progress", total=max(1, len(targets)), what="Drift")
     found: list[ModelDrift] = []
     for name, version in targets:

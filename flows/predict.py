@@ -25,10 +25,12 @@ from tasks.predict.report import CAPABILITY, report_of
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress, reason_of
 from tasks.step import step
+from tasks.train.extra import check_installed
 
 if TYPE_CHECKING:  # pandas and scikit-learn are imported when a run needs them, not with the worker's other flows
     import pandas as pd
 
+    check_installed()
     from tasks.predict.batch import Asked, Work
     from tasks.train.predict import Predictor
 

@@ -170,18 +170,18 @@ def _question(body: bytes) -> Question:
 
 
 def _refusal(error: LamaError) -> HTTPException:
-    from tasks.train.artifact import ArtifactError  # noqa: PLC0415 - whoever raised it has imported it
-    from tasks.train.predict import RowError  # noqa: PLC0415
-
+    if isinstance(error, UnavailableError):
+        return HTTPException(503, f"{error.what[:1].upper()}{error.what[1:]}", headers={"Retry-After": "5"})
     if isinstance(error, ConfigurationError):
         return HTTPException(404, error.what)
+    from tasks.train.artifact import ArtifactError  # noqa: PLC0415 - whoever raised them has imported these
+    from tasks.train.predict import RowError  # noqa: PLC0415
+
     if isinstance(error, RowError):
         return HTTPException(422, error.what)
     if isinstance(error, ArtifactError):
         _log.error("a model cannot be served: %s", error)
         return HTTPException(503, "The model's file cannot be used; the gateway's log says why.")
-    if isinstance(error, UnavailableError):
-        return HTTPException(503, "The registry of models does not answer.", headers={"Retry-After": "5"})
     raise error
 
 

@@ -14,6 +14,7 @@ from blocks.errors import ConfigurationError, UnavailableError
 from blocks.model_registry import ModelRegistry
 from models.training import ModelVersion
 from tasks.predict.resolve import parsed, resolved
+from tasks.train.extra import check_installed
 
 if TYPE_CHECKING:
     from tasks.train.predict import Predictor
@@ -140,7 +141,12 @@ def loaded(registry: ModelRegistry, version: ModelVersion) -> Predictor:
 
     Raises:
         ArtifactError: its file is not the one that was registered; nothing of it was loaded.
+        UnavailableError: what runs models is not installed here.
     """
+    try:
+        check_installed()
+    except ConfigurationError as error:
+        raise UnavailableError(error.what, component="predict", remedy=error.remedy) from error
     from tasks.train import artifact  # noqa: PLC0415
     from tasks.train.predict import Predictor  # noqa: PLC0415
     from tasks.train.registry import Loaded, path_of  # noqa: PLC0415

@@ -152,3 +152,16 @@ def test_of_many_who_ask_at_once_one_loads(registry: ModelRegistry, monkeypatch:
     assert len(loads) == 1
     assert len({answer.value for answer in answers}) == 1
     served.close()
+
+
+def test_without_the_libraries_it_is_said_what_to_install(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.train import extra
+
+    registered_champion(registry, "bare")
+    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == "lightgbm" else object())
+    served = Served(registry)
+    with pytest.raises(UnavailableError, match=r"lightgbm is not installed.*\[training\]"):
+        served.predictor("bare")
+    served.close()
