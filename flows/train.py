@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
@@ -18,9 +19,10 @@ from blocks.home import Home
 from blocks.model_registry import ModelRegistry
 from blocks.postgres import Postgres
 from blocks.settings import settings
+from models.drift import Profile
 from models.training import NAME, Columns, TaskType, TrainingTable, TrainParameters, TrainReport, default_name
 from tasks.reports.conclude import conclude
-from tasks.reports.publish import Progress
+from tasks.reports.publish import Progress, reason_of
 from tasks.step import step
 from tasks.train.extra import check_installed
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from models.training import Comparison, ModelVersion
     from tasks.train.engine import FoldResult
     from tasks.train.fitted import Judged
+    from tasks.train.subject import Subject
     from tasks.train.workbench import Workbench
 
 CAPABILITY = "train"
@@ -130,7 +133,7 @@ async def train(  # noqa: PLR0917 - a flat form is what the UI shows best
         registry=registry,
         code_version=await code_version(),
         checkpoints=Home(config).cache / "training",
-        parts=Parts(batch=_fit, judge=_judge, register=_register, compare=_compare, promote=_promote),
+        parts=Parts(batch=_fit, judge=_judge, register=_register, compare=_compare, promote=_promote, profile=_profile),
         done=progress.advance,
     )
     if report.model and registry is not None:
@@ -208,6 +211,34 @@ async def _register(registry: ModelRegistry, model: Any, version: ModelVersion, 
     from tasks.train.registry import register  # noqa: PLC0415
 
     return await asyncio.to_thread(register, registry, model, version, card=card)
+
+
+async def _profile(version: ModelVersion, subject: Subject, judged: Judged) -> str:
+    """Keep what later data is compared with; why not, where it cannot be."""
+    import psycopg  # noqa: PLC0415
+
+    try:
+        await _keep_profile(Postgres.of(settings()), version, subject, judged)
+    except (psycopg.Error, OSError, TimeoutError) as error:
+        return reason_of(error)
+    return ""
+
+
+@step("keep the profile")
+async def _keep_profile(database: Postgres, version: ModelVersion, subject: Subject, judged: Judged) -> None:
+    from tasks.drift.reference import held_out_frame, reference  # noqa: PLC0415
+    from tasks.drift.store import keep_profile  # noqa: PLC0415
+    from tasks.train.engine import features_of  # noqa: PLC0415
+
+    def work() -> Profile:
+        columns = subject.columns
+        held = held_out_frame(judged.said, judged.ends, judged.model.classes)
+        moving = () if columns.time is None else (columns.time,)
+        return reference(features_of(subject.frame, columns), held, judged.y, leave_out=moving)
+
+    profile = await asyncio.to_thread(work)
+    async with await database.get_async_client(autocommit=True) as connection:
+        await keep_profile(connection, version.name, version.version, profile, now=datetime.now(UTC))
 
 
 @step("compare with the champion")

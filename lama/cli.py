@@ -26,6 +26,8 @@ _COMMANDS = {
     "sync": ("lama.commands.sync:sync", "Keep folders the same on several devices, through a shared folder."),
     "models": ("lama.commands.models:models", "See, load and talk to language models; promise them memory."),
     "train": ("lama.commands.train:train", "Train models on tables; promote them, or roll them back."),
+    "predict": ("lama.commands.predict:predict", "Ask a trained model about every row of a table."),
+    "drift": ("lama.commands.drift:drift", "See whether trained models still fit what they see."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),
     "secret": ("lama.commands.secrets:secret", "Keep a secret in the home, such as that of a webhook."),

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from models.advisories import AdvisoriesSettings
 from models.audit import AuditSettings
 from models.cron import cron_problem
+from models.drift import DriftSettings
 from models.handoff_route import HandoffsSettings, Route
 from models.health_check import (
     ArchitectureSettings,
@@ -62,6 +63,9 @@ class Configuration(Value):
     )
     sync: SyncSettings = Field(
         default_factory=SyncSettings, description="Folders that are the same on several devices."
+    )
+    drift: DriftSettings = Field(
+        default=DriftSettings(), description="Whether trained models still see what they were trained on."
     )
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.drift import DriftReport
 from models.health_check import HealthReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
@@ -13,6 +14,7 @@ _KINDS: dict[str, type[Report]] = {
     "health_check": HealthReport,
     "audit": AuditReport,
     "scan": ScanReport,
+    "drift": DriftReport,
     "train": TrainReport,
 }
 

@@ -20,7 +20,7 @@ from blocks.prefect_starter import PrefectStarter
 from blocks.settings import Settings
 from models.webhook import WebhooksSettings
 from services.connection import Connection
-from services.gateway import deliveries, probes, reports, webhooks
+from services.gateway import deliveries, predictions, probes, reports, webhooks
 from services.gateway.auth import Key, require_key
 from services.gateway.dispatch import Dispatcher
 from services.gateway.docs_page import docs_page
@@ -49,6 +49,7 @@ class Gateway:
     reception: webhooks.Reception
     reads: Connection
     prefect: PrefectFigures
+    predictions: predictions.Predictions
     exposition: Exposition
     wake: asyncio.Event
 
@@ -65,6 +66,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, live: LiveRoutes) ->
     drains = DrainStarter(lambda: live.settings.routes, url, starter)
     prefect = PrefectFigures(settings)
     registry = Registry(hooks.registry, Home(settings))
+    predicting = predictions.Predictions(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -75,6 +77,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, live: LiveRoutes) ->
             "routes": live.run,
             "handoffs": drains.run,
             "handoffs bell": drains.listen,
+            "predictions": predicting.record,
         }
         await live.begin()
         tasks = [asyncio.create_task(_kept_up(name, work), name=name) for name, work in works.items()]
@@ -87,6 +90,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, live: LiveRoutes) ->
             await drains.close()
             await starter.close()
             await prefect.close()
+            await predicting.close()
             live.close()
             for connection in (intake_connection, dispatch_connection, reads):
                 await connection.close()
@@ -105,12 +109,13 @@ def create_app(settings: Settings, hooks: WebhooksSettings, live: LiveRoutes) ->
         reception=reception,
         reads=reads,
         prefect=prefect,
+        predictions=predicting,
         exposition=Exposition(measures, reads, prefect, live),
         wake=wake,
     )
     app.include_router(webhooks.router)
     app.include_router(probes.router)
-    for module in (reports, deliveries):
+    for module in (reports, deliveries, predictions):
         app.include_router(module.router, dependencies=[Depends(require_key)])
 
     @app.get("/docs", include_in_schema=False)

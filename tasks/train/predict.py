@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from blocks.errors import LamaError
-from models.training import Interval, ModelVersion, Prediction
+from models.training import Interval, ModelVersion, Prediction, TableSchema
 from tasks.train.columns import Kind, as_day, as_number, as_word
 from tasks.train.model import TrainedModel
 from tasks.train.registry import Loaded
@@ -30,6 +30,12 @@ class Predictor:
         columns = self._model.columns
         self._check = RowCheck(self._schema, columns.held_back)
         self._classes = [str(one) for one in self._model.classes]
+
+    @property
+    def schema(self) -> TableSchema:
+        """The features that it asks for."""
+        schema: TableSchema = self._schema
+        return schema
 
     def predict(self, row: Mapping[str, object], *, coverage: float | None = None) -> Prediction:
         """What the model says of one row: a value for each feature by its name; None where it is not known.

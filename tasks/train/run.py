@@ -56,6 +56,8 @@ class Parts:
     register: Callable[..., Awaitable[ModelVersion]] | None = None
     compare: Callable[..., Awaitable[Comparison]] | None = None
     promote: Callable[..., Awaitable[ModelVersion]] | None = None
+    profile: Callable[[ModelVersion, Subject, Judged], Awaitable[str]] | None = None
+    """Keeps what later data is compared with; says why not, where it cannot."""
 
 
 PLAIN = Parts()
@@ -205,6 +207,17 @@ async def _learn(
     )  # fmt: skip
     story.version = await (parts.register or _register)(registry, judged.model, version, story.card)
     await _tell(done, "registered")
+    if parts.profile is not None and (problem := await parts.profile(story.version, subject, judged)):
+        story.findings.append(
+            Finding(
+                key="train.profile:model",
+                severity=Severity.medium,
+                component=story.version.address,
+                title="What it was trained on was not kept, so drift cannot be seen.",
+                detail=problem,
+                remedy="Train it again once the database answers.",
+            )
+        )
     await _contend(asked, frame, judged, story, registry, parts)
     await asyncio.to_thread(kept.clear)
 

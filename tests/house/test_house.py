@@ -84,6 +84,8 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
             {"name": "lama", "work_queue_name": "maintain-models"},
         ),
         ("train", "flows.train.train", [], {"name": "lama", "work_queue_name": "train"}),
+        ("predict", "flows.predict.predict", [], {"name": "lama", "work_queue_name": "predict"}),
+        ("drift", "flows.drift.drift", ["40 6 * * *"], {"name": "lama", "work_queue_name": "drift"}),
     ]
 
 
