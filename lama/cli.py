@@ -24,6 +24,7 @@ _COMMANDS = {
     "mail": ("lama.commands.mail:mail", "Fetch mail now, and see how far each mailbox is."),
     "board": ("lama.commands.board:board", "See and change the tasks that came out of messages."),
     "sync": ("lama.commands.sync:sync", "Keep folders the same on several devices, through a shared folder."),
+    "qualify": ("lama.commands.qualify:qualify", "Grade leads by fit and engagement, and say why."),
     "models": ("lama.commands.models:models", "See, load and talk to language models; promise them memory."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),

@@ -20,6 +20,7 @@ from models.health_check import (
 from models.mail import MailSettings
 from models.model_host import ModelHostSettings
 from models.place import PlaceError, second_of_a_name
+from models.qualify import QualifySettings
 from models.report import Value
 from models.risk import Suppression
 from models.scan import ScanSettings
@@ -63,6 +64,7 @@ class Configuration(Value):
     sync: SyncSettings = Field(
         default_factory=SyncSettings, description="Folders that are the same on several devices."
     )
+    qualify: QualifySettings = Field(default=QualifySettings(), description="How leads are graded.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @property

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from models.health_check import HealthReport
+from models.qualify import QualifyReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
 
-_KINDS: dict[str, type[Report]] = {"health_check": HealthReport, "audit": AuditReport, "scan": ScanReport}
+_KINDS: dict[str, type[Report]] = {
+    "health_check": HealthReport,
+    "audit": AuditReport,
+    "scan": ScanReport,
+    "qualify": QualifyReport,
+}
 
 
 def read_report(body: dict[str, Any]) -> Report:

@@ -11,6 +11,7 @@ import models.crm
 import models.delivery
 import models.handoff
 import models.mail
+import models.qualify
 import models.record
 import models.sync_tables  # noqa: F401 - all register their tables
 

@@ -75,6 +75,7 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("handoffs", "flows.handoffs.handoffs", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "handoffs"}),
         ("mail", "flows.mail.mail", ["*/5 * * * *"], {"name": "lama", "work_queue_name": "mail"}),
         ("sync", "flows.sync.sync", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "sync"}),
+        ("qualify", "flows.qualify.qualify", ["45 4 * * *"], {"name": "lama", "work_queue_name": "qualify"}),
         ("generate", "flows.generate.generate", [], {"name": "lama", "work_queue_name": "generate"}),
         (
             "maintain-models",

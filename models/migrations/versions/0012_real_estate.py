@@ -1,0 +1,55 @@
+"""Grades of leads and what became of them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0012"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def _contact() -> sa.Column[int]:
+    return sa.Column(
+        "contact_id", sa.BigInteger(), sa.ForeignKey("crm_contact.id", ondelete="CASCADE"), primary_key=True
+    )
+
+
+def upgrade() -> None:
+    op.create_table(
+        "crm_qualification",
+        _contact(),
+        sa.Column("grade", sa.String(), nullable=False),
+        sa.Column("fit", sa.Float(), nullable=False),
+        sa.Column("engagement", sa.Float(), nullable=False),
+        sa.Column("probability", sa.Float(), nullable=True),
+        sa.Column("disqualified", sa.Boolean(), nullable=False),
+        sa.Column("reasons", JSONB(), nullable=False),
+        sa.Column("rules", sa.String(), nullable=False),
+        sa.Column("as_of", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("graded_since", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_table(
+        "crm_outcome",
+        _contact(),
+        sa.Column("won", sa.Boolean(), nullable=False),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_table(
+        "crm_weights",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), primary_key=True),
+        sa.Column("run_id", sa.String(), nullable=False, unique=True),
+        sa.Column("learned_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("weights", JSONB(), nullable=False),
+        sa.Column("comparison", JSONB(), nullable=False),
+        sa.Column("in_use", sa.Boolean(), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("crm_weights")
+    op.drop_table("crm_outcome")
+    op.drop_table("crm_qualification")
