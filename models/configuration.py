@@ -18,6 +18,7 @@ from models.health_check import (
     Service,
 )
 from models.mail import MailSettings
+from models.market import MarketSettings
 from models.model_host import ModelHostSettings
 from models.place import PlaceError, second_of_a_name
 from models.qualify import QualifySettings
@@ -26,6 +27,7 @@ from models.risk import Suppression
 from models.scan import ScanSettings
 from models.service_address import AddressError, parse_address
 from models.sync import SyncSettings
+from models.valuation import ValuationSettings
 from models.webhook import WebhooksSettings
 
 
@@ -65,6 +67,8 @@ class Configuration(Value):
         default_factory=SyncSettings, description="Folders that are the same on several devices."
     )
     qualify: QualifySettings = Field(default=QualifySettings(), description="How leads are graded.")
+    valuation: ValuationSettings = Field(default=ValuationSettings(), description="The markets that are known.")
+    market: MarketSettings = Field(default=MarketSettings(), description="How markets are analysed.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @property
@@ -102,6 +106,11 @@ class Configuration(Value):
         for place, route in enumerate(self.handoffs.routes):
             if problem := self.source_problem(route):
                 raise PlaceError(problem, "handoffs", "routes", place, "source")
+        known = [market.name for market in self.valuation.markets]
+        for place, listings in enumerate(self.market.listings):
+            if listings.market not in known:
+                problem = f"there is no market {listings.market!r}; there are {', '.join(known) or 'none'}"
+                raise PlaceError(problem, "market", "listings", place, "market")
         return self
 
     @model_validator(mode="after")

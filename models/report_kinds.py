@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.health_check import HealthReport
+from models.market import MarketReport
 from models.qualify import QualifyReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
@@ -14,6 +15,7 @@ _KINDS: dict[str, type[Report]] = {
     "audit": AuditReport,
     "scan": ScanReport,
     "qualify": QualifyReport,
+    "market": MarketReport,
 }
 
 

@@ -76,6 +76,7 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("mail", "flows.mail.mail", ["*/5 * * * *"], {"name": "lama", "work_queue_name": "mail"}),
         ("sync", "flows.sync.sync", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "sync"}),
         ("qualify", "flows.qualify.qualify", ["45 4 * * *"], {"name": "lama", "work_queue_name": "qualify"}),
+        ("market", "flows.market.market", [], {"name": "lama", "work_queue_name": "market"}),
         ("generate", "flows.generate.generate", [], {"name": "lama", "work_queue_name": "generate"}),
         (
             "maintain-models",
