@@ -26,6 +26,7 @@ _COMMANDS = {
     "sync": ("lama.commands.sync:sync", "Keep folders the same on several devices, through a shared folder."),
     "qualify": ("lama.commands.qualify:qualify", "Grade leads by fit and engagement, and say why."),
     "market": ("lama.commands.market:market", "Analyse a market: price indices, inventory, season, forecast."),
+    "documents": ("lama.commands.documents:documents", "Read property documents into fields, with page and words."),
     "models": ("lama.commands.models:models", "See, load and talk to language models; promise them memory."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from models.advisories import AdvisoriesSettings
 from models.audit import AuditSettings
 from models.cron import cron_problem
+from models.documents import DocumentsSettings
 from models.handoff_route import HandoffsSettings, Route
 from models.health_check import (
     ArchitectureSettings,
@@ -69,6 +70,7 @@ class Configuration(Value):
     qualify: QualifySettings = Field(default=QualifySettings(), description="How leads are graded.")
     valuation: ValuationSettings = Field(default=ValuationSettings(), description="The markets that are known.")
     market: MarketSettings = Field(default=MarketSettings(), description="How markets are analysed.")
+    documents: DocumentsSettings = Field(default=DocumentsSettings(), description="How property documents are read.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.documents import DocumentsReport
 from models.health_check import HealthReport
 from models.market import MarketReport
 from models.qualify import QualifyReport
@@ -16,6 +17,7 @@ _KINDS: dict[str, type[Report]] = {
     "scan": ScanReport,
     "qualify": QualifyReport,
     "market": MarketReport,
+    "documents": DocumentsReport,
 }
 
 

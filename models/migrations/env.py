@@ -9,6 +9,7 @@ import models.board
 import models.conversation
 import models.crm
 import models.delivery
+import models.documents
 import models.handoff
 import models.mail
 import models.qualify

@@ -5,8 +5,8 @@
 - `drift`: on the line from the first value to the last.
 - `damped trend`: exponential smoothing with an additive, damped trend, of the logarithm (Gardner, McKenzie, 1985).
 
-The one with the least error in the backtest is taken, and only if it is better than `naive`. Where its own intervals held
-too little there, they are widened to what would have held.
+The one with the least error in the backtest is taken, and only if it is better than `naive`. Where its own intervals
+held too little there, they are widened to what would have held.
 """
 
 from __future__ import annotations

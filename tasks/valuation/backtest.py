@@ -114,9 +114,7 @@ def backtest(
     log_value = model.predict_log(features.iloc[test])
     rest = log_price[test] - log_value
     level = levels(day[test], rest, day[test]) if intervals.timed else np.zeros(len(test))
-    coverage = [
-        _coverage(nominal, intervals, day[test], rest, level, inputs) for nominal in COVERAGES
-    ]
+    coverage = [_coverage(nominal, intervals, day[test], rest, level, inputs) for nominal in COVERAGES]
     values = np.exp(log_value)
     study = study_of(frame.iloc[test], values, split=windows.split, coverage=coverage, unit=unit, seed=seed)
     return Backtest(study, windows, price[test], values, np.exp(log_value + level), intervals, model, found)

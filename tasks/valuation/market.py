@@ -138,9 +138,7 @@ def row_of(subject: Property, market: Market, as_of: date) -> pd.DataFrame:
     for name, scale in market.scales.items():
         given = raw.get(name)
         if isinstance(given, str) and given not in scale:
-            raise ConfigurationError(
-                f"{name} is {given!r}; its scale is {', '.join(scale)}.", component=market.name
-            )
+            raise ConfigurationError(f"{name} is {given!r}; its scale is {', '.join(scale)}.", component=market.name)
     raw[market.columns.price] = np.nan
     if market.columns.sold is not None:
         raw[market.columns.sold] = pd.Timestamp(as_of)

@@ -68,9 +68,7 @@ class ValuationModel:
         chosen = {name: self.parameters[name] for name in _TREES if name in self.parameters}
         count = int(self.parameters["seeds"])
         words = self.features.categorical
-        self.direct = [
-            Trees(chosen, self.seed + n, words).fit(matrix, level, sample_weight) for n in range(count)
-        ]
+        self.direct = [Trees(chosen, self.seed + n, words).fit(matrix, level, sample_weight) for n in range(count)]
         self.beyond = [
             Trees({**chosen, "rounds": int(0.7 * chosen["rounds"])}, self.seed + 1000 + n).fit(
                 matrix, rest, sample_weight
@@ -163,7 +161,9 @@ class ValuationModel:
     def _place(self, frame: pd.DataFrame) -> Matrix:
         filled = [frame[name].to_numpy(np.float64, na_value=np.nan) if name in frame.columns
                   else np.full(len(frame), np.nan) for name in ("latitude", "longitude")]  # fmt: skip
-        filled = [np.where(np.isfinite(one), one, middle) for one, middle in zip(filled, self.features.middle, strict=True)]
+        filled = [
+            np.where(np.isfinite(one), one, middle) for one, middle in zip(filled, self.features.middle, strict=True)
+        ]
         return np.column_stack(plane(filled[0], filled[1], self.features.middle))
 
     def _own(self, frame: pd.DataFrame) -> Vector:

@@ -79,7 +79,9 @@ class PriceIndex:
         return float(self.middles[-1])
 
 
-def _fit(design: NDArray[np.float64], period: NDArray[np.int64], periods: int, log_price: Vector) -> tuple[Vector, float]:
+def _fit(
+    design: NDArray[np.float64], period: NDArray[np.int64], periods: int, log_price: Vector
+) -> tuple[Vector, float]:
     count, width = len(design), design.shape[1]
     centred = design - design.mean(0)
     target = log_price - log_price.mean()

@@ -1,4 +1,4 @@
-"""Grades of leads and what became of them."""
+"""Grades of leads and what became of them; what documents say."""
 
 from __future__ import annotations
 
@@ -47,9 +47,19 @@ def upgrade() -> None:
         sa.Column("comparison", JSONB(), nullable=False),
         sa.Column("in_use", sa.Boolean(), nullable=False),
     )
+    op.create_table(
+        "property_document",
+        sa.Column("sha256", sa.String(), primary_key=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("reader", sa.String(), nullable=False),
+        sa.Column("complete", sa.Boolean(), nullable=False),
+        sa.Column("document", JSONB(), nullable=False),
+        sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("property_document")
     op.drop_table("crm_weights")
     op.drop_table("crm_outcome")
     op.drop_table("crm_qualification")
