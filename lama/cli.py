@@ -27,6 +27,7 @@ _COMMANDS = {
     "qualify": ("lama.commands.qualify:qualify", "Grade leads by fit and engagement, and say why."),
     "market": ("lama.commands.market:market", "Analyse a market: price indices, inventory, season, forecast."),
     "documents": ("lama.commands.documents:documents", "Read property documents into fields, with page and words."),
+    "draft": ("lama.commands.draft:draft", "Write to clients from the record; decide what is sent."),
     "models": ("lama.commands.models:models", "See, load and talk to language models; promise them memory."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),

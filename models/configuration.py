@@ -8,6 +8,7 @@ from models.advisories import AdvisoriesSettings
 from models.audit import AuditSettings
 from models.cron import cron_problem
 from models.documents import DocumentsSettings
+from models.draft import DraftSettings
 from models.handoff_route import HandoffsSettings, Route
 from models.health_check import (
     ArchitectureSettings,
@@ -71,6 +72,7 @@ class Configuration(Value):
     valuation: ValuationSettings = Field(default=ValuationSettings(), description="The markets that are known.")
     market: MarketSettings = Field(default=MarketSettings(), description="How markets are analysed.")
     documents: DocumentsSettings = Field(default=DocumentsSettings(), description="How property documents are read.")
+    draft: DraftSettings = Field(default=DraftSettings(), description="What is written to clients.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @property

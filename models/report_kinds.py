@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.documents import DocumentsReport
+from models.draft import DraftReport
 from models.health_check import HealthReport
 from models.market import MarketReport
 from models.qualify import QualifyReport
@@ -18,6 +19,7 @@ _KINDS: dict[str, type[Report]] = {
     "qualify": QualifyReport,
     "market": MarketReport,
     "documents": DocumentsReport,
+    "draft": DraftReport,
 }
 
 

@@ -10,6 +10,7 @@ import models.conversation
 import models.crm
 import models.delivery
 import models.documents
+import models.draft
 import models.handoff
 import models.mail
 import models.qualify

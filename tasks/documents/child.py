@@ -27,7 +27,7 @@ _LONGEST_WORD = 500
 _MOST_PIXELS = 40_000_000
 
 
-class _TooLong(BaseException):  # noqa: N818 - never leaves this file
+class _TooLong(BaseException):
     """A page took longer than it may. No `except Exception` of a library holds it up."""
 
 

@@ -75,7 +75,7 @@ def test_columns_are_not_read_into_each_other() -> None:
 
 
 def test_what_is_no_value_is_no_field() -> None:
-    told = found(page("The tenant agrees with the landlord that rent is due.", 
+    told = found(page("The tenant agrees with the landlord that rent is due.",
                       "Purchase price: to be agreed", "Area: large",
                       "Deposit: 5000", "Closing date: soon", "Seller:", "Parcel number: ---"))  # fmt: skip
     assert told == {}

@@ -78,6 +78,7 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("qualify", "flows.qualify.qualify", ["45 4 * * *"], {"name": "lama", "work_queue_name": "qualify"}),
         ("market", "flows.market.market", [], {"name": "lama", "work_queue_name": "market"}),
         ("documents", "flows.documents.documents", [], {"name": "lama", "work_queue_name": "documents"}),
+        ("draft", "flows.draft.draft", [], {"name": "lama", "work_queue_name": "draft"}),
         ("generate", "flows.generate.generate", [], {"name": "lama", "work_queue_name": "generate"}),
         (
             "maintain-models",

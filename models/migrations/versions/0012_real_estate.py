@@ -1,4 +1,4 @@
-"""Grades of leads and what became of them; what documents say."""
+"""Grades of leads and what became of them; what documents say; drafts to clients."""
 
 from __future__ import annotations
 
@@ -56,9 +56,31 @@ def upgrade() -> None:
         sa.Column("document", JSONB(), nullable=False),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_table(
+        "client_draft",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), primary_key=True),
+        sa.Column("run_id", sa.String(), nullable=False, unique=True),
+        sa.Column("contact_id", sa.BigInteger(), sa.ForeignKey("crm_contact.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("template", sa.String(), nullable=False),
+        sa.Column("language", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("text", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("facts", JSONB(), nullable=False),
+        sa.Column("problems", JSONB(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("written_by", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("decided_by", sa.String(), nullable=True),
+    )
+    op.create_index("client_draft_state", "client_draft", ["state", "id"])
+    op.create_index("ix_client_draft_contact_id", "client_draft", ["contact_id"])
 
 
 def downgrade() -> None:
+    op.drop_table("client_draft")
     op.drop_table("property_document")
     op.drop_table("crm_weights")
     op.drop_table("crm_outcome")
