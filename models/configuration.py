@@ -25,6 +25,7 @@ from models.risk import Suppression
 from models.scan import ScanSettings
 from models.service_address import AddressError, parse_address
 from models.sync import SyncSettings
+from models.valuation import ValuationSettings
 from models.webhook import WebhooksSettings
 
 
@@ -62,6 +63,9 @@ class Configuration(Value):
     )
     sync: SyncSettings = Field(
         default_factory=SyncSettings, description="Folders that are the same on several devices."
+    )
+    valuation: ValuationSettings = Field(
+        default=ValuationSettings(), description="The markets in which properties are valued."
     )
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 

@@ -7,8 +7,16 @@ from typing import Any
 from models.health_check import HealthReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
+from models.valuation import StudyReport, TrainMarketReport, ValuationReport
 
-_KINDS: dict[str, type[Report]] = {"health_check": HealthReport, "audit": AuditReport, "scan": ScanReport}
+_KINDS: dict[str, type[Report]] = {
+    "health_check": HealthReport,
+    "audit": AuditReport,
+    "scan": ScanReport,
+    "value": ValuationReport,
+    "value-train": TrainMarketReport,
+    "value-study": StudyReport,
+}
 
 
 def read_report(body: dict[str, Any]) -> Report:

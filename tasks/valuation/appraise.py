@@ -55,7 +55,9 @@ def appraise(
         raise ConfigurationError(f"{coverage} is no coverage; give one from .5 to .99.", component=market.name)
     valued = model.estimator
     if as_of is None:
-        as_of = date(1970, 1, 1) + timedelta(days=int(model.ranges.days[1]) + 1) if model.ranges.days else date(1970, 1, 1)
+        as_of = (
+            date(1970, 1, 1) + timedelta(days=int(model.ranges.days[1]) + 1) if model.ranges.days else date(1970, 1, 1)
+        )
     if market.columns.latitude is not None and subject.latitude is None:
         raise ConfigurationError(
             "it has no coordinates, and this market's values depend on them.", component=subject.address,
@@ -149,5 +151,3 @@ def _warnings(
     elif indicated is not None and abs(np.log(indicated / value)) > 0.15:
         found.append("What the comparable sales say after adjustment is more than 15 % from the value.")
     return found
-
-

@@ -38,9 +38,7 @@ class Grid:
     """Within which they were found, in words."""
 
 
-def comparables_of(
-    model: ValuationModel, sales: pd.DataFrame, row: pd.DataFrame, as_of: date, units: Units
-) -> Grid:
+def comparables_of(model: ValuationModel, sales: pd.DataFrame, row: pd.DataFrame, as_of: date, units: Units) -> Grid:
     """3 to 6 comparables of the property `row` (a frame of one row), best first; none where there are fewer than 3.
 
     Args:
@@ -165,10 +163,6 @@ def _distances(model: ValuationModel, sales: pd.DataFrame, row: pd.DataFrame) ->
     if not model.features.middle or "latitude" not in row or not np.isfinite(float(row["latitude"].iloc[0])):
         return None
     here = plane(row["latitude"].to_numpy(float), row["longitude"].to_numpy(float), model.features.middle)
-    there = plane(
-        sales["latitude"].to_numpy(float), sales["longitude"].to_numpy(float), model.features.middle
-    )
+    there = plane(sales["latitude"].to_numpy(float), sales["longitude"].to_numpy(float), model.features.middle)
     found: Vector = np.hypot(there[0] - here[0], there[1] - here[1])
     return found
-
-

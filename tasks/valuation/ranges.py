@@ -55,7 +55,9 @@ class Ranges:
                 )
         if self.types and "type" in row.columns and (given_type := row["type"].iloc[0]) is not None:
             if str(given_type) not in self.types:
-                found["type"] = f"type {given_type!r} was hardly ever sold; the model knows {', '.join(self.types[:8])}."
+                found["type"] = (
+                    f"type {given_type!r} was hardly ever sold; the model knows {', '.join(self.types[:8])}."
+                )
         if self.reach_km and distance_km > self.reach_km:
             found["location"] = (
                 f"the nearest sale is {distance_km:.1f} km away; the model speaks of places within "

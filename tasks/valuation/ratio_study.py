@@ -95,7 +95,13 @@ STATISTICS: Mapping[str, Callable[[Vector, Vector], float]] = {
 
 
 def statistics_of(
-    values: Vector, prices: Vector, *, stratum: str = "all", seed: int = 0, confidence: float = 0.95, resamples: int = 500
+    values: Vector,
+    prices: Vector,
+    *,
+    stratum: str = "all",
+    seed: int = 0,
+    confidence: float = 0.95,
+    resamples: int = 500,
 ) -> RatioStatistics:
     """All statistics with their confidence intervals.
 
