@@ -68,8 +68,10 @@ class Configuration(Value):
     sync: SyncSettings = Field(
         default_factory=SyncSettings, description="Folders that are the same on several devices."
     )
+    valuation: ValuationSettings = Field(
+        default=ValuationSettings(), description="The markets in which properties are valued."
+    )
     qualify: QualifySettings = Field(default=QualifySettings(), description="How leads are graded.")
-    valuation: ValuationSettings = Field(default=ValuationSettings(), description="The markets that are known.")
     market: MarketSettings = Field(default=MarketSettings(), description="How markets are analysed.")
     documents: DocumentsSettings = Field(default=DocumentsSettings(), description="How property documents are read.")
     draft: DraftSettings = Field(default=DraftSettings(), description="What is written to clients.")

@@ -11,6 +11,7 @@ from models.market import MarketReport
 from models.qualify import QualifyReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
+from models.valuation import StudyReport, TrainMarketReport, ValuationReport
 
 _KINDS: dict[str, type[Report]] = {
     "health_check": HealthReport,
@@ -20,6 +21,9 @@ _KINDS: dict[str, type[Report]] = {
     "market": MarketReport,
     "documents": DocumentsReport,
     "draft": DraftReport,
+    "value": ValuationReport,
+    "value-train": TrainMarketReport,
+    "value-study": StudyReport,
 }
 
 

@@ -211,6 +211,7 @@ class ValuationReport(Report):
     subject: Property
     valuation: Valuation | None = Field(default=None, description="None: it was refused; the findings say why.")
     page: str = Field(default="", description="The one-page report as Markdown.")
+    pdf: str = Field(default="", description="Path of the same as a PDF file on the node that valued it.")
 
 
 class Coverage(Value):

@@ -66,11 +66,13 @@ def windows_of(frame: pd.DataFrame, seed: int = 0, shares: tuple[float, float] =
         if all(part.sum() >= 30 for part in parts):
             first, second = (pd.Timestamp(edge, unit="D").date() for edge in edges)
             words = f"out of time: learned until {first}, chosen and calibrated until {second}, judged after that"
-            return Windows(*(np.flatnonzero(part) for part in parts), words)
+            train, held, test = (np.flatnonzero(part) for part in parts)
+            return Windows(train, held, test, words)
     groups = pd.factorize(frame["property"])[0] if "property" in frame.columns else np.arange(count)
     drawn = np.random.default_rng(seed).random(int(groups.max()) + 1)[groups]
     parts = [drawn < shares[0], (drawn >= shares[0]) & (drawn < sum(shares)), drawn >= sum(shares)]
-    return Windows(*(np.flatnonzero(part) for part in parts), "at random by property: there are no dates of sale")
+    train, held, test = (np.flatnonzero(part) for part in parts)
+    return Windows(train, held, test, "at random by property: there are no dates of sale")
 
 
 def backtest(
@@ -161,10 +163,7 @@ def _coverage(
     nominal: float, intervals: TimeAwareIntervals, day: Vector, rest: Vector, level: Vector, inputs: NDArray[np.float64]
 ) -> Coverage:
     reach = intervals.reach(inputs, nominal, float(day[0]))
-    if intervals.timed:
-        rolled = rolling_reach(intervals, day, rest - level, inputs, nominal)
-    else:
-        rolled = reach
+    rolled = rolling_reach(intervals, day, rest - level, inputs, nominal) if intervals.timed else reach
     return Coverage(
         nominal=nominal,
         found=float(np.mean(np.abs(rest) <= reach)),

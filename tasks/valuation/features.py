@@ -171,7 +171,7 @@ def _source(name: str) -> str:
 
 
 def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
+    return bool(pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype))
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:

@@ -1,8 +1,8 @@
 """How wide of the price a value may be: conformal intervals that know of time.
 
 Prices drift. Residuals of the very rows that a model was fit on, or of a random split of them, say nothing of that.
-Here the residuals are those of a model on later sales, each after the level was put right with what was sold until a
-week before it, as it will be in use; recent ones count more (weighted conformal prediction: Barber and others, Annals
+Here the residuals are those of a model on later sales, each after the level was put right with what was sold until
+a week before it, as it will be in use; recent ones count more (weighted conformal prediction: Barber and others, Annals
 of Statistics 51(2), 2023). They are normalised by a model of their size, so that a range is wide only where it has to be.
 """
 
@@ -70,14 +70,15 @@ class TimeAwareIntervals:
         order = np.argsort(self.scores)
         mass = np.cumsum(weights[order]) / weights.sum()
         at = np.searchsorted(self.scores[order], np.log1p(share) / self.sizes(inputs), side="right")
-        return np.concatenate([[0.0], mass])[at]
+        found: Vector = np.concatenate([[0.0], mass])[at]
+        return found
 
     def _weights(self, day: float) -> Vector:
         return halved(day - self.day, SCORE_HALF_LIFE) if self.timed else np.ones(len(self.day))
 
 
 def quantile(scores: Vector, weights: Vector, coverage: float) -> float:
-    """The `coverage` quantile of weighted scores, with one more of weight 1 at infinity for the row that is asked of."""
+    """The `coverage` quantile of weighted scores, with one more of weight 1 at infinity: that of the row asked of."""
     order = np.argsort(scores)
     mass = np.cumsum(weights[order]) / (weights.sum() + 1.0)
     at = int(np.searchsorted(mass, coverage))

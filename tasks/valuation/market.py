@@ -96,7 +96,7 @@ def frame_of(table: pd.DataFrame, market: Market) -> pd.DataFrame:
         number = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
         made[feature_name(name)] = column.astype(np.float64) if number else _as_word(column)
     sums = {
-        name: sum((_as_number(table[one], one, market.name).fillna(0.0) for one in parts), start=0.0)
+        name: pd.concat([_as_number(table[one], one, market.name) for one in parts], axis=1).sum(axis=1)
         for name, parts in market.sums.items()
     }
     for name, total in sums.items():

@@ -24,8 +24,8 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 DEFAULTS: Mapping[str, Any] = {
-    "rounds": 1000, "learning_rate": 0.03, "num_leaves": 16, "min_data_in_leaf": 8, "feature_fraction": 0.3,
-    "bagging_fraction": 0.75, "lambda_l2": 1.5, "penalty": 10.0, "seeds": 1,
+    "rounds": 1500, "learning_rate": 0.03, "num_leaves": 20, "min_data_in_leaf": 12, "feature_fraction": 0.3,
+    "bagging_fraction": 0.8, "lambda_l2": 2.0, "penalty": 10.0, "seeds": 1,
 }  # fmt: skip
 _TREES = ("rounds", "learning_rate", "num_leaves", "min_data_in_leaf", "feature_fraction", "bagging_fraction",
           "lambda_l2", "cat_smooth", "min_data_per_group")  # fmt: skip
@@ -169,7 +169,8 @@ class ValuationModel:
     def _own(self, frame: pd.DataFrame) -> Vector:
         if "property" not in frame.columns or not self.codes:
             return np.full(len(frame), -1.0)
-        return pd.Index(self.codes).get_indexer(frame["property"].astype(str)).astype(np.float64)
+        found: Vector = pd.Index(self.codes).get_indexer(frame["property"].astype(str)).astype(np.float64)
+        return found
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
@@ -201,7 +202,7 @@ def _make(_: Any, parameters: Mapping[str, Any], seed: int) -> ValuationModel:
 
 VALUATION = Family(
     "valuation", _make,
-    {"num_leaves": (8, 16, 24), "min_data_in_leaf": (5, 8, 15), "feature_fraction": (0.25, 0.4),
+    {"num_leaves": (8, 12, 20), "min_data_in_leaf": (5, 8, 15), "feature_fraction": (0.25, 0.4),
      "rounds": (700, 1000, 1500), "penalty": (5.0, 20.0)},
 )  # fmt: skip
 

@@ -22,9 +22,10 @@ from tasks.valuation.ranges import Ranges
 
 CANDIDATES: Sequence[Mapping[str, Any]] = (
     {},
-    {"num_leaves": 8, "min_data_in_leaf": 5, "rounds": 1200, "learning_rate": 0.025},
-)
-"""What is chosen from on the validation window."""
+    {"num_leaves": 8, "min_data_in_leaf": 5, "rounds": 1200, "learning_rate": 0.02, "feature_fraction": 0.25,
+     "bagging_fraction": 0.7, "lambda_l2": 1.0, "penalty": 20.0, "cat_smooth": 10, "min_data_per_group": 10},
+)  # fmt: skip
+"""What is chosen from on the validation window: for markets with many sales, and for those with few."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Trees:
         """Learn `target` (n,) from `matrix` (n, p)."""
         import lightgbm  # noqa: PLC0415
 
-        chosen = {
+        chosen: dict[str, Any] = {
             "objective": "regression", "bagging_freq": 1, "deterministic": True, "force_row_wise": True,
             "num_threads": 1, "verbose": -1, "seed": self.seed, "feature_pre_filter": False,
         } | self.parameters  # fmt: skip
