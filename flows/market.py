@@ -15,7 +15,7 @@ from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.market import Length, MarketReport, MarketSettings, Series
 from models.report import Finding, Severity, Skip, compose
-from models.valuation import ValuationSettings
+from models.valuation import Market, ValuationSettings
 from tasks.choose import choose
 from tasks.market import steps
 from tasks.reports.conclude import conclude
@@ -91,7 +91,7 @@ async def market(
     return report
 
 
-def chosen_market(valuation: ValuationSettings, name: str | None) -> steps.Market:
+def chosen_market(valuation: ValuationSettings, name: str | None) -> Market:
     """The market called `name`, or the only one.
 
     Raises:

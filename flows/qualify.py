@@ -16,6 +16,7 @@ from blocks.configuration import load_configuration
 from blocks.errors import ConfigurationError
 from blocks.postgres import Postgres
 from blocks.settings import settings
+from models.handoff_route import Route
 from models.qualify import SOURCE, Comparison, LeadGrade, QualifyReport, QualifySettings, Weights
 from models.report import Finding, Severity, Skip, compose
 from tasks.handoffs.route_set import load_routes
@@ -116,7 +117,7 @@ async def _grade(
     at: datetime,
     *,
     only: Sequence[int] | None,
-    routes: Sequence[steps.Route],
+    routes: Sequence[Route],
     dry_run: bool,
 ) -> tuple[list[LeadGrade], int]:
     """The grades of everybody who is asked about, and how many of them changed."""

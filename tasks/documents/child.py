@@ -83,12 +83,12 @@ def _say(**told: Any) -> None:
 
 
 def _text(path: str, page_s: float, ends_at: float, most_pages: int) -> None:
-    import pdfplumber  # noqa: PLC0415
     from pdfminer.pdfdocument import PDFPasswordIncorrect  # noqa: PLC0415
+    from pdfplumber.pdf import PDF  # noqa: PLC0415
 
     try:
         with open(path, "rb") as file, _within(ends_at - time.monotonic()):  # noqa: PTH123 - the library wants the file
-            document = pdfplumber.PDF(io.BytesIO(file.read()), pages=range(1, most_pages + 1), password="")
+            document = PDF(io.BytesIO(file.read()), pages=list(range(1, most_pages + 1)), password="")
             claimed = _count(document.doc)
             _say(pages=claimed, warnings=_odd(document.doc))
             pages = document.pages

@@ -102,7 +102,8 @@ async def read(path: Path, kind: str, settings: DocumentsSettings) -> Content:
 async def _text(path: Path, settings: DocumentsSettings) -> tuple[Content, list[int]]:
     """The pages that have text, and the numbers of those that are pictures."""
     given = [str(settings.page_s), str(settings.document_s), str(settings.most_pages)]
-    content, scanned = Content(), []
+    content = Content()
+    scanned: list[int] = []
     try:
         outcome = await run_engine(
             _child("text", path, settings, *given),

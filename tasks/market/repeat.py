@@ -99,7 +99,8 @@ def _z(pairs: Pairs, periods: Sequence[int]) -> Floats:
     import numpy as np  # noqa: PLC0415
 
     later = np.asarray(periods[1:])[None, :]
-    return (pairs.after[:, None] == later).astype(float) - (pairs.before[:, None] == later).astype(float)
+    z: Floats = (pairs.after[:, None] == later).astype(float) - (pairs.before[:, None] == later).astype(float)
+    return z
 
 
 def repeat_sales(sales: Sales, pairs: Pairs, *, least_pairs: int, coverage: float) -> tuple[Series, Series]:
