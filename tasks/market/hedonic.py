@@ -87,11 +87,43 @@ def design_of(sales: Sales) -> Design:
             number(name, frame[name].replace([np.inf, -np.inf], np.nan))
         else:
             parts |= _dummies(name, frame[name])
-    kept = {name: column for name, column in parts.items() if column.std() > 0}
+    kept = {name: column for name, column in parts.items() if column.std() > 0 and not _says_when(column, frame)}
     if not kept:
         return Design(np.empty((len(frame), 0)), ())
     x = np.column_stack(list(kept.values()))
-    return Design((x - x.mean(axis=0)) / x.std(axis=0), tuple(kept))
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    chosen = _independent(x, frame["t"].to_numpy())
+    return Design(x[:, chosen], tuple(np.array(list(kept))[chosen]))
+
+
+def _says_when(column: Floats, frame: pd.DataFrame) -> bool:
+    """Whether a characteristic is the same for all sales of a day, or of a period: such as the year of the sale.
+
+    It would take the movement of prices for itself, and the index would show the rest.
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    values = pd.Series(column)
+    for key in (frame["sold"], frame["t"]):
+        groups = values.groupby(key.to_numpy())
+        several = groups.transform("size") > 1
+        if several.mean() > 0.2 and (groups.transform("max") - groups.transform("min"))[several].max() < 1e-9:
+            return True
+    return False
+
+
+def _independent(x: Floats, t: NDArray[np.int64]) -> list[int]:
+    """Columns that neither the periods nor the other columns add up to, by a QR decomposition with pivoting."""
+    import numpy as np  # noqa: PLC0415
+    from scipy.linalg import qr  # noqa: PLC0415
+
+    sums = np.zeros((int(t.max()) + 1, x.shape[1]))
+    np.add.at(sums, t, x)
+    within = x - (sums / np.maximum(np.bincount(t), 1)[:, None])[t]
+    # of the triangle alone the same columns are found, in the memory of one
+    _, r, order = qr(np.linalg.qr(within, mode="r"), mode="economic", pivoting=True)
+    sizes = np.abs(np.diag(r))
+    return sorted(int(column) for column, size in zip(order, sizes, strict=False) if size > 1e-8 * max(1.0, sizes[0]))
 
 
 def _dummies(name: str, column: pd.Series[str]) -> dict[str, Floats]:
