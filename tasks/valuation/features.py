@@ -121,7 +121,7 @@ class PropertyFeatures:
         derived = self._derived_names()
         if "sold" in frame.columns:
             sold = pd.to_datetime(frame["sold"])
-            year = (sold.dt.year + (sold.dt.dayofyear - 1) / 365.25).to_numpy(np.float64)
+            year = (sold.dt.year + (sold.dt.day_of_year - 1) / 365.25).to_numpy(np.float64)
         else:
             year = np.zeros(len(frame))
         if "age" in derived:

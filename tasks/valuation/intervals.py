@@ -3,7 +3,7 @@
 Prices drift. Residuals of the very rows that a model was fit on, or of a random split of them, say nothing of that.
 Here the residuals are those of a model on later sales, each after the level was put right with what was sold until
 a week before it, as it will be in use; recent ones count more (weighted conformal prediction: Barber and others, Annals
-of Statistics 51(2), 2023). They are normalised by a model of their size, so that a range is wide only where it has to be.
+of Statistics 51(2), 2023). They are normalised by a model of their size: a range is wide only where it must be.
 """
 
 from __future__ import annotations

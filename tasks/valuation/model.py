@@ -23,10 +23,17 @@ from tasks.valuation.trees import Trees
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-DEFAULTS: Mapping[str, Any] = {
+LARGE: Mapping[str, Any] = {
     "rounds": 1500, "learning_rate": 0.03, "num_leaves": 20, "min_data_in_leaf": 12, "feature_fraction": 0.3,
     "bagging_fraction": 0.8, "lambda_l2": 2.0, "penalty": 10.0, "seeds": 1,
 }  # fmt: skip
+"""For markets of many sales."""
+SMALL: Mapping[str, Any] = {
+    "rounds": 1200, "learning_rate": 0.02, "num_leaves": 8, "min_data_in_leaf": 5, "feature_fraction": 0.25,
+    "bagging_fraction": 0.7, "lambda_l2": 1.0, "penalty": 20.0, "seeds": 1, "cat_smooth": 10, "min_data_per_group": 10,
+}  # fmt: skip
+"""For markets of few."""
+_MANY = 5_000
 _TREES = ("rounds", "learning_rate", "num_leaves", "min_data_in_leaf", "feature_fraction", "bagging_fraction",
           "lambda_l2", "cat_smooth", "min_data_per_group")  # fmt: skip
 TIME = "time of sale"
@@ -38,15 +45,17 @@ class ValuationModel:
 
     Args:
         seed: of everything that is drawn.
-        parameters: of `DEFAULTS`, those that shall differ. `seeds`: how many of each kind of trees are averaged.
+        parameters: those that shall differ from `LARGE`, or from `SMALL` below 5,000 sales. `seeds`: how many of each
+            kind of trees are averaged.
     """
 
     def __init__(self, seed: int = 0, **parameters: Any) -> None:
         self.seed = seed
-        self.parameters = {**DEFAULTS, **parameters}
+        self.given = parameters
 
     def fit(self, frame: pd.DataFrame, y: Vector, sample_weight: Vector | None = None) -> Self:
         """Learn from the sales `frame` (n rows) with prices `y` (n,), above 0."""
+        self.parameters = {**(LARGE if len(frame) >= _MANY else SMALL), **self.given}
         self.features = PropertyFeatures().fit(frame)
         log_price = np.log(np.asarray(y, np.float64))
         self.timed = "sold" in frame.columns

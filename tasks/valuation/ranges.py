@@ -53,11 +53,9 @@ class Ranges:
                     f"{_shown(low / unit, name)} to {_shown(high / unit, name)}{word}, the range of the sales that "
                     "the model has learned from."
                 )
-        if self.types and "type" in row.columns and (given_type := row["type"].iloc[0]) is not None:
-            if str(given_type) not in self.types:
-                found["type"] = (
-                    f"type {given_type!r} was hardly ever sold; the model knows {', '.join(self.types[:8])}."
-                )
+        given_type = row["type"].iloc[0] if "type" in row.columns else None
+        if self.types and given_type is not None and str(given_type) not in self.types:
+            found["type"] = f"type {given_type!r} was hardly ever sold; the model knows {', '.join(self.types[:8])}."
         if self.reach_km and distance_km > self.reach_km:
             found["location"] = (
                 f"the nearest sale is {distance_km:.1f} km away; the model speaks of places within "

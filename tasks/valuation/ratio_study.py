@@ -75,12 +75,18 @@ def _prb(values: Vector, prices: Vector) -> tuple[float, float]:
 def mki(values: Vector, prices: Vector) -> float:
     """Modified Kakwani index: concentration of values over that of prices; below 1, dear ones are valued too low.
 
-    Both are Gini coefficients in the order of prices. 1 where all prices are alike. Equal prices are taken in the
-    order of their values, so that the order of rows does not matter.
+    Both are Gini coefficients in the order of prices. 1 where all prices are alike. Of equal prices each has the mean
+    of their values, so that the order of rows does not matter.
     """
-    order = np.lexsort((values, prices))
-    of_prices, of_values = _gini(prices[order]), _gini(values[order])
+    order = np.argsort(prices)
+    of_prices, of_values = _gini(prices[order]), _gini(_tied(values, prices)[order])
     return 1.0 if abs(of_prices) < 1e-12 else of_values / of_prices
+
+
+def _tied(values: Vector, prices: Vector) -> Vector:
+    _, place, counts = np.unique(prices, return_inverse=True, return_counts=True)
+    means: Vector = np.bincount(place, values) / counts
+    return means[place]
 
 
 def _gini(ordered: Vector) -> float:
@@ -214,14 +220,15 @@ def _resampled(
     count = len(values)
     times = max(50, min(resamples, _RESAMPLED // count))
     drawn: dict[str, list[float]] = {name: [] for name in ("cod", "prd", "mki")}
-    order = np.lexsort((values, prices))
+    order = np.argsort(prices)
     values, prices = values[order], prices[order]
+    tied = _tied(values, prices)
     for _ in range(times):
         rows = np.sort(chance.integers(0, count, count))
         for name, kept in drawn.items():
             if name == "mki":  # rows are in the order of prices already
                 of_prices = _gini(prices[rows])
-                kept.append(1.0 if abs(of_prices) < 1e-12 else _gini(values[rows]) / of_prices)
+                kept.append(1.0 if abs(of_prices) < 1e-12 else _gini(tied[rows]) / of_prices)
             else:
                 kept.append(STATISTICS[name](values[rows], prices[rows]))
     tails = [50 * (1 - confidence), 50 * (1 + confidence)]

@@ -17,14 +17,10 @@ from tasks.valuation.intervals import TimeAwareIntervals
 from tasks.valuation.land import LandValues
 from tasks.valuation.market import columns_of, sales_of
 from tasks.valuation.market_model import MarketModel
-from tasks.valuation.model import ValuationModel
+from tasks.valuation.model import LARGE, SMALL, ValuationModel
 from tasks.valuation.ranges import Ranges
 
-CANDIDATES: Sequence[Mapping[str, Any]] = (
-    {},
-    {"num_leaves": 8, "min_data_in_leaf": 5, "rounds": 1200, "learning_rate": 0.02, "feature_fraction": 0.25,
-     "bagging_fraction": 0.7, "lambda_l2": 1.0, "penalty": 20.0, "cat_smooth": 10, "min_data_per_group": 10},
-)  # fmt: skip
+CANDIDATES: Sequence[Mapping[str, Any]] = (LARGE, SMALL)
 """What is chosen from on the validation window: for markets with many sales, and for those with few."""
 
 
