@@ -9,7 +9,6 @@ from uuid import uuid4
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from pydantic import ValidationError
 
 from blocks.configuration import load_configuration
 from blocks.errors import ConfigurationError
@@ -17,13 +16,11 @@ from blocks.model_registry import ModelRegistry
 from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.training import CHAMPION
-from models.valuation import Property, TrainMarketReport, ValuationReport
+from models.valuation import TrainMarketReport, ValuationReport
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress
 from tasks.reports.show import show_page
-from tasks.valuation import run, steps
-from tasks.valuation.choose import market_of
-from tasks.valuation.run import TRAINING, VALUING, Asked
+from tasks.valuation.asked import TRAINING, VALUING, Asked, market_of, property_of
 
 
 @flow(name="value", persist_result=False)
@@ -56,6 +53,8 @@ async def value(
     asked = Asked(datetime.now(UTC), str(flow_run.id or uuid4()))
     market_of(load_configuration(config), market)
     wanted = property_of(subject)
+    from tasks.valuation import steps  # noqa: PLC0415 - a node without the extra `training` has the other flows
+
     known, version = await steps.loaded(ModelRegistry.of(config), market, model)
     report = await steps.value(known, wanted, asked, version.address, as_of, coverage)
     if pdf and report.valuation is not None:
@@ -92,6 +91,8 @@ async def value_train(
     chosen = market_of(load_configuration(config), market)
     if not 0 <= seed < 2**31:
         raise ConfigurationError(f"{seed} is no seed; give a number from 0 to 2147483647.", component=TRAINING)
+    from tasks.valuation import run, steps  # noqa: PLC0415
+
     progress = await Progress.start("value-train-progress", total=3, what=f"Training of {market}")
     table = await steps.read(chosen, Postgres.of(config))
     await progress.advance(f"{len(table)} rows read")
@@ -105,18 +106,3 @@ async def value_train(
     report = cast("TrainMarketReport", await conclude(report, database=Postgres.of(config), key="value-train"))
     get_run_logger(component=TRAINING).info("%s: %s", report.status.value, report.summary)
     return report
-
-
-def property_of(subject: dict[str, Any]) -> Property:
-    """The property that a caller describes.
-
-    Raises:
-        ConfigurationError: it is described wrongly; says each input and why.
-    """
-    try:
-        return Property.model_validate(subject)
-    except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'subject'}: {one['msg']}" for one in error.errors())
-        raise ConfigurationError(
-            f"the property cannot be valued as it is described: {told}.", component=VALUING
-        ) from error

@@ -141,9 +141,10 @@ def study(*, market: str, model: str, new: bool, as_json: bool) -> int:
     from blocks.postgres import Postgres
     from lama.commands.reporting import exit_code, show
     from tasks.valuation import run, steps
+    from tasks.valuation.asked import Asked
 
     chosen = _market(market)
-    asked = run.Asked(datetime.now(UTC), str(uuid4()))
+    asked = Asked(datetime.now(UTC), str(uuid4()))
     known, version = steps.load(ModelRegistry.of(settings()), market, model)
     told = None
     if new:
@@ -161,7 +162,7 @@ def study(*, market: str, model: str, new: bool, as_json: bool) -> int:
 
 def _market(name: str) -> Any:
     from blocks.configuration import load_configuration
-    from tasks.valuation.choose import market_of
+    from tasks.valuation.asked import market_of
 
     return market_of(load_configuration(settings()), name)
 

@@ -30,6 +30,7 @@ from tasks.train.compare import compared
 from tasks.train.subject import hash_of_table
 from tasks.train.tables import read_table
 from tasks.valuation.appraise import appraise
+from tasks.valuation.asked import STUDYING, TRAINING, VALUING, Asked
 from tasks.valuation.market import columns_of, frame_of
 from tasks.valuation.market_model import MarketModel
 from tasks.valuation.page import to_markdown
@@ -42,17 +43,8 @@ if TYPE_CHECKING:
     from blocks.model_registry import ModelRegistry
     from blocks.postgres import Postgres
 
-VALUING, TRAINING, STUDYING = "value", "value-train", "value-study"
 _COVERAGE_OFF = 0.03
 _LIBRARIES = ("lightgbm", "numpy", "pandas", "scipy", "skops")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """When a run began, and which it is."""
-
-    started_at: datetime
-    run_id: str
 
 
 def read_sales(market: Market, database: Postgres | None) -> pd.DataFrame:

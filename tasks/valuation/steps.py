@@ -18,8 +18,9 @@ from models.valuation import Market, Property, ValuationReport
 from tasks.step import step
 from tasks.train import artifact, registry
 from tasks.valuation import run
+from tasks.valuation.asked import Asked
 from tasks.valuation.market_model import MarketModel
-from tasks.valuation.run import Asked, Kept
+from tasks.valuation.run import Kept
 from tasks.valuation.training import Trained
 
 if TYPE_CHECKING:

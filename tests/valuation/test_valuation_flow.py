@@ -51,6 +51,11 @@ def _market(configured: Path, name: str, table: pd.DataFrame) -> None:
     settings.cache_clear()
 
 
+def _is_private_pdf(path: Path) -> None:
+    assert path.read_bytes().startswith(b"%PDF")
+    assert path.stat().st_mode & 0o077 == 0
+
+
 async def test_a_market_is_trained_and_then_values(configured: Path) -> None:
     table = sales(420)
     table.loc[0, "paid"] = -1
@@ -78,8 +83,7 @@ async def test_a_market_is_trained_and_then_values(configured: Path) -> None:
     assert report.valuation is not None
     assert report.valuation.model == "oakville@1"
     assert 3 <= len(report.valuation.comparables) <= 6
-    assert Path(report.pdf).read_bytes().startswith(b"%PDF")
-    assert Path(report.pdf).stat().st_mode & 0o077 == 0
+    _is_private_pdf(Path(report.pdf))
     shown = await artifacts_of(report.run_id)
     assert "Comparable sales" in str(shown["valuation"])
     assert isinstance(read_report(json.loads(report.model_dump_json())), ValuationReport)
