@@ -25,6 +25,7 @@ _COMMANDS = {
     "board": ("lama.commands.board:board", "See and change the tasks that came out of messages."),
     "sync": ("lama.commands.sync:sync", "Keep folders the same on several devices, through a shared folder."),
     "models": ("lama.commands.models:models", "See, load and talk to language models; promise them memory."),
+    "train": ("lama.commands.train:train", "Train models on tables; promote them, or roll them back."),
     "value": ("lama.commands.valuation:value", "Value properties by a market's sales; see how good the values are."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),

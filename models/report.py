@@ -7,6 +7,7 @@ was not seen. The validator of `Report` holds that promise for every capability 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
@@ -16,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 from models.gap import Gap
 from models.severity import Severity
 
-__all__ = ["Changes", "Finding", "Report", "Severity", "Skip", "Status", "Value", "compose", "status_of"]
+__all__ = ["Changes", "Finding", "Grid", "Report", "Severity", "Skip", "Status", "Value", "compose", "status_of"]
 
 R = TypeVar("R", bound="Report")
 
@@ -106,6 +107,17 @@ def status_of(findings: Iterable[Finding], skipped: Iterable[Skip] = ()) -> Stat
     return Status.ok
 
 
+@dataclass(frozen=True)
+class Grid:
+    """A table that a kind of report shows beside its findings."""
+
+    heading: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    """What a reader has to know about it."""
+
+
 class Report(Value):
     """The result of every flow.
 
@@ -146,6 +158,11 @@ class Report(Value):
                 raise ValueError(f"finding key {finding.key!r} is there twice; keys identify findings")
             seen.add(finding.key)
         return self
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Tables that are shown beside the findings; kinds of reports that have some say which."""
+        return ()
 
     @property
     def duration_s(self) -> float:

@@ -7,12 +7,14 @@ from typing import Any
 from models.health_check import HealthReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
+from models.training import TrainReport
 from models.valuation import StudyReport, TrainMarketReport, ValuationReport
 
 _KINDS: dict[str, type[Report]] = {
     "health_check": HealthReport,
     "audit": AuditReport,
     "scan": ScanReport,
+    "train": TrainReport,
     "value": ValuationReport,
     "value-train": TrainMarketReport,
     "value-study": StudyReport,

@@ -1,6 +1,8 @@
-"""The end of a flow whose report adds nothing to the common shape: stored, compared, shown, announced."""
+"""The end of a flow whose findings are compared with those of its last run: stored, compared, shown, announced."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from blocks.postgres import Postgres
 from models.health_check import ReportLevel
@@ -8,8 +10,10 @@ from models.report import Report, status_of
 from tasks.reports.diff import diff
 from tasks.reports.publish import announce, publish, recall, remember
 
+R = TypeVar("R", bound=Report)
 
-async def conclude(report: Report, *, database: Postgres, key: str) -> Report:
+
+async def conclude(report: R, *, database: Postgres, key: str) -> R:
     """`report` as it is stored and shown.
 
     Args:
@@ -20,7 +24,9 @@ async def conclude(report: Report, *, database: Postgres, key: str) -> Report:
     Returns:
         The report. When there is no history to read or to write, it is `incomplete` and says so.
     """
-    before, no_history = await recall(database, report.capability, Report, scope=report.scope, run_id=report.run_id)
+    before, no_history = await recall(
+        database, report.capability, type(report), scope=report.scope, run_id=report.run_id
+    )
     change = diff(before, report)
     report = report.model_copy(update={"unseen": change.unseen})
     not_stored = no_history or await remember(database, report)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from models.generation import GenerationReport
 from models.health_check import HealthReport, ReportLevel
-from models.report import Finding, Report, Severity, Status
+from models.report import Finding, Grid, Report, Severity, Status
 from models.risk import AuditReport, RiskReport
 from tasks.reports.diff import ReportDiff, changes_of
 
@@ -73,6 +73,7 @@ def page_of(report: Report, level: ReportLevel, change: ReportDiff | None = None
         sections.append(_answer(report))
     if isinstance(report, RiskReport):
         sections.append(_recommendations(report, level))
+    sections += [_grid(grid, level) for grid in report.grids]
     sections.append(_changes(report, level, change))
     if isinstance(report, HealthReport):
         sections.append(_causes(report, level))
@@ -104,6 +105,14 @@ def _commits(commits: Mapping[str, str]) -> str:
     return ", ".join(
         f"{name} {commit[:12]}{commit[40:] if commit[40:41] == ' ' else ''}" for name, commit in commits.items()
     )
+
+
+def _grid(grid: Grid, level: ReportLevel) -> Section:
+    shown = grid.rows[: _MOST[level]]
+    left = len(grid.rows) - len(shown)
+    table = Table(grid.columns, shown) if shown else None
+    footer = " ".join(filter(None, (grid.note, _more(left, "more in the report as JSON"))))
+    return Section(grid.heading, table=table, footer=footer)
 
 
 def _answer(report: GenerationReport) -> Section:
