@@ -29,6 +29,7 @@ _COMMANDS = {
     "documents": ("lama.commands.documents:documents", "Read property documents into fields, with page and words."),
     "draft": ("lama.commands.draft:draft", "Write to clients from the record; decide what is sent."),
     "models": ("lama.commands.models:models", "See, load and talk to language models; promise them memory."),
+    "train": ("lama.commands.train:train", "Train models on tables; promote them, or roll them back."),
     "value": ("lama.commands.valuation:value", "Value properties by a market's sales; see how good the values are."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),

@@ -11,6 +11,7 @@ from models.market import MarketReport
 from models.qualify import QualifyReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
+from models.training import TrainReport
 from models.valuation import StudyReport, TrainMarketReport, ValuationReport
 
 _KINDS: dict[str, type[Report]] = {
@@ -21,6 +22,7 @@ _KINDS: dict[str, type[Report]] = {
     "market": MarketReport,
     "documents": DocumentsReport,
     "draft": DraftReport,
+    "train": TrainReport,
     "value": ValuationReport,
     "value-train": TrainMarketReport,
     "value-study": StudyReport,

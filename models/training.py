@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, JsonValue, field_validator, model_validator
 
-from models.report import Report, Value
+from models.report import Grid, Report, Value
 
 __all__ = [
     "ColumnSchema",
@@ -219,10 +219,52 @@ class TrainReport(Report):
     measures: dict[str, Measure] = Field(default_factory=dict, description="The model's figures on held-out rows.")
     comparison: Comparison | None = Field(default=None, description="Against the champion, when there was one.")
     promoted: bool = False
-    card: str = Field(default="", description="The model card, as Markdown.")
+    card: str = Field(default="", description="The model card, as Markdown, without its plots.")
     splits: str = Field(default="", description="How the rows were split.")
     resumed_folds: int = Field(default=0, ge=0, description="Folds that an earlier, interrupted run had finished.")
     lineage: Lineage | None = None
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """What was tried, and how good the one that was taken is."""
+        tried = tuple(
+            (one.family, f"{one.loss:.4g}", str(one.tried), f"{one.seconds:.1f}", shown_parameters(one.parameters))
+            for one in self.candidates
+        )
+        good = tuple(
+            (name, shown_figure(one.value), "" if one.low is None or one.high is None else
+             f"{shown_figure(one.low)} to {shown_figure(one.high)}")
+            for name, one in self.measures.items()
+        )  # fmt: skip
+        grids = []
+        if good:
+            grids.append(Grid("Figures", ("figure", "value", "95 % interval"), good, "On rows that were held out."))
+        if tried:
+            grids.append(Grid("Candidates", ("family", "loss", "tried", "seconds", "parameters"), tried))
+        return tuple(grids)
+
+
+def shown_figure(value: float) -> str:
+    """A figure for a person: four digits that count, and no exponents."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def shown_parameters(parameters: Mapping[str, object]) -> str:
+    """Parameters in one line."""
+    return (
+        ", ".join(
+            f"{name} ({shown_parameters(value)})" if isinstance(value, Mapping) and value else f"{name} {value}"
+            for name, value in parameters.items()
+        )
+        or "defaults"
+    )
+
+
+def default_name(source: str, columns: Columns) -> str:
+    """What a model of this table is called when nobody says: the file and the target."""
+    stem = "query" if source.startswith("sql:") else source.rstrip("/").rpartition("/")[2].partition(".")[0]
+    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{stem}-{columns.target or 'groups'}").strip("-")
+    return words[:128] or "model"
 
 
 _SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from blocks.errors import ConfigurationError
 from tasks.train.encoding import Matrix, TableEncoder
+from tasks.train.families import CLUSTERING, check_families
 
 NOISE = -1
 _MOST_SCORED = 5_000
@@ -91,17 +92,17 @@ def clusterings(frame: pd.DataFrame, families: Sequence[str], seed: int) -> list
         raise ConfigurationError(
             f"{len(frame)} rows are too few to find groups in; give {_LEAST_ROWS} or more.", component="train"
         )
-    for name in families:
-        if name not in {"kmeans", "hdbscan"}:
-            raise ConfigurationError(
-                f"there is no family {name!r} for clustering; there are kmeans, hdbscan.", component="train"
-            )
+    check_families("clustering", families)
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
     encoder = TableEncoder("linear")
     matrix = encoder.fit_transform(frame, None, seed)
     found: list[Clustering] = []
-    for family in families or ("kmeans", "hdbscan"):
-        cuts = (_cut(family, one, encoder, matrix, seed) for one in _settings(family, len(frame)))
-        found += [one for one in cuts if one is not None]
+    # The cuts are many and small: what threads cost is more than what they bring, above all on a busy machine.
+    with threadpool_limits(limits=1):
+        for family in families or CLUSTERING:
+            cuts = (_cut(family, one, encoder, matrix, seed) for one in _settings(family, len(frame)))
+            found += [one for one in cuts if one is not None]
     if not found:
         raise ConfigurationError("no groups were found: all rows are alike, or noise.", component="train")
     return sorted(found, key=lambda one: -one.score)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from models.training import Columns
 from tasks.train.families import Family
 from tasks.train.splits import Split
+from tasks.train.threads import one_thread
 
 Values = NDArray[Any]
 
@@ -140,12 +140,3 @@ def parameters_key(family: str, parameters: Mapping[str, Any]) -> str:
     """A short stable name for a family with its parameters."""
     text = json.dumps([family, dict(parameters)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within it, this thread's linear algebra and trees use one core: the folds are what runs in parallel."""
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
-    with threadpool_limits(limits=1, user_api="openmp"):
-        yield

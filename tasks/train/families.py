@@ -103,18 +103,32 @@ CLASSIFICATION: tuple[Family, ...] = (
 BLEND = "blend"
 
 
+CLUSTERING = ("kmeans", "hdbscan")
+
+
+def check_families(task: TaskType, names: Sequence[str]) -> None:
+    """Refuse names of families that `task` does not have.
+
+    Raises:
+        ConfigurationError: says which one, and what there is.
+    """
+    known = CLUSTERING if task == "clustering" else tuple(one.name for one in families_for(task))
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"there is no family {name!r} for {task}; there are {', '.join(known)}.", component="train"
+            )
+
+
 def families_for(task: TaskType, names: Sequence[str] = ()) -> tuple[Family, ...]:
     """The families of `task` that `names` names; all of them without names.
 
     Raises:
         ConfigurationError: there is none of that name.
     """
+    if names:
+        check_families(task, names)
     known = {family.name: family for family in (REGRESSION if task == "regression" else CLASSIFICATION)}
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(
-                f"there is no family {name!r} for {task}; there are {', '.join(known)}.", component="train"
-            )
     return tuple(known[name] for name in (names or known))
 
 

@@ -87,16 +87,21 @@ def _alone(column: pd.Series, targets: list[tuple[str, Vector]], columns: Column
                                f"area under the ROC curve {max(told, 1 - told):.3f}", max(told, 1 - told))  # fmt: skip
         if kind in {Kind.constant, Kind.text} or name == columns.time:
             continue
-        said = _held_out(column, kind, target)
+        # a leak with gaps is one: numbers and dates are judged where there are some
+        if kind is not Kind.category and (missing.mean() > 0.5 or (~missing).sum() < _LEAST_ROWS):
+            continue
+        kept = np.ones(len(missing), dtype=bool) if kind is Kind.category else ~missing
+        judged = target[kept]
+        said = _held_out(column[kept].reset_index(drop=True), kind, judged)
         if said is None:
             continue
         if label:
-            strength = roc_auc(target > 0, said)
+            strength = roc_auc(judged > 0, said)
             if strength >= AUC:
                 return Suspect((name,), "predicts alone", f"it alone tells the target{of}: "
                                f"area under the ROC curve {strength:.3f}", strength)  # fmt: skip
         else:
-            strength = _explained(target, said)
+            strength = _explained(judged, said)
             if strength >= R2:
                 return Suspect((name,), "predicts alone", f"it alone explains {strength:.1%} of the target's variance "
                                "on rows that it was not fitted on", strength)  # fmt: skip
@@ -150,12 +155,12 @@ def _together(sample: pd.DataFrame, names: list[str], target: Vector) -> list[Su
                     continue
                 alone = max(abs(_correlation(a, target)), abs(_correlation(b, target))) ** 2
                 if alone < R2_OF_PAIRS - 0.01:
-                    shown = (
-                        f"{second!r} / {first!r}" if operation == "reversed /" else f"{first!r} {operation} {second!r}"
-                    )
-                    found.append(
-                        Suspect((first, second), "predicts together", f"{shown} is the target, almost exactly")
-                    )
+                    # of the two, the one with more values was made: an area is known, a price per area is not
+                    known, made_up = sorted((first, second), key=lambda name: len(np.unique(usable[name])))
+                    sign = operation.removeprefix("reversed ")
+                    left, right = (second, first) if sign != operation else (first, second)
+                    reason = f"{left!r} {sign} {right!r} is the target, almost exactly"
+                    found.append(Suspect((known, made_up), "predicts together", reason))
                 break
     return found
 

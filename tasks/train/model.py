@@ -30,6 +30,8 @@ class TrainedModel:
         loss: what the search made small; comparisons use it.
         seed: of the split; with it the same rows are held out again.
         holdout: share of the rows that were held out.
+        table_columns: all columns of its table, by which the rows that were held out are known.
+        learned_until: the latest moment that `measured` has learned from, where the rows have one.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class TrainedModel:
         loss: str = "",
         seed: int = 0,
         holdout: float = 0.15,
+        learned_until: float | None = None,
+        table_columns: Sequence[str] = (),
     ) -> None:
         self.estimator = estimator
         self.measured = measured
@@ -58,6 +62,8 @@ class TrainedModel:
         self.loss = loss
         self.seed = seed
         self.holdout = holdout
+        self.learned_until = learned_until
+        self.table_columns = list(table_columns)
 
     @property
     def columns(self) -> Columns:

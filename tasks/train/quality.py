@@ -10,12 +10,12 @@ import pandas as pd
 
 from models.report import Finding, Severity
 from tasks.train.columns import Kind, as_number, kinds_of
-from tasks.train.estimators import skewness
 from tasks.train.leakage import Suspect, suspects_of
 from tasks.train.splits import hash_rows
 from tasks.train.subject import Subject
 
-_FAR = 7.0
+_FAR, _FAR_IN_SHARES = 7.0, 5.0
+"""Robust standard deviations: quartiles' distance by 1.349."""
 _MANY_MISSING = 0.5
 _MOST_TOLD = 12
 _CURRENCY = r"^\s*[$€£]?\s*-?\d{1,3}([,.]\d{3})*([.,]\d+)?\s*[$€£%]?\s*$"
@@ -88,10 +88,10 @@ def _outliers(column: pd.Series, told_as: str = "column") -> list[Finding]:
     known = values[np.isfinite(values)]
     if len(known) < 50 or len(np.unique(known[:10_000])) <= 2:
         return []
-    distance = _robust_distance(known)
-    if known.min() >= 0:
-        distance = np.minimum(distance, _robust_distance(np.log1p(known)))
-    far = known[distance > _FAR]
+    is_far = _robust_distance(known) > _FAR
+    if known.min() >= 0:  # amounts: far on the scale of shares, too, or a long tail would be full of outliers
+        is_far &= _robust_distance(np.log1p(known)) > _FAR_IN_SHARES
+    far = known[is_far]
     if not len(far) or len(far) > len(known) // 200 + 3:
         return []  # so many are no outliers, but a long tail
     shown = ", ".join(f"{value:g}" for value in sorted(set(far.tolist()), key=lambda one: -abs(one))[:5])
@@ -114,8 +114,6 @@ def _robust_distance(values: np.ndarray) -> np.ndarray:
     spread = (high - low) / 1.349
     if spread <= 0:  # more than half of the rows have one value
         spread = float(np.abs(values - middle).mean()) or 1.0
-    if abs(skewness(values)) > 100:
-        spread = max(spread, 1e-12)
     return np.asarray(np.abs(values - middle) / spread)
 
 

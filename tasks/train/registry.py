@@ -22,7 +22,7 @@ from models.training import CHALLENGER, CHAMPION, NAME, Comparison, ModelVersion
 from tasks.train import artifact
 
 EXPERIMENT = "lama"
-_VERSION, _STAGE, _HISTORY = "lama.version", "lama.stage", "lama.history"
+_VERSION, _STAGE, _HISTORY, _COMPARISON = "lama.version", "lama.stage", "lama.history", "lama.comparison"
 _LONGEST_HISTORY = 100
 _LONGEST_PARAMETER = 500
 
@@ -115,6 +115,24 @@ def card_of(registry: ModelRegistry, version: ModelVersion) -> str:
     """The model card, as Markdown; empty where none was kept."""
     path = path_of(registry, version.artifact_hash).with_suffix(".md")
     return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def keep_comparison(registry: ModelRegistry, comparison: Comparison) -> None:
+    """Keep what the challenger's comparison showed, for a promotion that somebody decides on later."""
+    registry.get_client().set_model_version_tag(
+        comparison.name, str(comparison.challenger), _COMPARISON, comparison.model_dump_json()
+    )
+
+
+def kept_comparison(registry: ModelRegistry, name: str, version: int) -> Comparison | None:
+    """The last comparison of that version with a champion; None: there was none.
+
+    Raises:
+        ConfigurationError: there is no such version.
+    """
+    find(registry, name, version)
+    text = registry.get_client().get_model_version(name, str(version)).tags.get(_COMPARISON)
+    return None if text is None else Comparison.model_validate_json(text)
 
 
 def promote(

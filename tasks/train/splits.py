@@ -60,7 +60,7 @@ def splits_for(
         )
     groups = groups_of(frame, columns)
     if columns.time is not None:
-        return _by_time(_moments(frame, columns.time), groups, folds)
+        return _by_time(moments_of(frame, columns.time), groups, folds)
     classes = None if y is None or y.dtype.kind in "fiu" else y
     if groups is not None and len(np.unique(groups)) < folds:
         raise ConfigurationError(
@@ -73,11 +73,14 @@ def splits_for(
     ]
 
 
-def holdout_for(frame: pd.DataFrame, columns: Columns, share: float, seed: int) -> Split:
+def holdout_for(
+    frame: pd.DataFrame, columns: Columns, share: float, seed: int, *, by: Sequence[str] | None = None
+) -> Split:
     """The last word: rows that neither the search nor the fit sees.
 
     With a time, the latest `share` of the rows. Otherwise rows (or groups) whose hash says so: they stay held out when
-    the table grows, so that versions of a model can be compared on rows that none of them has learned from.
+    the table grows, so that versions of a model can be compared on rows that none of them has learned from. The hash is
+    of the columns `by` (all of them, features or not): whatever two versions learn from, the same rows are held out.
 
     Raises:
         ConfigurationError: nothing would be left on one side.
@@ -85,7 +88,7 @@ def holdout_for(frame: pd.DataFrame, columns: Columns, share: float, seed: int) 
     count = len(frame)
     groups = groups_of(frame, columns)
     if columns.time is not None:
-        moments = _moments(frame, columns.time)
+        moments = moments_of(frame, columns.time)
         cut = np.sort(moments)[min(count - 1, int(np.floor(count * (1 - share))))]
         test = moments >= cut
         if test.all():
@@ -93,7 +96,7 @@ def holdout_for(frame: pd.DataFrame, columns: Columns, share: float, seed: int) 
         train = ~test
         train, test = _apart(train, test, groups)
     else:
-        drawn = _drawn(frame if groups is None else pd.DataFrame({"group": groups}), seed)
+        drawn = _drawn(frame, columns, seed, by)
         test = drawn < share
         if not 0 < test.sum() <= count / 2:  # few rows, or one group with most of them
             test = drawn <= np.sort(np.unique(drawn))[int(share * len(np.unique(drawn)))]
@@ -125,13 +128,26 @@ def groups_of(frame: pd.DataFrame, columns: Columns) -> NDArray[np.int64] | None
 
 
 def hash_rows(frame: pd.DataFrame) -> NDArray[np.uint64]:
-    """64 bits for the values of each row, shape (n,): equal rows have equal ones, on every machine."""
+    """64 bits for the values of each row, shape (n,): equal values have equal ones, on every machine.
+
+    However they are held: a whole number that became a float, because a later row has none, is the same number.
+    """
     if not len(frame.columns):
         return np.zeros(len(frame), dtype=np.uint64)
-    # pandas hashes what it cannot order (mixed objects) only as text
-    plain = frame.astype({name: str for name in frame.columns if frame[name].dtype == object})
+    plain = pd.DataFrame({place: _plain(frame.iloc[:, place]) for place in range(frame.shape[1])})
     hashed: NDArray[np.uint64] = pd.util.hash_pandas_object(plain, index=False).to_numpy()
     return hashed
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    column = column.reset_index(drop=True)
+    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return pd.Series(column.to_numpy(np.float64, na_value=np.nan) + 0.0)  # there is one nought
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return pd.Series(column.to_numpy("datetime64[us]").astype(np.int64))
+    if isinstance(column.dtype, pd.StringDtype):
+        return column
+    return column.astype(object).map(lambda value: value if isinstance(value, str) else str(value))
 
 
 def describe(columns: Columns, groups: NDArray[np.int64] | None) -> str:
@@ -144,16 +160,38 @@ def describe(columns: Columns, groups: NDArray[np.int64] | None) -> str:
     return "at random" + (", rows that repeat kept together" if groups is not None else "")
 
 
-def _drawn(frame: pd.DataFrame, seed: int) -> NDArray[np.float64]:
+def sampled(frame: pd.DataFrame, columns: Columns, most: int, seed: int) -> Indices:
+    """About `most` of the rows, whole groups of them, in their order; all when there are no more."""
+    if len(frame) <= most:
+        return np.arange(len(frame))
+    # another salt than the holdout's, or one of the two would be cut out of the other
+    return np.flatnonzero(_drawn(frame, columns, seed + (1 << 32)) < most / len(frame))
+
+
+def _drawn(frame: pd.DataFrame, columns: Columns, seed: int, by: Sequence[str] | None = None) -> NDArray[np.float64]:
+    """A number from 0 to 1 for each row, by its group or all of its values: the same in a table that has grown."""
+    hashes = hash_rows(frame if by is None else frame[list(by)])
+    if columns.group is not None:
+        named = frame[[columns.group]].astype("str")
+        hashes = np.where(frame[columns.group].notna().to_numpy(), hash_rows(named), hashes)
+    elif (groups := groups_of(frame, columns)) is not None:  # rows that repeat share a fate: that of one of them
+        lowest = np.full(int(groups.max()) + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
+        np.minimum.at(lowest, groups, hashes)
+        hashes = lowest[groups]
     salt = int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "little")
-    mixed = hash_rows(frame) ^ np.uint64(salt)
+    mixed = hashes ^ np.uint64(salt)
     # one round of a multiplicative mix: hashes that differ in few bits must not draw alike
     with np.errstate(over="ignore"):
         mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
     return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
-def _moments(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+def moments_of(frame: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """The column `name` as numbers in the order of time, shape (n,): microseconds since 1970, or its own numbers.
+
+    Raises:
+        ConfigurationError: a row has none.
+    """
     column = frame[name]
     moments: NDArray[np.float64]
     if pd.api.types.is_numeric_dtype(column.dtype):

@@ -131,9 +131,9 @@ def money(parts: Vector, start: float) -> Vector:
 def _adjustments(
     names: Sequence[str], amounts: Vector, sale: pd.Series, subject: pd.Series, units: Units
 ) -> tuple[Adjustment, ...]:
-    """The grid of one comparable: the larger adjustments each for itself, the small ones together, nothing left out."""
+    """The grid of one comparable: the larger adjustments first, those below half a unit together, nothing left out."""
     order = np.argsort(-np.abs(amounts), kind="stable")
-    kept = [n for n in order[:8] if abs(amounts[n]) >= 0.5]
+    kept = [n for n in order if abs(amounts[n]) >= 0.5]
     told = [
         Adjustment(feature=names[n], comparable=shown(names[n], sale, units), subject=shown(names[n], subject, units),
                    amount=float(amounts[n]))

@@ -179,9 +179,11 @@ def study_findings(market: str, study: RatioStudy) -> list[Finding]:
     """What a ratio study shows that somebody should know: statistics that are outside of the IAAO's limits."""
     found = []
     for one in (study.overall, *study.strata):
+        whole = one.stratum == "all"
         for name in one.outside:
+            if not whole and name not in {"median", "cod"}:
+                continue  # within a band of prices, every value is nearer to its middle than its price is
             low, high = LIMITS[name]
-            whole = one.stratum == "all"
             measure = getattr(one, name)
             found.append(
                 Finding(

@@ -86,6 +86,7 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
             ["20 * * * *"],
             {"name": "lama", "work_queue_name": "maintain-models"},
         ),
+        ("train", "flows.train.train", [], {"name": "lama", "work_queue_name": "train"}),
         ("value", "flows.valuation.value", [], {"name": "lama", "work_queue_name": "value"}),
         ("value-train", "flows.valuation.value_train", [], {"name": "lama", "work_queue_name": "value-train"}),
     ]
