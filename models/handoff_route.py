@@ -11,7 +11,7 @@ from models.place import PlaceError, second_of_a_name
 from models.report import Value
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
-_SOURCE = re.compile(r"^(whatsapp|webhook|email|mcp):[a-z0-9][a-z0-9-]{0,62}$")
+_SOURCE = re.compile(r"^(?:(?:whatsapp|webhook|email|mcp):[a-z0-9][a-z0-9-]{0,62}|lama:(?:qualify|draft))$")
 _LONGEST_EXPRESSION = 2_000
 _MOST_FIELDS = 200
 
@@ -138,7 +138,8 @@ class Route(Value):
     name: str = Field(pattern=NAME, description="What tells it apart, also in commands and metrics.")
     source: str = Field(
         description="Where messages come from: `whatsapp:` or `webhook:` and the name of a source of `[webhooks]`, or "
-        "`email:` and the name of a receiver or mailbox of `[mail]`, or `mcp:` and a name of your own."
+        "`email:` and the name of a receiver or mailbox of `[mail]`, or `mcp:` and a name of your own; `lama:qualify`: "
+        "changed grades of leads, `lama:draft`: drafts that somebody has approved."
     )
     when: Expression | None = Field(default=None, description="Expression that lets a message through when it is true.")
     conversation: Expression | None = Field(
@@ -186,7 +187,8 @@ class Route(Value):
         if not _SOURCE.fullmatch(source):
             raise ValueError(
                 "write whatsapp:NAME or webhook:NAME, with the name of a source of [webhooks], "
-                "or email:NAME, with the name of a receiver or mailbox of [mail], or mcp:NAME"
+                "or email:NAME, with the name of a receiver or mailbox of [mail], or mcp:NAME, or lama:qualify, "
+                "or lama:draft"
             )
         return source
 

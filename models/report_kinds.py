@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.documents import DocumentsReport
+from models.draft import DraftReport
 from models.drift import DriftReport
 from models.health_check import HealthReport
+from models.market import MarketReport
+from models.qualify import QualifyReport
 from models.report import Report
 from models.risk import AuditReport, ScanReport
 from models.training import TrainReport
+from models.valuation import StudyReport, TrainMarketReport, ValuationReport
 
 _KINDS: dict[str, type[Report]] = {
     "health_check": HealthReport,
     "audit": AuditReport,
     "scan": ScanReport,
     "drift": DriftReport,
+    "qualify": QualifyReport,
+    "market": MarketReport,
+    "documents": DocumentsReport,
+    "draft": DraftReport,
     "train": TrainReport,
+    "value": ValuationReport,
+    "value-train": TrainMarketReport,
+    "value-study": StudyReport,
 }
 
 

@@ -9,9 +9,12 @@ import models.board
 import models.conversation
 import models.crm
 import models.delivery
+import models.documents
+import models.draft
 import models.handoff
 import models.mail
 import models.prediction_tables
+import models.qualify
 import models.record
 import models.sync_tables  # noqa: F401 - all register their tables
 

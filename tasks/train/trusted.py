@@ -19,6 +19,16 @@ OURS = frozenset(
         "tasks.train.estimators.LinearModel",
         "tasks.train.intervals.ConformalIntervals",
         "tasks.train.model.TrainedModel",
+        "tasks.valuation.features.PropertyFeatures",
+        "tasks.valuation.intervals.TimeAwareIntervals",
+        "tasks.valuation.land.LandValues",
+        "tasks.valuation.market_model.Ledger",
+        "tasks.valuation.market_model.MarketModel",
+        "tasks.valuation.model.ValuationModel",
+        "tasks.valuation.neighbours.Neighbourhood",
+        "tasks.valuation.price_index.PriceIndex",
+        "tasks.valuation.ranges.Ranges",
+        "tasks.valuation.trees.Trees",
     }
 )
 

@@ -76,6 +76,10 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("handoffs", "flows.handoffs.handoffs", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "handoffs"}),
         ("mail", "flows.mail.mail", ["*/5 * * * *"], {"name": "lama", "work_queue_name": "mail"}),
         ("sync", "flows.sync.sync", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "sync"}),
+        ("qualify", "flows.qualify.qualify", ["45 4 * * *"], {"name": "lama", "work_queue_name": "qualify"}),
+        ("market", "flows.market.market", [], {"name": "lama", "work_queue_name": "market"}),
+        ("documents", "flows.documents.documents", [], {"name": "lama", "work_queue_name": "documents"}),
+        ("draft", "flows.draft.draft", [], {"name": "lama", "work_queue_name": "draft"}),
         ("generate", "flows.generate.generate", [], {"name": "lama", "work_queue_name": "generate"}),
         (
             "maintain-models",
@@ -86,6 +90,8 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("train", "flows.train.train", [], {"name": "lama", "work_queue_name": "train"}),
         ("predict", "flows.predict.predict", [], {"name": "lama", "work_queue_name": "predict"}),
         ("drift", "flows.drift.drift", ["40 6 * * *"], {"name": "lama", "work_queue_name": "drift"}),
+        ("value", "flows.valuation.value", [], {"name": "lama", "work_queue_name": "value"}),
+        ("value-train", "flows.valuation.value_train", [], {"name": "lama", "work_queue_name": "value-train"}),
     ]
 
 

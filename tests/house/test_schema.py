@@ -17,7 +17,10 @@ from sqlmodel import SQLModel
 
 import models.crm
 import models.delivery
+import models.documents
+import models.draft
 import models.handoff
+import models.qualify
 import models.record  # noqa: F401 - all register their tables
 from blocks.database import dsn
 from blocks.errors import StartError, UnavailableError

@@ -1,0 +1,153 @@
+"""An appraiser's answer: a value, an honest range, comparables, reasons; or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+from blocks.errors import ConfigurationError
+from models.training import Interval
+from models.valuation import Comparable, Contribution, Property, Valuation
+from tasks.valuation.comparables import comparables_of, money, shown
+from tasks.valuation.intervals import SCORE_HALF_LIFE
+from tasks.valuation.market import row_of
+from tasks.valuation.market_model import MarketModel
+
+LEVELS = (0.68, 0.80, 0.90)
+_ONE_SIGMA = 0.6827
+_WITHIN = 0.10
+_GRADES = ((0.13, "high"), (0.20, "medium"))
+_STALE_WARNING = 120
+_TOLD = 12
+
+
+@dataclass(frozen=True)
+class Appraisal:
+    """A valuation, or the reasons for which there is none, by the input that is to blame."""
+
+    valuation: Valuation | None
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def appraise(
+    model: MarketModel, subject: Property, *, as_of: date | None = None, coverage: float | None = None, name: str = ""
+) -> Appraisal:
+    """Value a property.
+
+    Args:
+        model: of its market.
+        subject: the property, in the units of the market.
+        as_of: the day for which; by default that after the last known sale.
+        coverage: of the interval; by default the market's.
+        name: `name@version` of the model.
+
+    Raises:
+        ConfigurationError: the property names a feature that the market does not have, the model values by place and
+            none is given, or the coverage is no share.
+    """
+    market = model.market
+    coverage = market.coverage if coverage is None else coverage
+    if not 0.5 <= coverage <= 0.99:
+        raise ConfigurationError(f"{coverage} is no coverage; give one from .5 to .99.", component=market.name)
+    valued = model.estimator
+    if as_of is None:
+        as_of = (
+            date(1970, 1, 1) + timedelta(days=int(model.ranges.days[1]) + 1) if model.ranges.days else date(1970, 1, 1)
+        )
+    if market.columns.latitude is not None and subject.latitude is None:
+        raise ConfigurationError(
+            "it has no coordinates, and this market's values depend on them.", component=subject.address,
+            remedy="Give latitude and longitude.",
+        )  # fmt: skip
+    row = row_of(subject, market, as_of)
+    refused = model.ranges.refusals(row, float(valued.nearest_km(row)[0]), as_of, market.units)
+    if refused:
+        return Appraisal(None, refused)
+    inputs = valued.tree_inputs(row)
+    value = float(valued.predict(row)[0])
+    intervals = tuple(_interval(model, inputs, value, one) for one in LEVELS)
+    reach = float(model.calibrated.reach(inputs, _ONE_SIGMA)[0])
+    fsd = float(np.sinh(reach))  # half of the width at one standard deviation, over the value
+    grid = comparables_of(valued, model.sales, row, as_of, market.units)
+    typical, contributions = _reasons(model, row)
+    land = model.land.split(row, value)
+    return Appraisal(
+        Valuation(
+            value=value,
+            interval=_interval(model, inputs, value, coverage),
+            intervals=intervals,
+            fsd=fsd,
+            confidence=round(100 * float(model.calibrated.chance_within(inputs, _WITHIN)[0])),
+            grade=next((word for limit, word in _GRADES if fsd <= limit), "low"),
+            land=land and land[0],
+            building=land and land[1],
+            indicated=grid.indicated,
+            comparables=grid.comparables,
+            typical=typical,
+            contributions=contributions,
+            currency=market.units.currency,
+            area_unit=market.units.area,
+            as_of=as_of,
+            model=name,
+            warnings=tuple(_warnings(model, row, as_of, value, grid.comparables, grid.indicated, grid.limits)),
+        )
+    )
+
+
+def _interval(model: MarketModel, inputs: np.ndarray, value: float, coverage: float) -> Interval:
+    reach = float(model.calibrated.reach(inputs, coverage)[0])
+    return Interval(low=value * float(np.exp(-reach)), high=value * float(np.exp(reach)), coverage=coverage)
+
+
+def _reasons(model: MarketModel, row: pd.DataFrame) -> tuple[float, tuple[Contribution, ...]]:
+    """The typical value, and what each feature adds to it: together exactly the value."""
+    names, parts, base = model.estimator.contributions(row)
+    typical = float(np.exp(base))
+    amounts = money(parts[0], typical)
+    order = np.argsort(-np.abs(amounts), kind="stable")
+    told = [
+        Contribution(
+            feature=names[n], given=shown(names[n], row.iloc[0], model.market.units),
+            factor=float(np.exp(parts[0, n])), amount=float(amounts[n]),
+        )
+        for n in order[:_TOLD]
+    ]  # fmt: skip
+    rest = order[_TOLD:]
+    if len(rest):
+        total = float(parts[0, rest].sum())
+        told.append(Contribution(feature="all else", factor=float(np.exp(total)), amount=float(amounts[rest].sum())))
+    return typical, tuple(told)
+
+
+def _warnings(
+    model: MarketModel,
+    row: pd.DataFrame,
+    as_of: date,
+    value: float,
+    comparables: tuple[Comparable, ...],
+    indicated: float | None,
+    limits: str,
+) -> list[str]:
+    found = []
+    missing = [name for name in row.columns if name not in {"price", "property", "address"} and row[name].isna().all()]
+    if missing:
+        found.append(f"Not given, and taken as unknown: {', '.join(missing)}.")
+    for name, levels in zip(model.estimator.features.words, model.estimator.features.levels, strict=True):
+        given = row[name].iloc[0] if name in row.columns else None
+        if given is not None and str(given) not in levels:
+            found.append(f"{name} {given!r} is not known to the model.")
+    if model.ranges.days:
+        last = date(1970, 1, 1) + timedelta(days=int(model.ranges.days[1]))
+        if (as_of - last).days > _STALE_WARNING:
+            found.append(f"The last known sale is of {last}: how prices moved since is carried on from then.")
+        if (as_of - last).days > 2 * SCORE_HALF_LIFE:
+            found.append("The range was measured on values that were fresher than this one.")
+    if not comparables:
+        found.append(f"No comparable sales: {limits}.")
+    elif indicated is not None and abs(np.log(indicated / value)) > 0.15:
+        found.append("What the comparable sales say after adjustment is more than 15 % from the value.")
+    return found

@@ -1,0 +1,174 @@
+"""Valuing a property: near the truth, with an honest range, comparables that add up, and refusals that say why."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from blocks.errors import ConfigurationError
+from tasks.train import artifact
+from tasks.train.trusted import OURS
+from tasks.valuation import page, plots
+from tasks.valuation.appraise import appraise
+from tasks.valuation.backtest import windows_of
+from tasks.valuation.features import days
+from tasks.valuation.market import frame_of
+from tasks.valuation.market_model import STORED
+from tasks.valuation.training import Trained, train_market
+from tests.valuation.making import HOME, MARKET, QUICK, sales, truth
+
+
+def test_a_home_is_valued_near_what_the_market_pays(market: Trained) -> None:
+    answer = appraise(market.model, HOME, name="testville@1").valuation
+    assert answer is not None
+    assert answer.value == pytest.approx(truth(HOME, 365), rel=0.08)
+    assert answer.interval.low < answer.value < answer.interval.high
+    widths = [one.high - one.low for one in answer.intervals]
+    assert widths == sorted(widths)
+    assert 0.05 < answer.fsd < 0.2
+    assert 40 <= answer.confidence <= 95
+    assert answer.model == "testville@1"
+
+
+def test_reasons_add_up_to_the_value(market: Trained) -> None:
+    answer = appraise(market.model, HOME).valuation
+    assert answer is not None
+    assert answer.typical + sum(one.amount for one in answer.contributions) == pytest.approx(answer.value, abs=0.01)
+    factors = np.prod([one.factor for one in answer.contributions])
+    assert answer.typical * factors == pytest.approx(answer.value, rel=1e-9)
+
+
+def test_comparables_are_sales_before_that_day_near_alike_and_their_grids_add_up(market: Trained) -> None:
+    as_of = date(2014, 11, 1)
+    answer = appraise(market.model, HOME, as_of=as_of).valuation
+    assert answer is not None
+    assert 3 <= len(answer.comparables) <= 6
+    for one in answer.comparables:
+        assert one.sold is not None
+        assert one.sold < as_of
+        assert one.price + sum(a.amount for a in one.adjustments) == pytest.approx(one.adjusted, abs=0.01)
+        assert abs(np.log(one.area / HOME.area)) < 0.35
+    assert sum(one.weight for one in answer.comparables) == pytest.approx(1)
+    assert answer.indicated == pytest.approx(answer.value, rel=0.1)
+
+
+def test_a_property_is_no_comparable_of_itself(market: Trained) -> None:
+    sale = market.model.sales.iloc[400]
+    subject = HOME.model_copy(update={
+        "property": sale["property"], "area": float(sale["area"]) / 0.09290304, "lot": float(sale["lot"]) / 0.09290304,
+        "latitude": float(sale["latitude"]), "longitude": float(sale["longitude"]),
+        "year_built": int(sale["year_built"]), "bedrooms": float(sale["bedrooms"]),
+    })  # fmt: skip
+    answer = appraise(market.model, subject).valuation
+    assert answer is not None
+    assert sale["property"] not in {one.property for one in answer.comparables}
+
+
+@pytest.mark.parametrize(
+    ("change", "input_", "words"),
+    [
+        ({"bedrooms": 33}, "bedrooms", "bedrooms 33 is outside of 1 to"),
+        ({"area": 90_000}, "area", "sqft is outside of"),
+        ({"year_built": 1700}, "year_built", "year built 1700 is outside of 19"),
+        ({"latitude": 40.0}, "location", "km away"),
+        ({"type": "castle"}, "type", "the model knows house"),
+    ],
+)
+def test_what_is_unlike_all_sales_is_refused_with_the_input_that_is_to_blame(
+    market: Trained, change: dict[str, object], input_: str, words: str
+) -> None:
+    answer = appraise(market.model, HOME.model_copy(update=change))
+    assert answer.valuation is None
+    assert words in answer.refused[input_]
+
+
+def test_a_day_too_far_from_the_sales_is_refused_and_one_a_little_late_is_warned_of(market: Trained) -> None:
+    assert "date" in appraise(market.model, HOME, as_of=date(2030, 1, 1)).refused
+    assert "date" in appraise(market.model, HOME, as_of=date(2010, 1, 1)).refused
+    late = appraise(market.model, HOME, as_of=date(2014, 12, 31) + timedelta(days=150)).valuation
+    assert late is not None
+    assert any("last known sale" in one for one in late.warnings)
+
+
+def test_what_is_not_given_is_told_and_a_place_is_asked_for(market: Trained) -> None:
+    answer = appraise(market.model, HOME.model_copy(update={"year_built": None})).valuation
+    assert answer is not None
+    assert any("year_built" in one for one in answer.warnings)
+    with pytest.raises(ConfigurationError, match="coordinates"):
+        appraise(market.model, HOME.model_copy(update={"latitude": None, "longitude": None}))
+    with pytest.raises(ConfigurationError, match="no coverage"):
+        appraise(market.model, HOME, coverage=1.5)
+
+
+def test_land_and_building_are_told_where_land_is_sold(market: Trained) -> None:
+    answer = appraise(market.model, HOME).valuation
+    assert answer is not None
+    assert answer.land is not None
+    assert answer.building is not None
+    assert answer.land == pytest.approx(40 * (HOME.lot or 0) ** 0.8, rel=0.1)
+    assert answer.land + answer.building == pytest.approx(answer.value)
+    without = train_market(sales(400), MARKET, candidates=(QUICK,))
+    bare = appraise(without.model, HOME).valuation
+    assert bare is not None
+    assert bare.land is None
+
+
+def test_a_market_is_judged_out_of_time(market: Trained) -> None:
+    frame = frame_of(sales(), MARKET)
+    windows = windows_of(frame)
+    day = days(frame["sold"])
+    assert day[windows.train].max() < day[windows.validation].min()
+    assert day[windows.validation].max() < day[windows.test].min()
+    assert len(windows.train) + len(windows.validation) + len(windows.test) == len(frame)
+    study = market.backtest.study
+    assert "out of time" in study.split
+    assert study.overall.median.value == pytest.approx(1.0, abs=0.05)  # 45 sales a month: an index of +- .012
+    assert study.mdape < 0.09
+    for one in study.coverage:
+        assert one.rolling == pytest.approx(one.nominal, abs=0.12)  # 130 sales
+    assert {one.stratum.partition(":")[0] for one in study.strata} >= {"time"}
+
+
+def test_without_dates_properties_are_never_on_both_sides() -> None:
+    frame = frame_of(sales(300), MARKET).drop(columns="sold")
+    frame["property"] = [f"p{n // 2}" for n in range(300)]
+    windows = windows_of(frame)
+    parts = [set(frame["property"].iloc[rows]) for rows in (windows.train, windows.validation, windows.test)]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+def test_a_stored_market_says_the_same_and_holds_nothing_but_plain_values(market: Trained) -> None:
+    content = artifact.dump(market.model)
+    again = artifact.load(content, artifact.hash_of(content))
+    assert appraise(again, HOME) == appraise(market.model, HOME)
+    assert artifact.dump(again) == content
+    assert set(STORED) <= OURS
+
+
+def test_the_page_holds_what_others_wrote_as_text(market: Trained) -> None:
+    hostile = HOME.model_copy(update={"address": "<script>x</script> | [a](http://b) \x1b[2J"})
+    answer = appraise(market.model, hostile).valuation
+    assert answer is not None
+    text = page.to_markdown(hostile, answer, market.model.study)
+    assert "<script>" not in text
+    assert "[a](http" not in text
+    assert "\x1b" not in text
+    assert "Comparable sales" in text
+
+
+def test_the_pdf_is_one_page_and_the_same_twice(market: Trained) -> None:
+    subject = HOME.model_copy(update={"address": "1 Elm <b>St & Rue de l'Été"})
+    answer = appraise(market.model, subject).valuation
+    assert answer is not None
+    pictures = {"map_": plots.map_of(subject, answer), "reasons": plots.reasons_of(answer)}
+    assert all(one.startswith(b"\x89PNG") for one in pictures.values())
+    content = page.to_pdf(subject, answer, market.model.study, **pictures)
+    assert content.startswith(b"%PDF")
+    assert content.count(b"/Type /Page\n") == 1
+    assert page.to_pdf(subject, answer, market.model.study, **pictures) == content
+    assert plots.ratios_of(market.backtest.values, market.backtest.prices).startswith(b"\x89PNG")
+    assert plots.strata_of(market.backtest.study).startswith(b"\x89PNG")
