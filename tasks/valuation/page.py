@@ -8,7 +8,7 @@ from typing import Any
 from models.valuation import Comparable, Property, RatioStudy, Valuation
 from tasks.reports.render import escaped, plain
 
-_ADJUSTMENTS = 7
+_ADJUSTMENTS = 10
 
 
 def to_markdown(subject: Property, valuation: Valuation, study: RatioStudy | None = None) -> str:
