@@ -22,6 +22,7 @@ from models.training import NAME, Columns, TaskType, TrainingTable, TrainParamet
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress
 from tasks.step import step
+from tasks.train.extra import check_installed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +97,7 @@ async def train(  # noqa: PLR0917 - a flat form is what the UI shows best
     Raises:
         ConfigurationError: a parameter or the table cannot be used; nothing was registered.
     """
+    check_installed()
     from tasks.train.lineage import code_version  # noqa: PLC0415 - what fits models takes seconds to import
     from tasks.train.run import Parts  # noqa: PLC0415
     from tasks.train.run import train as learn  # noqa: PLC0415

@@ -295,6 +295,9 @@ def _tell(found: Comparison, *, as_json: bool) -> int:
 
 
 def _database() -> Any:
+    from tasks.train.extra import check_installed
+
+    check_installed()
     from lama.commands.session import database_for
     from lama.commands.terminal import starting
 

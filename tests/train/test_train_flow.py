@@ -19,8 +19,10 @@ import pytest
 from click.testing import CliRunner
 
 from blocks.errors import ConfigurationError
+from blocks.home import Home
 from blocks.model_registry import ModelRegistry
 from blocks.postgres import Postgres
+from blocks.settings import Settings
 from flows.train import train
 from lama.cli import cli
 from models.report import Status
@@ -28,6 +30,7 @@ from models.training import Columns, TrainingTable, TrainParameters, TrainReport
 from tasks.reports import store
 from tasks.reports.export import export
 from tasks.train import registry as models
+from tasks.train.extra import check_installed
 from tasks.train.run import train as learn
 from tests.flow_runs import artifacts_of
 from tests.train.data import LINEAR, QUICK, as_csv, asked, houses, leads
@@ -46,10 +49,14 @@ def _collected() -> Iterator[None]:
 
 
 @pytest.fixture
-def own_registry(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
-    """The flow's and the command's registry is this test's."""
+def own_registry(
+    registry: ModelRegistry, postgres: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ModelRegistry]:
+    """The flow's and the command's registry is this test's; commands leave the session's PostgreSQL up."""
     monkeypatch.setattr(ModelRegistry, "of", classmethod(lambda _cls, *_a, **_k: registry))
-    return registry
+    Home(postgres).keep_mark.touch()
+    yield registry
+    Home(postgres).keep_mark.unlink()
 
 
 async def test_a_table_becomes_the_champion_and_a_better_one_takes_its_place(
@@ -72,7 +79,7 @@ async def test_a_table_becomes_the_champion_and_a_better_one_takes_its_place(
     card = str(shown["model-card"])
     assert "data:image/png;base64," in card
     assert "data:image" not in better.card
-    for words in ("log_rmse", "linear", better.lineage.data_hash if better.lineage else "", "area"):
+    for words in ("mdape", "linear", better.lineage.data_hash if better.lineage else "", "area"):
         assert words in card
     kept = store.load(Postgres.of(), better.run_id, TrainReport)
     assert kept == better
@@ -189,8 +196,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path: 
 
 
 def test_classes_and_groups_by_the_same_door(registry: ModelRegistry) -> None:
-    frame = leads(500)
-    frame["age"] = np.random.default_rng(0).normal(size=500)  # otherwise most rows repeat, and are few groups
+    frame = leads(1_500)
+    frame["age"] = np.random.default_rng(0).normal(size=1_500)  # otherwise most rows repeat, and are few groups
     table = TrainingTable(source="leads.csv", columns=Columns(target="won"), task="classification")
     families = ("logistic", "lightgbm")
     parameters = LINEAR.model_copy(update={"families": families})
@@ -227,6 +234,12 @@ def test_a_suspect_is_left_out_unless_it_is_kept() -> None:
     kept = asyncio.run(learn(asked(keep_suspects=True), frame, registry=None))
     assert kept.measures["log_rmse"].value < 0.5 * left.measures["log_rmse"].value
     assert kept.status is Status.failing, "too good to be true is no good news"
+
+
+def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.train.extra._NEEDED", ("pandas", "nothing_of_that_name"))
+    with pytest.raises(ConfigurationError, match=r"nothing_of_that_name is not installed.*\[training\]"):
+        check_installed()
 
 
 def test_the_command_refuses_and_completes() -> None:
