@@ -174,7 +174,7 @@ def test_the_pdf_is_one_page_and_the_same_twice(market: Trained) -> None:
     subject = HOME.model_copy(update={"address": "1 Elm <b>St & Rue de l'Été"})
     answer = appraise(market.model, subject).valuation
     assert answer is not None
-    pictures = {"map_": plots.map_of(subject, answer), "reasons": plots.reasons_of(answer)}
+    pictures = {"place": plots.map_of(subject, answer), "reasons": plots.reasons_of(answer)}
     assert all(one.startswith(b"\x89PNG") for one in pictures.values())
     content = page.to_pdf(subject, answer, market.model.study, **pictures)
     assert content.startswith(b"%PDF")
