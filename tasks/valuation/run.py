@@ -260,6 +260,8 @@ def report_of_valuation(
         ConfigurationError: the property cannot be asked about.
     """
     market = model.market
+    if as_of is None and not model.ranges.days:  # sales without dates: nobody knows when these prices were
+        as_of = asked.started_at.date()
     answer = appraise(model, subject, as_of=as_of, coverage=coverage, name=name)
     valuation = answer.valuation
     findings = [
