@@ -20,6 +20,7 @@ from models.valuation import TrainMarketReport, ValuationReport
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress
 from tasks.reports.show import show_page
+from tasks.train.extra import check_installed
 from tasks.valuation.asked import TRAINING, VALUING, Asked, market_of, property_of
 
 
@@ -53,6 +54,7 @@ async def value(
     asked = Asked(datetime.now(UTC), str(flow_run.id or uuid4()))
     market_of(load_configuration(config), market)
     wanted = property_of(subject)
+    check_installed()
     from tasks.valuation import steps  # noqa: PLC0415 - a node without the extra `training` has the other flows
 
     known, version = await steps.loaded(ModelRegistry.of(config), market, model)
@@ -61,7 +63,7 @@ async def value(
         path = await steps.write(report, known, config.home / "valuations")
         report = report.model_copy(update={"pdf": str(path)})
     if report.page:
-        await show_page(report.page, "valuation", "A valuation.")
+        await show_page(await steps.page(report, known), "valuation", "A valuation.")
     report = cast("ValuationReport", await conclude(report, database=Postgres.of(config), key="value"))
     get_run_logger(component=VALUING).info("%s: %s", report.status.value, report.summary)
     return report
@@ -91,6 +93,7 @@ async def value_train(
     chosen = market_of(load_configuration(config), market)
     if not 0 <= seed < 2**31:
         raise ConfigurationError(f"{seed} is no seed; give a number from 0 to 2147483647.", component=TRAINING)
+    check_installed()
     from tasks.valuation import run, steps  # noqa: PLC0415
 
     progress = await Progress.start("value-train-progress", total=3, what=f"Training of {market}")
@@ -98,6 +101,7 @@ async def value_train(
     await progress.advance(f"{len(table)} rows read")
     made = await steps.learn(table, chosen, seed)
     await progress.advance("learned and judged")
+    await show_page(await steps.card(made, market), "ratio-study", f"How good values of {market} are.")
     kept = None
     if not dry_run:
         kept = await steps.keep(made, table, chosen, ModelRegistry.of(config), seed, asked.run_id)

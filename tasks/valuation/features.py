@@ -22,6 +22,8 @@ _RARE = 8
 """Sales of a level that a line needs to learn its effect; rarer ones it takes for unknown."""
 _MOST_LEVELS = 200
 _LEAST_VALUES_OF_A_CURVE = 6
+_USUAL = 0.4
+"""Share of sales with one value from which that is what a home has of which nothing is said."""
 _KM = 111.195  # of a degree of latitude
 _TURNS = (30.0, 60.0)
 
@@ -42,6 +44,7 @@ class PropertyFeatures:
         ]
         located = {"latitude", "longitude"} <= set(self.numbers)
         self.middle = [float(frame[name].mean()) for name in ("latitude", "longitude")] if located else []
+        self.fills = {name: fill for name in self.numbers if (fill := _fill(frame, name)) is not None}
         raw = self._numbers(frame)
         self.medians = np.nan_to_num(np.nanmedian(raw, axis=0)) if raw.shape[1] else np.zeros(0)
         filled = np.where(np.isfinite(raw), raw, self.medians)
@@ -116,7 +119,7 @@ class PropertyFeatures:
         return names
 
     def _numbers(self, frame: pd.DataFrame) -> Matrix:
-        given = {name: _number(frame, name) for name in self.numbers}
+        given = {name: self._given(frame, name) for name in self.numbers}
         columns = list(given.values())
         derived = self._derived_names()
         if "sold" in frame.columns:
@@ -140,11 +143,39 @@ class PropertyFeatures:
                 columns += [east * np.cos(turn) + north * np.sin(turn), north * np.cos(turn) - east * np.sin(turn)]
         return np.column_stack(columns) if columns else np.zeros((len(frame), 0))
 
+    def _given(self, frame: pd.DataFrame, name: str) -> Matrix:
+        """A column; where no sale lacked it, trees know no missing values: what homes of that area have is taken."""
+        found = _number(frame, name)
+        fill = self.fills.get(name)
+        lacking = ~np.isfinite(found)
+        if fill is None or not lacking.any():
+            return found
+        start, slope, low, high = fill
+        area = np.log(np.maximum(_number(frame, "area"), 1.0))
+        expected = start + slope * np.where(np.isfinite(area), area, 0.0)
+        return np.where(lacking, np.clip(expected, low, high), found)
+
     @staticmethod
     def _codes(frame: pd.DataFrame, name: str, levels: Sequence[str]) -> Matrix:
         column = _column(frame, name)
         codes = pd.Categorical(column.astype(str).where(column.notna()), categories=levels).codes.astype(np.float64)
         return np.where(codes < 0, np.nan, codes)
+
+
+def _fill(frame: pd.DataFrame, name: str) -> list[float] | None:
+    """Intercept, slope on the logarithm of the area, lowest and highest, of a column that no sale lacks; else None."""
+    known = _number(frame, name)
+    if name == "area" or not np.isfinite(known).all():
+        return None
+    values, counts = np.unique(known, return_counts=True)
+    if counts.max() >= _USUAL * len(known):  # such as 0 for never renovated: a mean would be a year that never was
+        usual = float(values[counts.argmax()])
+        return [usual, 0.0, usual, usual]
+    area = np.log(np.maximum(_number(frame, "area"), 1.0))
+    spread = float(np.var(area))
+    slope = float(np.cov(area, known, bias=True)[0, 1] / spread) if spread > 1e-9 else 0.0
+    low, high = (float(one) for one in np.quantile(known, [0.01, 0.99]))
+    return [float(known.mean() - slope * area.mean()), slope, low, high]
 
 
 def plane(latitude: Matrix, longitude: Matrix, middle: Sequence[float]) -> tuple[Matrix, Matrix]:

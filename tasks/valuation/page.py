@@ -8,7 +8,7 @@ from typing import Any
 from models.valuation import Comparable, Property, RatioStudy, Valuation
 from tasks.reports.render import escaped, plain
 
-_ADJUSTMENTS = 7
+_ADJUSTMENTS = 10
 
 
 def to_markdown(subject: Property, valuation: Valuation, study: RatioStudy | None = None) -> str:
@@ -42,7 +42,12 @@ def to_markdown(subject: Property, valuation: Valuation, study: RatioStudy | Non
 
 
 def to_pdf(
-    subject: Property, valuation: Valuation, study: RatioStudy | None = None, *, map_: bytes = b"", reasons: bytes = b""
+    subject: Property,
+    valuation: Valuation,
+    study: RatioStudy | None = None,
+    *,
+    place: bytes = b"",
+    reasons: bytes = b"",
 ) -> bytes:
     """The same on one page A4, with a map and a plot of the reasons (PNG); the same bytes from the same values."""
     from reportlab.lib import colors  # noqa: PLC0415
@@ -72,7 +77,7 @@ def to_pdf(
     ]
     if valuation.land is not None and valuation.building is not None:
         story.append(Paragraph(f"Land {money(valuation.land)}, building {money(valuation.building)}.", body))
-    pictures = [Image(io.BytesIO(png), width=84 * mm, height=64 * mm) for png in (map_, reasons) if png]
+    pictures = [Image(io.BytesIO(png), width=84 * mm, height=64 * mm) for png in (place, reasons) if png]
     if pictures:
         story += [Spacer(1, 4), Table([pictures])]
     if valuation.comparables:

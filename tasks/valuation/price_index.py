@@ -51,10 +51,9 @@ class PriceIndex:
         if periods < 3:
             return self
         levels, spread = _fit(design, period, periods, log_price)
-        self.errors = np.asarray(
-            (spread / np.sqrt(np.maximum(1, np.bincount(period, minlength=periods))))[::-1], np.float64
-        )
-        self.middles = (end - (np.arange(periods) + 0.5) * step)[::-1]
+        sold = np.bincount(period, minlength=periods)[::-1]
+        self.errors = np.array([spread / max(1, count) ** 0.5 for count in sold.tolist()], dtype=np.float64)
+        self.middles = (end - (np.arange(periods, dtype=np.float64) + 0.5) * step)[::-1]
         self.levels = (levels - levels[0])[::-1]
         recent = self.middles > self.middles[-1] - max(_RECENT, 3 * step)
         if recent.sum() > 2:

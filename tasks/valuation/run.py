@@ -106,7 +106,7 @@ def keep(made: Trained, table: pd.DataFrame, market: Market, block: ModelRegistr
             environment=environment, seed=seed, flow_run=run_id,
         ),
     )  # fmt: skip
-    version = registry.register(block, made.model, candidate)
+    version = registry.register(block, made.model, candidate, card=card(made, market.name))
     champion = next((one for one in registry.versions(block, market.name) if CHAMPION in one.aliases), None)
     if champion is None:
         return Kept(
@@ -130,6 +130,19 @@ def keep(made: Trained, table: pd.DataFrame, market: Market, block: ModelRegistr
         promoted = registry.promote(block, market.name, version.version, comparison=verdict, reason=verdict.verdict)
         return Kept(promoted, verdict.verdict, promoted=True)
     return Kept(version, verdict.verdict)
+
+
+def card(made: Trained, market: str) -> str:
+    """The ratio study with its plots, as Markdown."""
+    from tasks.valuation import plots  # noqa: PLC0415
+    from tasks.valuation.card import card_of  # noqa: PLC0415
+
+    study = made.backtest.study
+    drawn = {
+        "values over prices, by price": plots.ratios_of(made.backtest.values, made.backtest.prices),
+        "median ratios by strata": plots.strata_of(study),
+    }
+    return card_of(market, study, drawn)
 
 
 def report_of_training(made: Trained, kept: Kept | None, market: Market, asked: Asked) -> TrainMarketReport:
@@ -247,6 +260,8 @@ def report_of_valuation(
         ConfigurationError: the property cannot be asked about.
     """
     market = model.market
+    if as_of is None and not model.ranges.days:  # sales without dates: nobody knows when these prices were
+        as_of = asked.started_at.date()
     answer = appraise(model, subject, as_of=as_of, coverage=coverage, name=name)
     valuation = answer.valuation
     findings = [

@@ -71,6 +71,20 @@ async def keep(  # noqa: D103 - said by what it calls
     return await asyncio.to_thread(run.keep, made, table, market, block, seed=seed, run_id=run_id)
 
 
+@step("draw the card")
+async def card(made: Trained, market: str) -> str:
+    """The ratio study with its plots, as Markdown."""
+    return await asyncio.to_thread(run.card, made, market)
+
+
+@step("draw the page")
+async def page(report: ValuationReport, model: MarketModel) -> str:
+    """The page with a map and a plot of the reasons, as Markdown."""
+    from tasks.valuation.card import pictures  # noqa: PLC0415
+
+    return report.page + pictures(await asyncio.to_thread(drawn, report, model))
+
+
 @step("load the model")
 async def loaded(block: ModelRegistry, name: str, which: str) -> tuple[MarketModel, ModelVersion]:
     """The model of a market."""
@@ -99,21 +113,12 @@ def write_pdf(report: ValuationReport, model: MarketModel, path: Path) -> Path:
     Raises:
         ConfigurationError: there is no valuation, or the file cannot be written.
     """
-    from tasks.valuation import page, plots  # noqa: PLC0415
+    from tasks.valuation.page import to_pdf  # noqa: PLC0415
 
     valuation, subject = report.valuation, report.subject
     if valuation is None:
         raise ConfigurationError("there is no valuation of which a page could be made.", component=subject.address)
-    around = None
-    if "latitude" in model.sales.columns:
-        around = tuple(model.sales[name].to_numpy(np.float64) for name in ("latitude", "longitude"))
-    content = page.to_pdf(
-        subject,
-        valuation,
-        model.study,
-        map_=plots.map_of(subject, valuation, around),
-        reasons=plots.reasons_of(valuation),
-    )
+    content = to_pdf(subject, valuation, model.study, **drawn(report, model))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
@@ -121,3 +126,18 @@ def write_pdf(report: ValuationReport, model: MarketModel, path: Path) -> Path:
     except OSError as error:
         raise ConfigurationError(f"cannot be written: {error.strerror}.", component=str(path)) from error
     return path
+
+
+def drawn(report: ValuationReport, model: MarketModel) -> dict[str, bytes]:
+    """The map and the plot of the reasons, as PNG; none without a valuation."""
+    from tasks.valuation import plots  # noqa: PLC0415
+
+    if report.valuation is None:
+        return {}
+    around = None
+    if "latitude" in model.sales.columns:
+        around = (model.sales["latitude"].to_numpy(np.float64), model.sales["longitude"].to_numpy(np.float64))
+    return {
+        "place": plots.map_of(report.subject, report.valuation, around),
+        "reasons": plots.reasons_of(report.valuation),
+    }

@@ -32,7 +32,8 @@ def sales(count: int = 900, seed: int = 0, *, rise: float = 0.10, land: int = 0)
         "parcel": [f"p{n}" for n in range(count)], "where": [f"{n} Oak St" for n in range(count)],
         "when": (pd.Timestamp("2014-01-01") + pd.to_timedelta(day, unit="D")).strftime("%Y-%m-%d"),
         "paid": np.exp(log_price).round(), "sqft": area, "lot": lot, "beds": bedrooms, "baths": baths, "built": built,
-        "grade": grade, "kind": "house", "lat": 47.5 + north, "lon": -122.3 + east,
+        "renewed": np.where(chance.random(count) < 0.05, 2005, 0), "grade": grade,
+        "kind": "house", "lat": 47.5 + north, "lon": -122.3 + east,
     })  # fmt: skip
     if not land:
         return frame
@@ -47,7 +48,8 @@ MARKET = Market(
     source="sales.csv",
     columns=MarketColumns(
         price="paid", area="sqft", sold="when", property="parcel", address="where", type="kind", bedrooms="beds",
-        bathrooms="baths", year_built="built", lot="lot", condition="grade", latitude="lat", longitude="lon",
+        bathrooms="baths", year_built="built", renovated="renewed", lot="lot", condition="grade",
+        latitude="lat", longitude="lon",
     ),
     units=Units(area="sqft", lot="sqft", currency="USD"),
     scales={"grade": ("poor", "fair", "good", "fine")},
@@ -56,7 +58,7 @@ MARKET = Market(
 
 HOME = Property(
     address="1 Elm St", area=1800, type="house", bedrooms=3, bathrooms=2, year_built=1980, lot=6600, condition="good",
-    latitude=47.58, longitude=-122.21,
+    latitude=47.58, longitude=-122.21, renovated=0,
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ type = "kind"
 bedrooms = "beds"
 bathrooms = "baths"
 year_built = "built"
+renovated = "renewed"
 lot = "lot"
 condition = "grade"
 latitude = "lat"
@@ -73,6 +74,10 @@ async def test_a_market_is_trained_and_then_values(configured: Path) -> None:
     assert made.study is not None
     assert "out of time" in made.study.split
     assert read_report(json.loads(made.model_dump_json())) == made
+
+    card = str((await artifacts_of(made.run_id))["ratio-study"])
+    assert "IAAO" in card
+    assert card.count("data:image/png;base64,") == 2
 
     again = await value_train("oakville")
     assert again.model == "oakville@2"
