@@ -136,6 +136,8 @@ def _plain(value: Any) -> str:
         return str(value.value)
     if isinstance(value, Path) and value.is_absolute() and value.is_relative_to(Path.home()):
         return f"~/{value.relative_to(Path.home())}"
+    if isinstance(value, BaseModel):
+        return str(getattr(value, "name", type(value).__name__))  # the rest has a table of its own
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

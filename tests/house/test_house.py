@@ -95,6 +95,12 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
     ]
 
 
+def test_every_deployment_has_a_queue_with_its_limit() -> None:
+    found = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())
+    limited = {queue["name"] for queue in found["definitions"]["work_queues"] if "concurrency_limit" in queue}
+    assert {one["work_pool"]["work_queue_name"] for one in found["deployments"]} <= limited
+
+
 @pytest.mark.parametrize("block", _blocks(), ids=lambda block: str(block.__name__))
 def test_every_block_is_typed_configuration_with_a_client(block: type[Block]) -> None:
     expected = ["_block_type_name", "_block_type_slug", "_documentation_url"]
