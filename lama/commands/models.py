@@ -52,6 +52,11 @@ def models() -> None:
 
 @models.command()
 @click.option("--device", "device_name", help="A known card, such as h200; `list` prints all. By default this machine.")
+@click.option(
+    "--devices",
+    type=click.IntRange(2, 64),
+    help="So many of those cards, each model divided over all; --reserve and --memory are then those of each card.",
+)
 @click.option("--memory", help="Memory that models may use, such as 141GB or 80GiB, instead of a card's.")
 @click.option(
     "--config",
@@ -79,6 +84,7 @@ def models() -> None:
 def plan(
     *,
     device_name: str | None,
+    devices: int | None,
     memory: str | None,
     configs: tuple[Path, ...],
     reserves: tuple[str, ...],
@@ -99,7 +105,12 @@ def plan(
     if not configs and (reserves or quantisations or contexts):
         raise click.UsageError("--reserve, --quantisation and --context say something about each --config.")
     device = _device(device_name, memory)
-    made = make_plan(_given(configs, reserves, quantisations, contexts) if configs else _catalogue(), device)
+    counted = _given(configs, reserves, quantisations, contexts) if configs else _catalogue()
+    if devices is not None:
+        from lama.commands.models_divided import plan_divided
+
+        return plan_divided(counted, device, devices, as_json=as_json)
+    made = make_plan(counted, device)
     if as_json:
         echo_json(made.model_dump(mode="json") | {"lacks_bytes": made.lacks_bytes})
     else:

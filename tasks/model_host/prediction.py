@@ -94,7 +94,7 @@ def predict(
         packs_nf4: whether this CPU packs NF4 anew (see `Storage`).
     """
     storage = Storage.of(architecture, quantisation, packs_nf4=packs_nf4)
-    tensors = list(_tensors(architecture, storage))
+    tensors = list(held_tensors(architecture, storage))
     weights = sum(rounded(size, device) for size in tensors)
     step_bytes = workspace(architecture, storage, step)
     return Footprint(
@@ -241,6 +241,11 @@ def share_of_card(capacity: int, total: int) -> float:
 
 def segments(sizes: Iterable[int]) -> int:
     """Bytes that CUDA's allocator takes from the device for tensors of `sizes`, which is more than it hands out."""
+    return in_segments(*by_segment(sizes))
+
+
+def by_segment(sizes: Iterable[int]) -> tuple[int, int, int]:
+    """Bytes of `sizes` by the kind of segment that they come from: of 2 MiB, of 20 MiB, and each in one of its own."""
     small = medium = large = 0
     for size in sizes:
         size = _up(size, 512)  # noqa: PLW2901 - the allocator does not know any other
@@ -250,10 +255,15 @@ def segments(sizes: Iterable[int]) -> int:
             medium += size
         else:
             large += _up(size, 2 * _MIB)
+    return small, medium, large
+
+
+def in_segments(small: int, medium: int, large: int) -> int:
+    """Bytes that the segments take whose tensors are these, as `by_segment` sums them up."""
     return _up(small, 2 * _MIB) + _up(medium, 20 * _MIB) + large
 
 
-def _tensors(architecture: Architecture, storage: Storage) -> Iterable[int]:
+def held_tensors(architecture: Architecture, storage: Storage) -> Iterable[int]:
     """Bytes of each tensor in memory."""
     yield from architecture.buffers
     for weight in architecture.weights:

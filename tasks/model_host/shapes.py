@@ -90,6 +90,8 @@ class Architecture:
     """Tied ones once."""
     buffers: tuple[int, ...] = ()
     """Bytes of each."""
+    buffer_names: tuple[str, ...] = ()
+    """Their names, where they are known."""
 
     @property
     def parameters(self) -> int:
@@ -184,7 +186,14 @@ def of_config(
         layers=layers,
         weights=weights,
         buffers=tuple(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
+        buffer_names=tuple(name for name, _ in model.named_buffers()),
     )
+
+
+def layer_of(tensor: str) -> tuple[str, int] | None:
+    """The module that is the layer which has `tensor`, and its number; None: it is in no layer."""
+    place = _LAYER.search(tensor)
+    return (tensor[: place.end(1)], int(place[1])) if place else None
 
 
 def of_gguf(header: Gguf, kind: ModelKind, *, component: str = "") -> Architecture:
