@@ -7,6 +7,7 @@ know; the masks are made here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,10 @@ _HARMLESS = frozenset({
 """Arguments that say nothing that the step does not already say."""
 
 
+Kept = tuple[torch.Tensor, ...]
+"""Keys and values of a sequence: one tensor, or of a model over several cards one of each, in the layers' order."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Shape of the keys and values that a model keeps."""
@@ -35,19 +40,28 @@ class Geometry:
     width: int
     dtype: torch.dtype
     device: torch.device
+    """Of the tokens; and of all layers, where these are not on several cards."""
+    cards: tuple[tuple[torch.device, int], ...] = ()
+    """Of a model over several cards: each with how many layers it has, in the layers' order."""
 
     @property
     def bytes_per_token(self) -> int:
         """Keys and values of one token over all layers."""
         return 2 * self.layers * self.heads * self.width * self.dtype.itemsize
 
-    def allocate(self, tokens: int) -> torch.Tensor:
-        """Room for the keys and values of `tokens`: layers, key or value, heads, tokens, width."""
-        return torch.empty(
-            (self.layers, 2, self.heads, tokens, self.width),
-            dtype=self.dtype,
-            device=self.device,
+    def allocate(self, tokens: int) -> Kept:
+        """Room for the keys and values of `tokens`, a tensor of each card: layers, key or value, heads, tokens, width.
+
+        If a card has no room, none of it stays.
+        """
+        return tuple(
+            torch.empty((layers, 2, self.heads, tokens, self.width), dtype=self.dtype, device=device)
+            for device, layers in self.cards or ((self.device, self.layers),)
         )
+
+    def places(self, tokens: list[int]) -> torch.Tensor | list[int]:
+        """`tokens` of a step as an index: the logits may be made on another card than the one of the tokens."""
+        return tokens if self.cards else torch.tensor(tokens, device=self.device)
 
 
 class Span:
@@ -62,22 +76,25 @@ class Span:
         count: tokens that come to them now.
     """
 
-    def __init__(self, kv: torch.Tensor, past: int, count: int) -> None:
+    def __init__(self, kv: Kept, past: int, count: int) -> None:
         self.past, self.count, self.end = past, count, past + count
-        self.fresh = kv[:, :, :, past : self.end].unbind(0)
-        self.keys = kv[:, 0:1, :, : self.end].unbind(0)
-        self.values = kv[:, 1:2, :, : self.end].unbind(0)
-        self._masks: dict[tuple[int | None, int], torch.Tensor] = {}
+        self.fresh = _of_layers(part[:, :, :, past : self.end] for part in kv)
+        self.keys = _of_layers(part[:, 0:1, :, : self.end] for part in kv)
+        self.values = _of_layers(part[:, 1:2, :, : self.end] for part in kv)
+        self._masks: dict[tuple[int | None, int, torch.device], torch.Tensor] = {}
 
     def first(self, window: int | None) -> int:
         """The first key that any of the new tokens sees."""
         return 0 if window is None else max(0, self.past + 1 - window)
 
-    def mask(self, window: int | None, groups: int) -> torch.Tensor:
-        """0 where a token may look and -inf elsewhere: `groups` times the new tokens, keys from `first`; made once."""
-        made = self._masks.get((window, groups))
+    def mask(self, window: int | None, groups: int, layer: int = 0) -> torch.Tensor:
+        """0 where a token may look and -inf elsewhere: `groups` times the new tokens, keys from `first`.
+
+        It is made once, of each card.
+        """
+        like = self.keys[layer]
+        made = self._masks.get((window, groups, like.device))
         if made is None:
-            like = self.keys[0]
             asks = torch.arange(self.past, self.end, device=like.device)[:, None]
             answers = torch.arange(self.first(window), self.end, device=like.device)[None, :]
             hidden = answers > asks
@@ -85,8 +102,13 @@ class Span:
                 hidden |= answers <= asks - window
             made = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
             made = made.masked_fill_(hidden, float("-inf")).repeat(groups, 1)
-            self._masks[window, groups] = made
+            self._masks[window, groups, like.device] = made
         return made
+
+
+def _of_layers(parts: Iterable[torch.Tensor]) -> Kept:
+    """Views of each layer, over all cards."""
+    return tuple(layer for part in parts for layer in part.unbind(0))
 
 
 class Step:
@@ -171,7 +193,7 @@ def _chunk(span: Span, ask: torch.Tensor, layer: int, window: int | None, scalin
     first = span.first(window)
     rows = ask.reshape(1, keys.shape[1], groups * span.count, ask.shape[-1])
     answer = scaled_dot_product_attention(
-        rows, keys[:, :, first:], values[:, :, first:], attn_mask=span.mask(window, groups), scale=scaling
+        rows, keys[:, :, first:], values[:, :, first:], attn_mask=span.mask(window, groups, layer), scale=scaling
     )
     return answer.reshape(ask.shape)
 

@@ -202,12 +202,11 @@ class Batch:
                 last.append(len(tokens) - 1)
         device = self._geometry.device
         into = torch.tensor([tokens, positions], device=device)
-        wanted = torch.tensor(last or [len(tokens) - 1], device=device)
         output = self._module(
             input_ids=into[:1],
             position_ids=into[1:],
             use_cache=False,
-            logits_to_keep=wanted,
+            logits_to_keep=self._geometry.places(last or [len(tokens) - 1]),
             ragged=Step(spans),
         )
         picks = choose(output.logits[0].float(), [sequence.row() for sequence in ends]) if ends else []

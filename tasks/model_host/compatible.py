@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -30,8 +32,12 @@ def adopt(module: Any, device: torch.device) -> Geometry:
     name = type(module).__name__
     if "logits_to_keep" not in inspect.signature(module.forward).parameters:
         raise LoadError("it is not a causal language model that this engine knows.", component=name, remedy=_REMEDY)
-    if len({weight.device for weight in module.parameters()}) > 1:
-        raise LoadError("its weights lie on several devices.", component=name, remedy="Load it on one of them.")
+    if len(kinds := {weight.device.type for weight in module.parameters()}) > 1:
+        raise LoadError(
+            f"its weights lie on devices of several kinds ({', '.join(sorted(kinds))}).",
+            component=name,
+            remedy="Load it on one GPU, or on several, whole.",
+        )
     module.eval()
     with torch.inference_mode():
         expected, geometry = _by_itself(module, device, name)
@@ -82,7 +88,16 @@ def _by_itself(module: Any, device: torch.device, name: str) -> tuple[torch.Tens
     if len(shapes) != 1 or (shape := next(iter(shapes))) is None or shape[1] != shape[2]:
         raise LoadError("its layers do not all keep keys and values of one shape.", component=name, remedy=_REMEDY)
     heads, width, _, dtype = shape
-    return output.logits[0, -1].float(), Geometry(len(kept), heads, width, dtype, device)
+    cards = _cards([keys.device for keys, _ in kept], name)
+    return output.logits[0, -1].float(), Geometry(len(kept), heads, width, dtype, device, cards)
+
+
+def _cards(devices: Sequence[torch.device], name: str) -> tuple[tuple[torch.device, int], ...]:
+    """The cards of the layers' keys and values with how many layers each has; empty: there is one."""
+    found = tuple((device, len(list(layers))) for device, layers in groupby(devices))
+    if len({device for device, _ in found}) < len(found):
+        raise LoadError("its layers are not in their order on the cards.", component=name)
+    return found if len(found) > 1 else ()
 
 
 class _Trial(Step):
@@ -114,7 +129,7 @@ def _in_batch(module: Any, geometry: Geometry, name: str) -> tuple[torch.Tensor,
             input_ids=torch.tensor([[*asked[past : past + count], *mate]], device=geometry.device),
             position_ids=torch.tensor([positions], device=geometry.device),
             use_cache=False,
-            logits_to_keep=torch.tensor([count - 1], device=geometry.device),
+            logits_to_keep=geometry.places([count - 1]),
             ragged=step,
         )
         logits = output.logits

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from models.model_host import Footprint, Quantisation
 from models.report import Value
 from tasks.model_host.counting import Counted
-from tasks.model_host.division import Part, divide, longest_context
-from tasks.model_host.plan import Device, takes
+from tasks.model_host.division import Part, divide
+from tasks.model_host.plan import Device, longest, takes
 
 
 class DividedItem(Value):
@@ -86,9 +86,6 @@ def _item(model: Counted, device: Device, devices: int) -> DividedItem:
     division = divide(model, [room] * devices)
     whole = takes(division.charged, model.context_window)
     fits = whole <= room
-    longest = model.context_window if fits else longest_context(model, [room] * devices)
-    while longest and charged(longest) > room:  # the fullest of each kind may be on two cards
-        longest -= max(1, longest // 256)
     return DividedItem(
         name=model.name,
         quantisation=model.quantisation,
@@ -99,6 +96,6 @@ def _item(model: Counted, device: Device, devices: int) -> DividedItem:
         takes_bytes=whole,
         reserve_bytes=model.reserve_bytes,
         fits=fits,
-        longest_context=longest,
+        longest_context=model.context_window if fits else longest(charged, room, model.context_window),
         needs_no_division=takes(model.footprint("cuda"), model.context_window) <= device.usable_bytes,
     )

@@ -181,19 +181,6 @@ def divide(
     )
 
 
-def longest_context(model: Counted, rooms: Sequence[int], quantisation: Quantisation | None = None) -> int:
-    """Most tokens of context, up to the promised one, with which the cards hold it; 0: not even one."""
-    low, high = 0, model.context_window
-    while low < high:
-        middle = (low + high + 1) // 2
-        chain = _chain(model, middle, quantisation or model.quantisation)
-        if _ends(chain, rooms, 0) is not None:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def _ends(chain: _Chain, rooms: Sequence[int], spare: int) -> tuple[int, ...] | None:
     """Where each card's units end if each keeps `spare` bytes free; None: they do not hold it then.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,25 @@ def footprint_of(module: Any, device: torch.device, *, kv_per_token: int, worksp
     sizes = [one.bytes for one in ranges_of(module)]
     if device.type != "cuda":
         return Footprint(weights=sum(sizes), kv_per_token=kv_per_token, workspace=workspace)
+    return _on_card(sizes, kv_per_token, workspace)
+
+
+def footprint_of_cards(module: Any, geometry: Geometry, *, workspace: int) -> Footprint:
+    """What each of several cards is charged for a loaded module: see `division.Division.charged`."""
+    per_layer = geometry.bytes_per_token // geometry.layers
+    cards = [
+        _on_card([one.bytes for one in ranges_of(module) if one.device == str(device)], per_layer * layers, workspace)
+        for device, layers in geometry.cards
+    ]
+    return Footprint(
+        weights=max(one.weights for one in cards),
+        kv_per_token=max(one.kv_per_token for one in cards),
+        workspace=max(one.workspace for one in cards),
+        rounds=True,
+    )
+
+
+def _on_card(sizes: Sequence[int], kv_per_token: int, workspace: int) -> Footprint:
     weights = sum(rounded(size, "cuda") for size in sizes)
     return Footprint(
         weights=weights,

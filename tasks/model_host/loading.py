@@ -11,7 +11,7 @@ import gc
 import logging
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from tasks.model_host.shapes import Architecture, architecture_of
 
 if TYPE_CHECKING:
     import torch
+
+    from tasks.model_host.division import Division
 
 BITSANDBYTES = frozenset({Quantisation.int8, Quantisation.nf4, Quantisation.nf4_dq})
 _LEAST_CAPABILITY = {Quantisation.int8: (7, 5), Quantisation.nf4: (6, 0), Quantisation.nf4_dq: (6, 0)}
@@ -52,6 +54,7 @@ def load(
     kind: ModelKind = ModelKind.generate,
     attention: str | None = None,
     component: str = "",
+    division: Division | None = None,
 ) -> Loaded:
     """Load a model. Blocks for as long as it takes: call it in a thread.
 
@@ -62,18 +65,21 @@ def load(
         kind: whether it generates or embeds.
         attention: transformers' word for the implementation of attention; by default its own choice.
         component: what messages call the model.
+        division: of which the parts go to the visible GPUs in their order, with `device` `cuda`; by default one has all.
 
     Raises:
         LoadError: it cannot be loaded; no memory is held then.
     """
     architecture = architecture_of(files, kind, EngineKind.transformers)
-    refuse(architecture, quantisation, device, component=component)
+    refuse(architecture, quantisation, device, component=component, cards=len(division.parts) if division else 1)
     before = _in_use(device)
     with _quiet():
         try:
-            model = _model(files, architecture, quantisation, device, kind, attention)
+            model = _model(files, architecture, quantisation, division or device, kind, attention)
             tokenizer = _tokenizer(files)
             _complete(model, device, component)
+            if division is not None:
+                _as_divided(model, division, component)
             return Loaded(model, tokenizer, architecture, measured(model), max(0, _in_use(device) - before))
         except LoadError as error:
             told, remedy = error.what, error.remedy
@@ -86,8 +92,10 @@ def load(
     raise LoadError(told, component=component or str(files.gguf or files.folder), remedy=remedy)
 
 
-def refuse(architecture: Architecture, quantisation: Quantisation, device: str, *, component: str = "") -> None:
-    """Say what the device cannot do, before any memory is taken.
+def refuse(
+    architecture: Architecture, quantisation: Quantisation, device: str, *, component: str = "", cards: int = 1
+) -> None:
+    """Say what the device, or one of `cards` GPUs, cannot do, before any memory is taken.
 
     Raises:
         LoadError: it cannot hold or compute with such weights.
@@ -96,6 +104,12 @@ def refuse(architecture: Architecture, quantisation: Quantisation, device: str, 
 
     if device != "cpu" and not torch.cuda.is_available():
         raise LoadError(f"there is no GPU for the device {device!r}.", component=component, remedy="Use `cpu`.")
+    if cards > 1 and (there := torch.cuda.device_count() if device != "cpu" else 0) < cards:
+        raise LoadError(
+            f"is to be divided over {cards} GPUs; this process sees {there}.",
+            component=component,
+            remedy="Correct `groups` or `devices` in lama.toml, or see to the GPU that is missing.",
+        )
     if quantisation not in BITSANDBYTES:
         return
     name = _NAMES[quantisation]
@@ -115,7 +129,8 @@ def refuse(architecture: Architecture, quantisation: Quantisation, device: str, 
                 )
         return
     least = _LEAST_CAPABILITY[quantisation]
-    for number in range(torch.cuda.device_count()) if device == "auto" else [_number(device)]:
+    numbers = range(torch.cuda.device_count()) if device == "auto" else [_number(device)]
+    for number in numbers if cards == 1 else range(cards):
         if torch.cuda.get_device_capability(number) < least:
             raise LoadError(
                 f"{name} needs compute capability {least[0]}.{least[1]}, which GPU {number} does not have.",
@@ -145,16 +160,18 @@ def _model(
     files: ModelPath,
     architecture: Architecture,
     quantisation: Quantisation,
-    device: str,
+    device: str | Division,
     kind: ModelKind,
     attention: str | None,
 ) -> Any:
     import torch  # noqa: PLC0415
-    from transformers import AutoModel, AutoModelForCausalLM  # noqa: PLC0415
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM  # noqa: PLC0415
 
     auto: Any = AutoModel if kind is ModelKind.embed else AutoModelForCausalLM
     dtype = getattr(torch, Storage.of(architecture, quantisation).dtype)
-    placed: dict[str, Any] = {"dtype": dtype, "device_map": _device_map(device), "output_loading_info": True}
+    placed: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+    if isinstance(device, str):
+        placed["device_map"] = _device_map(device)
     if attention is not None:
         placed["attn_implementation"] = attention
     if quantisation in BITSANDBYTES:
@@ -164,8 +181,15 @@ def _model(
         config, weights = unpacked.config, unpacked.state_dict()
         made: Any = type(unpacked)
         del unpacked
+        if not isinstance(device, str):
+            with torch.device("meta"):
+                placed["device_map"] = device_map(made(config), device)
         model, told = made.from_pretrained(None, config=config, state_dict=weights, **placed)
     else:
+        if not isinstance(device, str):
+            config = AutoConfig.from_pretrained(str(files.folder), trust_remote_code=False, local_files_only=True)
+            with torch.device("meta"):
+                placed["device_map"] = device_map(auto.from_config(config), device)
         model, told = auto.from_pretrained(
             str(files.folder), use_safetensors=True, trust_remote_code=False, local_files_only=True, **placed
         )
@@ -231,6 +255,45 @@ def _complete(model: Any, device: str, component: str) -> None:
                 component=component,
                 remedy="Use a smaller quantisation, or more GPUs.",
             )
+
+
+def device_map(model: torch.nn.Module, division: Division) -> dict[str, int]:
+    """The card of each module of `model`, as accelerate takes it; a head that is the embedding goes with it.
+
+    Args:
+        model: as it will be loaded; shapes are enough.
+        division: made from its architecture.
+
+    Raises:
+        LoadError: the two are of different models.
+    """
+    placed = dict(division.device_map)
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    cards = {id(tensor): card for name, tensor in tensors.items() if (card := _card_of(name, placed)) is not None}
+    for name, tensor in tensors.items():
+        if _card_of(name, placed) is None:
+            if id(tensor) not in cards:
+                raise LoadError(f"has {name}, which is on no card.")
+            placed[name.rpartition(".")[0] or name] = cards[id(tensor)]
+    return placed
+
+
+def _card_of(name: str, placed: Mapping[str, int]) -> int | None:
+    """The card of a tensor by the module that it is in; None: by none."""
+    while name:
+        if name in placed:
+            return placed[name]
+        name = name.rpartition(".")[0]
+    return None
+
+
+def _as_divided(model: Any, division: Division, component: str) -> None:
+    """See that each card has its part, and nothing else."""
+    placed = division.device_map
+    for name, parameter in model.named_parameters():
+        card = _card_of(name, placed)
+        if card is not None and parameter.device.index != card:
+            raise LoadError(f"{name} is on {parameter.device}, and not on card {card}.", component=component)
 
 
 def _device_map(device: str) -> Any:

@@ -93,6 +93,18 @@ def taken_by(module: torch.nn.Module) -> int | None:
     return total
 
 
+def taken_of_fullest(module: torch.nn.Module) -> int:
+    """Bytes behind the tensors of `module` on that of several cards which has most of it, by CUDA's allocator."""
+    import torch  # noqa: PLC0415 - whoever has a module has it already
+
+    snapshot: Any = torch.cuda.memory_snapshot
+    told = snapshot()
+    cards: dict[str, list[int]] = {}
+    for one in ranges_of(module):
+        cards.setdefault(one.device, []).append(one.address)
+    return max(blocks(addresses, told).handed_out for addresses in cards.values())
+
+
 def read(module: torch.nn.Module) -> None:
     """Have each page behind the tensors of `module` that are in host memory in memory indeed."""
     import torch  # noqa: PLC0415

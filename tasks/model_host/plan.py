@@ -164,7 +164,7 @@ def _item(model: Counted, device: Device) -> Item:
             Alternative(
                 quantisation=other,
                 takes_bytes=taken(model.context_window, other),
-                longest_context=_longest(partial(taken, quantisation=other), room, model.context_window),
+                longest_context=longest(partial(taken, quantisation=other), room, model.context_window),
             )
             for other in _TRIED
             if other is not model.quantisation
@@ -180,13 +180,13 @@ def _item(model: Counted, device: Device) -> Item:
         takes_bytes=whole,
         reserve_bytes=model.reserve_bytes,
         fits=whole <= room,
-        longest_context=_longest(taken, room, model.context_window),
+        longest_context=longest(taken, room, model.context_window),
         alternatives=others,
     )
 
 
-def _longest(taken: Callable[[int], int], room: int, most: int) -> int:
-    """The longest context up to `most` of which what is `taken`, which grows with it, is within `room`."""
+def longest(taken: Callable[[int], int], room: int, most: int) -> int:
+    """The longest context up to `most` of which what is `taken`, which grows with it, is within `room`; 0: none."""
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2

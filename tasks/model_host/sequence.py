@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
-
+from tasks.model_host.attention import Kept
 from tasks.model_host.detokenise import Detokeniser, StopStrings
 from tasks.model_host.engine import FinishReason, Piece, Sampling, TokenLogprob
 from tasks.model_host.errors import EngineError
@@ -44,7 +43,7 @@ class Sequence:
     draws: Draws
     answering: Answering
     deliver: Deliver
-    kv: torch.Tensor | None = None
+    kv: Kept | None = None
     """Keys and values; allocated once, for the prompt and all that may be generated."""
     past: int = 0
     """Tokens whose keys and values are held."""

@@ -18,8 +18,8 @@ from tasks.model_host.compatible import adopt, largest_context
 from tasks.model_host.detokenise import Detokeniser, StopStrings
 from tasks.model_host.engine import Ask, Embedded, Piece, Prepared
 from tasks.model_host.errors import EngineError, LoadError, RequestError
-from tasks.model_host.footprint import footprint_of, give_back, workspace_bytes
-from tasks.model_host.measuring import taken_by
+from tasks.model_host.footprint import footprint_of, footprint_of_cards, give_back, workspace_bytes
+from tasks.model_host.measuring import taken_by, taken_of_fullest
 from tasks.model_host.sampling import Draws, check_sampling
 from tasks.model_host.sequence import Answering
 from tasks.model_host.sequence import Sequence as Running
@@ -104,13 +104,15 @@ class TransformersEngine:
             raise LoadError(f"{type(module).__name__} does not run: {error}", component=name) from error
         window = context_window or min(most, _DEFAULT_CONTEXT)
         limits = limits or _limits(module, geometry, window)
-        footprint = footprint_of(
-            module,
-            device,
-            kv_per_token=geometry.bytes_per_token,
-            workspace=workspace_bytes(module, geometry, limits, window),
-        )
-        taken = await asyncio.to_thread(taken_by, module)
+        workspace = workspace_bytes(module, geometry, limits, window)
+        if geometry.cards:
+            footprint = footprint_of_cards(module, geometry, workspace=workspace)
+            taken: int | None = await asyncio.to_thread(taken_of_fullest, module)
+        else:
+            footprint = footprint_of(
+                module, device, kv_per_token=geometry.bytes_per_token, workspace=workspace
+            )
+            taken = await asyncio.to_thread(taken_by, module)
         batch = Batch(module, geometry, limits, name=f"model {name}")
         return cls(
             module,
