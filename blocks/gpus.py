@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def chosen_gpus(device: str) -> tuple[Gpu, ...]:
     """The GPUs that `device` of `[model_host]` means; empty: the CPU.
 
     Args:
-        device: `auto`, `cpu`, `cuda` or the UUID of a GPU.
+        device: `auto`, `cpu`, `cuda`, the UUID of a GPU, or UUIDs or numbers of several, divided by commas.
 
     Raises:
         ConfigurationError: it names a GPU that is not here.
@@ -53,6 +53,8 @@ def chosen_gpus(device: str) -> tuple[Gpu, ...]:
     if device == "cpu":
         return ()
     found = gpus()
+    if "," in device:
+        return _members(device.split(","), found)
     if device in {"auto", "cuda"}:
         if device == "cuda" and not found:
             raise ConfigurationError(
@@ -64,6 +66,36 @@ def chosen_gpus(device: str) -> tuple[Gpu, ...]:
         there = ", ".join(f"{gpu.uuid} ({gpu.name})" for gpu in found) or "none"
         raise ConfigurationError(f"{device} is not here; there is {there}.", component="model_host.device")
     return chosen
+
+
+def grouped_gpus(device: str, groups: Sequence[Sequence[int | str]]) -> tuple[tuple[Gpu, ...], ...]:
+    """The GPUs that `device` means, as the hosts have them: each group together, every other GPU by itself.
+
+    Raises:
+        ConfigurationError: a GPU of a group is not here, or in two groups.
+    """
+    found = chosen_gpus(device)
+    together = [_members([str(member) for member in group], found) for group in groups]
+    uuids = [gpu.uuid for group in together for gpu in group]
+    if len(set(uuids)) < len(uuids):
+        raise ConfigurationError(
+            "a GPU is named twice, by its number and by its UUID.",
+            component="model_host.groups",
+            remedy="Name it once.",
+        )
+    alone = [(gpu,) for gpu in found if gpu.uuid not in uuids]
+    return tuple(sorted([*together, *alone], key=lambda group: min(gpu.index for gpu in group)))
+
+
+def _members(names: Sequence[str], found: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """The GPUs of a group by numbers or UUIDs."""
+    known = {gpu.uuid: gpu for gpu in found} | {str(gpu.index): gpu for gpu in found}
+    if missing := [name for name in names if name not in known]:
+        there = ", ".join(f"{gpu.index}: {gpu.uuid} ({gpu.name})" for gpu in found) or "none"
+        raise ConfigurationError(
+            f"GPU {missing[0]} of a group is not here; there is {there}.", component="model_host.groups"
+        )
+    return tuple(known[name] for name in names)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from blocks.configuration import load_configuration
 from blocks.errors import ConfigurationError
-from blocks.gpus import chosen_gpus
+from blocks.gpus import grouped_gpus
 from blocks.prefect_server import client_environment, server_environment
 from blocks.settings import CHECKOUT, Settings
 from deployments.embedded_postgres import EmbeddedPostgres
@@ -200,7 +200,10 @@ def _front(settings: Settings, devices: list[str], ports: list[int]) -> Program:
 
 
 def _devices(settings: Settings) -> list[str]:
-    """The devices that models run on; none where the host is off or elsewhere, or `lama.toml` cannot be read."""
+    """The devices that models run on, of a group the UUIDs of all its GPUs, divided by commas.
+
+    None where the host is off or elsewhere, or `lama.toml` cannot be read.
+    """
     if settings.model_host_elsewhere is not None:
         return []
     try:
@@ -210,9 +213,10 @@ def _devices(settings: Settings) -> list[str]:
     except ConfigurationError:
         return []
     try:
-        return [gpu.uuid for gpu in chosen_gpus(configured.device)] or ["cpu"]
-    except ConfigurationError:
-        return [configured.device]  # which is not here: the host says so, and a start fails with that
+        found = grouped_gpus(configured.device, configured.groups)
+        return [",".join(gpu.uuid for gpu in group) for group in found] or ["cpu"]
+    except ConfigurationError:  # what is not here: the host says so, and a start fails with that
+        return [",".join(map(str, group)) for group in configured.groups] or [configured.device]
 
 
 def _own_environment(settings: Settings) -> dict[str, str]:

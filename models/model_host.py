@@ -12,7 +12,20 @@ from pydantic import Field, field_validator, model_validator
 from models.report import Value
 
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
+_MOST_CARDS = 64
+_CARD = re.compile(r"^GPU-[0-9a-f-]{36}$")
 _SOURCE = re.compile(r"^(path|package|hub):(.+)$", re.DOTALL)
+
+
+def _check_cards(cards: tuple[int | str, ...], *, least: int) -> None:
+    """See that `cards` are numbers or UUIDs of GPUs, each once."""
+    for card in cards:
+        if isinstance(card, str) and not _CARD.match(card):
+            raise ValueError(f"{card[:50]!r} is neither the number nor the UUID of a GPU")
+        if isinstance(card, int) and not 0 <= card < _MOST_CARDS:
+            raise ValueError(f"{card} is no number of a GPU")
+    if not least <= len(set(cards)) == len(cards) <= _MOST_CARDS:
+        raise ValueError(f"{list(cards)!r:.100} are not {least} or more GPUs, each of them once")
 
 
 class Priority(IntEnum):
@@ -87,6 +100,13 @@ class CatalogueEntry(Value):
     sharing: bool = Field(
         default=True, description="Whether others may use what of its reserve it does not use at the moment."
     )
+    devices: int | tuple[int | str, ...] | None = Field(
+        default=None,
+        description=(
+            "Over how many GPUs of a group it is divided, or over which (numbers or UUIDs); by default over all of it. "
+            "A host that has not got them refuses it."
+        ),
+    )
     use_cases: tuple[str, ...] = Field(default=(), description="What it is good for, such as `chat` or `real_estate`.")
     quality: float = Field(default=0.5, ge=0, le=1, description="How good its answers are, beside the others.")
     tokens_per_s: float | None = Field(default=None, gt=0, description="Its speed, until it has been measured.")
@@ -100,6 +120,15 @@ class CatalogueEntry(Value):
         if not _SOURCE.match(source) or "\0" in source:
             raise ValueError(f"{source[:100]!r} is none of path:..., package:..., hub:...")
         return source
+
+    @field_validator("devices", mode="after")
+    @classmethod
+    def _some_devices(cls, devices: int | tuple[int | str, ...] | None) -> int | tuple[int | str, ...] | None:
+        if isinstance(devices, tuple):
+            _check_cards(devices, least=1)
+        elif devices is not None and not 1 <= devices <= _MOST_CARDS:
+            raise ValueError(f"{devices} is no number of GPUs; from 1 to {_MOST_CARDS} are possible")
+        return devices
 
     @field_validator("priority", mode="before")
     @classmethod
@@ -123,6 +152,13 @@ class ModelHostSettings(Value):
         default="auto",
         pattern=r"^(auto|cpu|cuda|GPU-[0-9a-f-]{36})$",
         description="`auto` (each GPU, or the CPU), `cpu`, `cuda` (each GPU) or the UUID of one GPU.",
+    )
+    groups: tuple[tuple[int | str, ...], ...] = Field(
+        default=(),
+        description=(
+            "GPUs (numbers or UUIDs) that one host has together, such as `[[0, 1]]`: models are divided over them. All "
+            "bytes of its models, reserves and runs are then those of each GPU."
+        ),
     )
     memory_bytes: int | None = Field(
         default=None,
@@ -163,6 +199,22 @@ class ModelHostSettings(Value):
     @classmethod
     def _priority_by_name(cls, given: object) -> object:
         return Priority[given] if isinstance(given, str) and given in Priority.__members__ else given
+
+    @field_validator("groups", mode="after")
+    @classmethod
+    def _proper_groups(cls, groups: tuple[tuple[int | str, ...], ...]) -> tuple[tuple[int | str, ...], ...]:
+        for group in groups:
+            _check_cards(group, least=2)
+        members = [member for group in groups for member in group]
+        if len(set(members)) < len(members):
+            raise ValueError("a GPU is in two groups; a GPU has one host")
+        return groups
+
+    @model_validator(mode="after")
+    def _groups_of_all(self) -> ModelHostSettings:
+        if self.groups and self.device not in {"auto", "cuda"}:
+            raise ValueError(f'groups are made of all GPUs: device is "auto" or "cuda" then, not "{self.device}"')
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> ModelHostSettings:

@@ -48,7 +48,7 @@ _BESIDE = 3 * 1024**3
 
 
 def build_host(configuration: Configuration, device: str) -> Host:
-    """The host of `device`: `cpu`, or the UUID of a GPU, which is all that this process sees.
+    """The host of `device`: `cpu`, or the UUID of a GPU or those of a group, which is all that this process sees.
 
     Raises:
         ConfigurationError: the GPU is not here.
@@ -58,9 +58,12 @@ def build_host(configuration: Configuration, device: str) -> Host:
     # Threads of a step wait for each other, turning round: one that has to share its core stops all of them.
     threads = settings.threads or max(1, cores - 1)
     gpus = chosen_gpus(device)
-    machine = Machine("cuda" if gpus else "cpu", threads)
-    capacity = memory_of(settings, gpus[0] if gpus else None)
-    return ResidentHost(settings, machine, capacity, uuid=gpus[0].uuid if gpus else "")
+    # The ledger of a group counts what the fullest of its GPUs has: the smallest of them says how much that may be.
+    capacity = memory_of(settings, min(gpus, key=lambda gpu: gpu.memory_bytes) if gpus else None)
+    if len(gpus) > 1:  # a model that is spread over GPUs is not parked
+        settings = settings.model_copy(update={"parked_bytes": 0})
+    machine = Machine("cuda" if gpus else "cpu", threads, gpus, capacity)
+    return ResidentHost(settings, machine, capacity, uuid=",".join(gpu.uuid for gpu in gpus))
 
 
 class ResidentHost:

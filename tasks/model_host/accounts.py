@@ -40,7 +40,8 @@ def accounts_of(entries: Iterable[CatalogueEntry]) -> Mapping[str, Account]:
 def weights_key(entry: CatalogueEntry) -> str:
     """What tells weights in memory apart: two entries with one key are answered by one copy."""
     engine = entry.engine.value if entry.engine else ""
-    return "|".join((entry.source, engine, entry.quantisation.value, entry.kind.value))
+    divided = () if entry.devices is None else (f"on {entry.devices}",)
+    return "|".join((entry.source, engine, entry.quantisation.value, entry.kind.value, *divided))
 
 
 def _together(group: list[CatalogueEntry]) -> CatalogueEntry:

@@ -142,7 +142,7 @@ class _Chain:
 
 
 def divide(
-    model: Counted, rooms: Sequence[int], *, context: int | None = None, quantisation: Quantisation | None = None
+    model: Counted, rooms: Sequence[int | None], *, context: int | None = None, quantisation: Quantisation | None = None
 ) -> Division:
     """Divide `model` over cards with `rooms` bytes, in their order.
 
@@ -151,7 +151,7 @@ def divide(
 
     Args:
         model: what is to be divided; torch holds it.
-        rooms: bytes that models may use of each card.
+        rooms: bytes that models may use of each card; None: nothing of it is put there.
         context: tokens that are promised, where others than the model's own.
         quantisation: how weights are held, where otherwise than the model says.
 
@@ -159,10 +159,11 @@ def divide(
         LoadError: it cannot be divided.
     """
     chain = _chain(model, context or model.context_window, quantisation or model.quantisation)
-    if not rooms:
+    used = [room for room in rooms if room is not None]
+    if not used:
         raise LoadError("there is no card to divide it over.", component=model.name)
     whole = chain.takes(0, len(chain.units))
-    low, high = -whole, max(*rooms, 0) + 1  # all of it on one card lacks `whole` at most
+    low, high = -whole, max(*used, 0) + 1  # all of it on one card lacks `whole` at most
     ends = _ends(chain, rooms, low)
     assert ends is not None  # noqa: S101 - so it is feasible
     while high - low > 1:
@@ -181,7 +182,7 @@ def divide(
     )
 
 
-def _ends(chain: _Chain, rooms: Sequence[int], spare: int) -> tuple[int, ...] | None:
+def _ends(chain: _Chain, rooms: Sequence[int | None], spare: int) -> tuple[int, ...] | None:
     """Where each card's units end if each keeps `spare` bytes free; None: they do not hold it then.
 
     Each card is filled as far as it goes: what it takes grows with every unit, so that nothing is lost by it.
@@ -190,14 +191,14 @@ def _ends(chain: _Chain, rooms: Sequence[int], spare: int) -> tuple[int, ...] | 
     begin = 0
     for room in rooms:
         end = begin
-        while end < len(chain.units) and chain.takes(begin, end + 1) <= room - spare:
+        while room is not None and end < len(chain.units) and chain.takes(begin, end + 1) <= room - spare:
             end += 1
         ends.append(end)
         begin = end
     return tuple(ends) if begin == len(chain.units) else None
 
 
-def _part(chain: _Chain, card: int, begin: int, end: int, room: int) -> Part:
+def _part(chain: _Chain, card: int, begin: int, end: int, room: int | None) -> Part:
     units = chain.units[begin:end]
     layers = [unit.layer for unit in units if unit.layer is not None]
     return Part(
@@ -206,7 +207,7 @@ def _part(chain: _Chain, card: int, begin: int, end: int, room: int) -> Part:
         layers=(layers[0], layers[-1]) if layers else None,
         footprint=chain.footprint(begin, end),
         takes_bytes=chain.takes(begin, end),
-        room_bytes=room,
+        room_bytes=room or 0,
     )
 
 
@@ -220,7 +221,9 @@ def _chain(model: Counted, context: int, quantisation: Quantisation) -> _Chain:
         )
     if not architecture.layers or model.kind is not ModelKind.generate:
         raise LoadError(
-            "only models that generate are divided over several GPUs.", component=model.name, remedy="Leave devices out."
+            "only models that generate are divided over several GPUs.",
+            component=model.name,
+            remedy="Leave devices out.",
         )
     storage = Storage.of(architecture, quantisation)
     units = tuple(_units(architecture, storage))
@@ -257,7 +260,8 @@ def _units(architecture: Architecture, storage: Storage) -> Iterator[_Unit]:
     width = BYTES[storage.dtype]
     yield _unit(architecture, storage, front, buffers.get(None, []), also=outside, head=architecture.tied)
     for number, layer in zip(sorted(layers), architecture.layers, strict=True):
-        made = _unit(architecture, storage, layers[number], buffers.get(number, []), kv=(layer.keys + layer.values) * width)
+        kept = (layer.keys + layer.values) * width
+        made = _unit(architecture, storage, layers[number], buffers.get(number, []), kv=kept)
         yield replace(made, modules=(prefixes[number],), layer=number)
     yield _unit(architecture, storage, back, [], head=not architecture.tied)
 

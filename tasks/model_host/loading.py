@@ -65,7 +65,7 @@ def load(
         kind: whether it generates or embeds.
         attention: transformers' word for the implementation of attention; by default its own choice.
         component: what messages call the model.
-        division: of which the parts go to the visible GPUs in their order, with `device` `cuda`; by default one has all.
+        division: with `cuda`, whose parts go to the visible GPUs in their order; by default one GPU has all.
 
     Raises:
         LoadError: it cannot be loaded; no memory is held then.

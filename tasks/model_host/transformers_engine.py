@@ -109,9 +109,7 @@ class TransformersEngine:
             footprint = footprint_of_cards(module, geometry, workspace=workspace)
             taken: int | None = await asyncio.to_thread(taken_of_fullest, module)
         else:
-            footprint = footprint_of(
-                module, device, kv_per_token=geometry.bytes_per_token, workspace=workspace
-            )
+            footprint = footprint_of(module, device, kv_per_token=geometry.bytes_per_token, workspace=workspace)
             taken = await asyncio.to_thread(taken_by, module)
         batch = Batch(module, geometry, limits, name=f"model {name}")
         return cls(

@@ -1,4 +1,4 @@
-"""A divided model says what the undivided one says: dispatched by accelerate, and with keys and values in two places."""
+"""A divided model says what the undivided one says, dispatched by accelerate and with keys in two places."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def divided(folder: Path, cards: int = 2) -> Division:
     return divide(model, [_ROOM] * cards)
 
 
-@pytest.mark.parametrize(("kind", "more"), _KINDS, ids=lambda one: str(one))
+@pytest.mark.parametrize(("kind", "more"), _KINDS, ids=str)
 def test_accelerate_runs_the_division(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
     """One part in memory, the other offloaded to the disk: what accelerate does between two cards, without cards."""
     whole = tiny.model(kind, **more)
@@ -58,7 +58,7 @@ def test_accelerate_runs_the_division(tmp_path: Path, kind: str, more: dict[str,
         adopt(loaded, torch.device("cpu"))  # a part on the disk is not served
 
 
-@pytest.mark.parametrize(("kind", "more"), _KINDS, ids=lambda one: str(one))
+@pytest.mark.parametrize(("kind", "more"), _KINDS, ids=str)
 def test_every_tensor_of_the_model_is_on_one_card_and_a_tied_head_with_its_embedding(
     tmp_path: Path, kind: str, more: dict[str, Any]
 ) -> None:

@@ -1,4 +1,4 @@
-"""A model over several cards: each card holds its part, nothing is left out, and the ledger's charge is never short."""
+"""Over several cards, each holds its part, nothing is left out, and the ledger charges no card too little."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from tasks.model_host.division import Division, _chain, divide
 from tasks.model_host.errors import LoadError
 from tasks.model_host.plan import DEVICES
 from tasks.model_host.prediction import (
-    BYTES, Step, Storage, held_tensors, kv_per_token, lease_bytes, predict, rounded, segments, workspace,
+    BYTES,
+    Step,
+    Storage,
+    held_tensors,
+    kv_per_token,
+    lease_bytes,
+    predict,
+    rounded,
+    segments,
+    workspace,
     workspace_on_cuda,
 )  # fmt: skip
 from tasks.model_host.shapes import Architecture, Weight
@@ -45,7 +54,9 @@ def rooms() -> st.SearchStrategy[list[int]]:
 
 def card_of(tensor: str, division: Division) -> int:
     """The card of a tensor, by accelerate's rule: the module of the map that it is in."""
-    found = [card for module, card in division.device_map.items() if tensor == module or tensor.startswith(f"{module}.")]
+    found = [
+        card for module, card in division.device_map.items() if tensor == module or tensor.startswith(f"{module}.")
+    ]
     assert len(found) == 1, f"{tensor} is placed {len(found)} times"
     return found[0]
 
