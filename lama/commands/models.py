@@ -106,6 +106,8 @@ def plan(
         raise click.UsageError("--reserve, --quantisation and --context say something about each --config.")
     device = _device(device_name, memory)
     counted = _given(configs, reserves, quantisations, contexts) if configs else _catalogue()
+    if devices is None and device_name is None and memory is None and device.kind == "cuda":
+        devices = _own_group()
     if devices is not None:
         from lama.commands.models_divided import plan_divided
 
@@ -156,6 +158,14 @@ def _own_device() -> Device:
     return Device(
         name="the CPU of this machine", memory_bytes=total, usable_bytes=usable, kind="cpu", packs_nf4=packs_nf4()
     )
+
+
+def _own_group() -> int | None:
+    """How many GPUs a group of this machine has, of several the smallest; None: each GPU has a host of its own."""
+    from blocks.configuration import load_configuration
+    from blocks.settings import settings
+
+    return min((len(group) for group in load_configuration(settings()).model_host.groups), default=None)
 
 
 def _given(

