@@ -88,7 +88,7 @@ def _by_itself(module: Any, device: torch.device, name: str) -> tuple[torch.Tens
     if len(shapes) != 1 or (shape := next(iter(shapes))) is None or shape[1] != shape[2]:
         raise LoadError("its layers do not all keep keys and values of one shape.", component=name, remedy=_REMEDY)
     heads, width, _, dtype = shape
-    cards = _cards([keys.device for keys, _ in kept], name)
+    cards = _cards([keys.device for keys, _ in kept if keys is not None], name)
     return output.logits[0, -1].float(), Geometry(len(kept), heads, width, dtype, device, cards)
 
 
