@@ -196,7 +196,7 @@ async def test_an_answer_that_nobody_wants_any_more_gives_its_memory_back(start:
     engine = await start()
     answer = engine.generate(engine.prepare(Ask(prompt="a house", max_tokens=900, sampling=_GREEDY)))
     await anext(answer)
-    held = weakref.ref(engine._batch._running[0].kv)
+    held = weakref.ref(engine._batch._running[0].kv[0])
     await answer.aclose()
     assert held() is None
     waiting = asyncio.create_task(_answer(engine, prompt="a house", max_tokens=900))
