@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -156,6 +157,7 @@ async def _learn(
     if learned.y is None:
         raise ConfigurationError("there is no target.", component="train")
     _refuse_lost_classes(subject, learned)
+    story.findings += _unseen_classes(subject, learned, refit=asked.refit)
     splits = splits_for(learned.frame, subject.columns, parameters.folds, parameters.seed, learned.y)
     story.splits = describe(subject.columns, groups_of(subject.frame, subject.columns))
     loss = loss_for(asked.table.task, learned.y)
@@ -342,6 +344,29 @@ def _refuse_lost_classes(subject: Subject, learned: Subject) -> None:
             "the rows that are learned from have one class; the others are all held out.", component="train",
             remedy="Give more rows, or name no time or group.",
         )  # fmt: skip
+
+
+def _unseen_classes(subject: Subject, learned: Subject, *, refit: bool) -> list[Finding]:
+    if subject.task != "classification" or subject.y is None or learned.y is None:
+        return []
+    counts = Counter(subject.y.tolist())
+    unseen = sorted(set(counts) - set(learned.y.tolist()))
+    if not unseen:
+        return []
+    rows = sum(counts[one] for one in unseen)
+    names = ", ".join(repr(str(one))[:60] for one in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+    known = "What answers has learned them, but nobody has judged it by them."
+    return [
+        Finding(
+            key="train.classes:holdout",
+            severity=Severity.low if refit else Severity.medium,
+            component=str(subject.columns.target),
+            title=f"Held-out rows alone have the classes {names}: the figures count their {rows} rows as mistakes.",
+            detail=known if refit else "What answers does not know them.",
+            remedy="Give more rows of these classes, or join them to others.",
+            evidence={"classes": len(unseen), "rows": rows},
+        )
+    ]
 
 
 def _headline(loss: str, measures: dict[str, Measure]) -> str:
