@@ -90,7 +90,7 @@ async def train(
     """
     started_at = datetime.now(UTC)
     subject, quality = await asyncio.to_thread(_looked_at, asked, frame)
-    story = Story(list(quality.findings))
+    story = Story(list(quality.findings), quality.skipped)
     story.lineage = Lineage(
         data_hash=subject.data_hash,
         rows=len(subject.frame),
