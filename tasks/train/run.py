@@ -161,7 +161,8 @@ async def _learn(
     splits = splits_for(learned.frame, subject.columns, parameters.folds, parameters.seed, learned.y)
     story.splits = describe(subject.columns, groups_of(subject.frame, subject.columns))
     loss = loss_for(asked.table.task, learned.y)
-    kept = Checkpoints(checkpoints, subject.data_hash, plan_of(asked, subject.columns, environment()))
+    plan = plan_of(asked, subject.columns, environment(), lineage_of(story).code_version)
+    kept = Checkpoints(checkpoints, subject.data_hash, plan)
     bench = Workbench(learned, splits, families, parameters, loss, kept)
     found = await searched(bench, parts.batch, done)
     choice = await asyncio.to_thread(choose, bench, found)
@@ -317,10 +318,10 @@ async def _promote(
     )  # fmt: skip
 
 
-def plan_of(asked: Asked, columns: Columns, versions: dict[str, str]) -> str:
-    """Everything but the data that a fold's result depends on, as a hash."""
+def plan_of(asked: Asked, columns: Columns, versions: dict[str, str], code_version: str) -> str:
+    """Everything but the data that a fold's result depends on, as a hash: folds of older code are made again."""
     bounds = asked.parameters.model_dump(include={"folds", "holdout", "seed"})
-    told = [columns.model_dump(), asked.table.task, bounds, asked.most_rows, versions]
+    told = [columns.model_dump(), asked.table.task, bounds, asked.most_rows, versions, code_version]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -241,6 +241,16 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path: 
     assert "HASH" in fresh
 
 
+def test_folds_of_older_code_are_not_mixed_with_new_ones(tmp_path: Path) -> None:
+    def resumed(code_version: str) -> int:
+        report = asyncio.run(
+            learn(asked(), houses(200), registry=None, code_version=code_version, checkpoints=tmp_path / "kept")
+        )
+        return report.resumed_folds
+
+    assert [resumed("old"), resumed("old"), resumed("new")] == [0, 3, 0]
+
+
 def test_classes_and_groups_by_the_same_door(registry: ModelRegistry) -> None:
     frame = leads(1_500)
     frame["age"] = np.random.default_rng(0).normal(size=1_500)  # otherwise most rows repeat, and are few groups
