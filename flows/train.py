@@ -232,7 +232,7 @@ async def _keep_profile(database: Postgres, version: ModelVersion, subject: Subj
 
     def work() -> Profile:
         columns = subject.columns
-        held = held_out_frame(judged.said, judged.ends, judged.model.classes)
+        held = held_out_frame(judged.said, judged.ends, judged.classes)
         moving = () if columns.time is None else (columns.time,)
         return reference(features_of(subject.frame, columns), held, judged.y, leave_out=moving)
 

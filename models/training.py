@@ -32,6 +32,8 @@ ColumnKind = Literal["number", "category", "date", "text", "constant"]
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+MARKET_FAMILY = "valuation"
+"""The family of a market's model: it values homes in its own units and ranges, and is never asked for predictions."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 """What a registered model may be called: it is part of addresses and of file names."""
 

@@ -14,6 +14,7 @@ from blocks.errors import ConfigurationError, UnavailableError
 from blocks.model_registry import ModelRegistry
 from models.training import ModelVersion
 from tasks.predict.resolve import parsed, resolved
+from tasks.train.askable import check_askable
 from tasks.train.extra import check_installed
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Served:
         """What answers for `address`: `name`, `name@alias` or `name@number`.
 
         Raises:
-            ConfigurationError: there is no such model.
+            ConfigurationError: there is no such model, or it is a market's, which values and does not predict.
             ArtifactError: its file is not the one that was registered; nothing of it was loaded.
             UnavailableError: the registry's database is away, and nobody has asked for this one before.
         """
@@ -140,9 +141,11 @@ def loaded(registry: ModelRegistry, version: ModelVersion) -> Predictor:
     """The version, loaded and ready to answer.
 
     Raises:
+        ConfigurationError: it is a market's, which values and does not predict; nothing of it was loaded.
         ArtifactError: its file is not the one that was registered; nothing of it was loaded.
         UnavailableError: what runs models is not installed here.
     """
+    check_askable(version)
     try:
         check_installed()
     except ConfigurationError as error:

@@ -48,11 +48,11 @@ def contest(name: str, champion: Loaded, challenger: Loaded, table: pd.DataFrame
         raise IncomparableError("there is no target to compare by")
     y = subject.y[rows]
     loss: Loss = new.loss
-    classes = sorted({*new.classes, *old.classes})
+    classes = sorted({*new.measured_classes, *old.measured_classes})
     told = []
     for one in (old, new):
         said = one.said(subject.frame.iloc[rows][list(one.schema.names)], measured=True)
-        told.append(losses(loss, y, _spread(said, one.classes, classes), classes))
+        told.append(losses(loss, y, _spread(said, one.measured_classes, classes), classes))
     groups = groups_of(subject.frame, new.columns)
     return compared(
         name, loss, (champion.version.version, told[0]), (challenger.version.version, told[1]),

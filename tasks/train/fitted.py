@@ -37,6 +37,9 @@ class Judged:
     """Held-out targets, shape (m,)."""
     said: NDArray[np.float64]
     """Of them, shape (m,) or (m, classes)."""
+    classes: list[Any]
+    """In the order of the columns of `said`: those of the rows that were learned from before it was judged. What
+    answers after a refit may know more. Empty of numbers."""
     ends: tuple[NDArray[np.float64], NDArray[np.float64]] | None
 
 
@@ -77,12 +80,13 @@ def fit_and_judge(
         model.intervals = ConformalIntervals(log=log).fit(out_of_fold, truth.astype(np.float64))
     with one_thread():
         said = np.asarray(model.said(features_of(frame.iloc[held], columns)), np.float64)
+    classes = model.classes  # of what was judged: a refit may bring one that only occurs among the held-out rows
     groups = groups_of(frame, columns)
     held_groups = None if groups is None else groups[held]
     figures, ends = _figures(model, y[held], said)
     found = measures(figures, len(held), groups=held_groups, seed=seed)
     baseline = against_constant(
-        name, loss, y[held], said, y[learned], model.classes, groups=held_groups, seed=seed
+        name, loss, y[held], said, y[learned], classes, groups=held_groups, seed=seed
     )  # fmt: skip
     if refit:
         everything = np.arange(len(y))
@@ -95,7 +99,7 @@ def fit_and_judge(
             model.intervals = ConformalIntervals(log=log).fit(
                 np.append(out_of_fold, said), np.append(truth, y[held]).astype(np.float64)
             )
-    return Judged(model, found, baseline, y[held], said, ends)
+    return Judged(model, found, baseline, y[held], said, classes, ends)
 
 
 def _figures(model: TrainedModel, y: NDArray[Any], said: NDArray[np.float64]) -> tuple[dict[str, Any], Any]:

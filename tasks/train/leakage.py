@@ -8,7 +8,7 @@ target is known, a date after the moment that is predicted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ R2, R2_OF_PAIRS, AUC = 0.98, 0.9995, 0.995
 _SAMPLE = 6_000
 _MOST_PAIRED = 40
 _LEAST_ROWS = 50
+_LEAST_OF_CLASS, _ENOUGH_OF_CLASS = 10, 1_000
+"""Rows below which nothing is said of a class, and rows of it that are looked at where there are as many."""
+_MOST_CLASSES = 5
 _LATER_SHARE = 0.5
 
 
@@ -42,15 +45,19 @@ class Suspect:
 def suspects_of(
     frame: pd.DataFrame, y: NDArray[np.generic] | None, columns: Columns, task: TaskType, seed: int = 0
 ) -> list[Suspect]:
-    """Every suspect among the features of `frame` (n rows), by a sample of at most 6,000 rows."""
+    """Every suspect among the features of `frame` (n rows), by a sample of at most 6,000 rows.
+
+    Of each class that is looked for, the sample has 1,000 rows, or all where there are fewer. (The area under the ROC
+    curve does not depend on the shares of classes.)
+    """
     features = columns.features_of([str(name) for name in frame.columns])
     found = [one for name in features if (one := _identifier(frame[name], columns)) is not None]
     if y is None or len(frame) < _LEAST_ROWS:
         return found
-    generator = np.random.default_rng(seed)
-    rows = generator.permutation(len(frame))[:_SAMPLE]
+    classes = _looked_for(y) if task == "classification" else []
+    rows = _sample(y, classes, seed)
     sample, truth = frame.iloc[rows].reset_index(drop=True), y[rows]
-    targets = _targets(truth, task)
+    targets = _targets(truth, classes, task)
     named = {name for one in found for name in one.columns}
     for name in features:
         if name not in named and (one := _alone(sample[name], targets, columns)) is not None:
@@ -64,14 +71,42 @@ def suspects_of(
     return found
 
 
-def _targets(truth: NDArray[np.generic], task: TaskType) -> list[tuple[str, Vector]]:
+def not_looked(y: NDArray[np.generic] | None, task: TaskType) -> str:
+    """Why columns that know the target `y` (n,) were not looked for at all; empty: they were."""
+    if y is None:
+        return ""
+    if len(y) < _LEAST_ROWS:
+        return f"fewer than {_LEAST_ROWS} rows"
+    if task == "classification" and not _looked_for(y):
+        return f"fewer than {_LEAST_OF_CLASS} rows of a class"
+    return ""
+
+
+def _looked_for(y: NDArray[np.generic]) -> list[Any]:
+    """The classes that columns may tell from all others: the most frequent five; of two, the rarer one tells both."""
+    classes, counts = np.unique(y, return_counts=True)
+    common = sorted(zip((-counts).tolist(), classes.tolist(), strict=True))[:_MOST_CLASSES]
+    wanted = common[1:] if len(classes) == 2 else common
+    return [name for count, name in wanted if -count >= _LEAST_OF_CLASS]
+
+
+def _sample(y: NDArray[np.generic], classes: list[Any], seed: int) -> NDArray[np.intp]:
+    """Rows in an order that is drawn, at most 6,000 of them; of each of `classes` 1,000, or all that there are."""
+    drawn = np.random.default_rng(seed).permutation(len(y))
+    if len(drawn) <= _SAMPLE:
+        return drawn
+    first = np.zeros(len(drawn), dtype=bool)
+    for name in classes:
+        first[np.flatnonzero(y[drawn] == name)[:_ENOUGH_OF_CLASS]] = True
+    first[np.flatnonzero(~first)[: _SAMPLE - int(first.sum())]] = True
+    return np.asarray(drawn[first])
+
+
+def _targets(truth: NDArray[np.generic], classes: list[Any], task: TaskType) -> list[tuple[str, Vector]]:
     """The target as numbers: itself, or whether it is each class."""
     if task == "regression":
         return [("", truth.astype(np.float64))]
-    classes, counts = np.unique(truth, return_counts=True)
-    common = sorted(zip(-counts, classes, strict=True))[:5]
-    chosen = [name for count, name in common if -count >= 10]
-    return [(str(name), (truth == name).astype(np.float64)) for name in (chosen[1:] if len(classes) == 2 else chosen)]
+    return [(str(name), (truth == name).astype(np.float64)) for name in classes]
 
 
 def _alone(column: pd.Series, targets: list[tuple[str, Vector]], columns: Columns) -> Suspect | None:
@@ -80,7 +115,7 @@ def _alone(column: pd.Series, targets: list[tuple[str, Vector]], columns: Column
     missing = column.isna().to_numpy()
     for label, target in targets:
         of = f" ({label})" if label else ""
-        if label and 20 <= missing.sum() <= len(missing) - 20:
+        if label and _LEAST_OF_CLASS <= missing.sum() <= len(missing) - _LEAST_OF_CLASS:
             told = roc_auc(target > 0, missing.astype(np.float64))
             if max(told, 1 - told) >= AUC:
                 return Suspect((name,), "known afterwards", f"whether it is there tells the target{of}: "

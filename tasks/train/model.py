@@ -78,12 +78,16 @@ class TrainedModel:
     @property
     def classes(self) -> list[Any]:
         """The classes, in the order of probabilities; none of numbers."""
-        found = getattr(self.estimator, "classes_", None)
-        return [] if found is None else list(found.tolist())
+        return _classes(self.estimator)
+
+    @property
+    def measured_classes(self) -> list[Any]:
+        """Those of `said` when the one is asked that was measured: it may lack some that only held-out rows have."""
+        return _classes(self._asked(measured=True))
 
     def said(self, frame: pd.DataFrame, *, measured: bool = False) -> NDArray[Any]:
         """Numbers (n,), calibrated probabilities (n, classes), or clusters (n,), for a frame of the features."""
-        asked = self.measured if measured and self.measured is not None else self.estimator
+        asked = self._asked(measured=measured)
         if self.task == "classification":
             return self._calibrated(asked.predict_proba(frame))
         return np.asarray(asked.predict(frame))
@@ -96,8 +100,16 @@ class TrainedModel:
             return self._calibrated(self.estimator.proba_rows(rows))
         return np.asarray(self.estimator.predict_rows(rows))
 
+    def _asked(self, *, measured: bool) -> Any:
+        return self.measured if measured and self.measured is not None else self.estimator
+
     def _calibrated(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         return probabilities if self.calibrator is None else self.calibrator.apply(probabilities)
+
+
+def _classes(estimator: Any) -> list[Any]:
+    found = getattr(estimator, "classes_", None)
+    return [] if found is None else list(found.tolist())
 
 
 def frame_of(rows: Sequence[Mapping[str, object]], schema: TableSchema) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def _errors(truth: NDArray[np.float64], said: NDArray[np.float64], judged: Judge
 
 def _calibration(judged: Judged) -> bytes:
     figure, axes = _figure("Calibration on held-out rows", "probability that was said", "share that was so")
-    for place, name in enumerate(judged.model.classes[:5]):
+    for place, name in enumerate(judged.classes[:5]):
         said = judged.said[:, place]
         order = np.argsort(said, kind="stable")
         parts = [part for part in np.array_split(order, _BINS) if len(part)]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from blocks.errors import LamaError
 from models.training import Interval, ModelVersion, Prediction, TableSchema
+from tasks.train.askable import check_askable
 from tasks.train.columns import Kind, as_day, as_number, as_word
 from tasks.train.model import TrainedModel
 from tasks.train.registry import Loaded
@@ -21,9 +22,14 @@ class RowError(LamaError):
 
 
 class Predictor:
-    """A loaded model, ready to answer. Safe to share between threads."""
+    """A loaded model, ready to answer. Safe to share between threads.
+
+    Raises:
+        ConfigurationError: it is a market's, which values and does not predict.
+    """
 
     def __init__(self, loaded: Loaded) -> None:
+        check_askable(loaded.version)
         self._model: TrainedModel = loaded.model
         self.version: ModelVersion = loaded.version
         self._schema = self._model.schema

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from models.report import Finding, Severity
+from models.report import Finding, Severity, Skip
 from tasks.train.columns import Kind, as_number, kinds_of
-from tasks.train.leakage import Suspect, suspects_of
+from tasks.train.leakage import Suspect, not_looked, suspects_of
 from tasks.train.splits import hash_rows
 from tasks.train.subject import Subject
 
@@ -28,6 +28,8 @@ class Quality:
     findings: tuple[Finding, ...]
     suspects: tuple[Suspect, ...]
     kinds: dict[str, Kind]
+    skipped: tuple[Skip, ...] = ()
+    """What could not be looked at."""
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -49,7 +51,19 @@ def quality_of(subject: Subject, seed: int = 0, *, keep_suspects: bool = False) 
     findings += _same_rows(subject, features)
     suspects = suspects_of(frame, subject.y, columns, subject.task, seed)
     findings += [_suspected(one, kept=keep_suspects) for one in suspects]
-    return Quality(tuple(_unique(findings)), tuple(suspects), kinds)
+    skipped = []
+    if why := not_looked(subject.y, subject.task):
+        findings.append(
+            _finding(
+                "unlooked", "leakage", Severity.medium, f"Leakage was not looked for: {why}.",
+                "A column that knows the target would not have been noticed.",
+                "Give more rows, or look at every column: was it known when the row was to be predicted?",
+            )
+        )  # fmt: skip
+        skipped.append(
+            Skip(area="leakage", component=str(columns.target), reason=f"{why}: give more.", hides=("train.leak:",))
+        )
+    return Quality(tuple(_unique(findings)), tuple(suspects), kinds, tuple(skipped))
 
 
 def _of_column(column: pd.Series, kind: Kind) -> list[Finding]:

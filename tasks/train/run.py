@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -89,7 +90,7 @@ async def train(
     """
     started_at = datetime.now(UTC)
     subject, quality = await asyncio.to_thread(_looked_at, asked, frame)
-    story = Story(list(quality.findings))
+    story = Story(list(quality.findings), quality.skipped)
     story.lineage = Lineage(
         data_hash=subject.data_hash,
         rows=len(subject.frame),
@@ -156,10 +157,12 @@ async def _learn(
     if learned.y is None:
         raise ConfigurationError("there is no target.", component="train")
     _refuse_lost_classes(subject, learned)
+    story.findings += _unseen_classes(subject, learned, refit=asked.refit)
     splits = splits_for(learned.frame, subject.columns, parameters.folds, parameters.seed, learned.y)
     story.splits = describe(subject.columns, groups_of(subject.frame, subject.columns))
     loss = loss_for(asked.table.task, learned.y)
-    kept = Checkpoints(checkpoints, subject.data_hash, plan_of(asked, subject.columns, environment()))
+    plan = plan_of(asked, subject.columns, environment(), lineage_of(story).code_version)
+    kept = Checkpoints(checkpoints, subject.data_hash, plan)
     bench = Workbench(learned, splits, families, parameters, loss, kept)
     found = await searched(bench, parts.batch, done)
     choice = await asyncio.to_thread(choose, bench, found)
@@ -315,10 +318,10 @@ async def _promote(
     )  # fmt: skip
 
 
-def plan_of(asked: Asked, columns: Columns, versions: dict[str, str]) -> str:
-    """Everything but the data that a fold's result depends on, as a hash."""
+def plan_of(asked: Asked, columns: Columns, versions: dict[str, str], code_version: str) -> str:
+    """Everything but the data that a fold's result depends on, as a hash: folds of older code are made again."""
     bounds = asked.parameters.model_dump(include={"folds", "holdout", "seed"})
-    told = [columns.model_dump(), asked.table.task, bounds, asked.most_rows, versions]
+    told = [columns.model_dump(), asked.table.task, bounds, asked.most_rows, versions, code_version]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -342,6 +345,29 @@ def _refuse_lost_classes(subject: Subject, learned: Subject) -> None:
             "the rows that are learned from have one class; the others are all held out.", component="train",
             remedy="Give more rows, or name no time or group.",
         )  # fmt: skip
+
+
+def _unseen_classes(subject: Subject, learned: Subject, *, refit: bool) -> list[Finding]:
+    if subject.task != "classification" or subject.y is None or learned.y is None:
+        return []
+    counts = Counter(subject.y.tolist())
+    unseen = sorted(set(counts) - set(learned.y.tolist()))
+    if not unseen:
+        return []
+    rows = sum(counts[one] for one in unseen)
+    names = ", ".join(repr(str(one))[:60] for one in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+    known = "What answers has learned them, but nobody has judged it by them."
+    return [
+        Finding(
+            key="train.classes:holdout",
+            severity=Severity.low if refit else Severity.medium,
+            component=str(subject.columns.target),
+            title=f"Held-out rows alone have the classes {names}: the figures count their {rows} rows as mistakes.",
+            detail=known if refit else "What answers does not know them.",
+            remedy="Give more rows of these classes, or join them to others.",
+            evidence={"classes": len(unseen), "rows": rows},
+        )
+    ]
 
 
 def _headline(loss: str, measures: dict[str, Measure]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from models.report import Finding, compose
+from models.report import Finding, Skip, compose
 from models.training import (
     Candidate,
     Comparison,
@@ -46,6 +46,7 @@ class Story:
     """What a training has come to."""
 
     findings: list[Finding]
+    skipped: tuple[Skip, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     measures: dict[str, Measure] | None = None
     comparison: Comparison | None = None
@@ -67,7 +68,7 @@ def report_of(asked: Asked, story: Story, started_at: datetime) -> TrainReport:
         summary=story.summary,
         scope=f"{asked.name}{'; dry run' if asked.dry_run else ''}",
         findings=story.findings,
-        skipped=[],
+        skipped=story.skipped,
         metrics={name: one.value for name, one in measures.items()}
         | {"rows_total": float(lineage_of(story).rows), "resumed_folds_total": float(story.resumed)},
         started_at=started_at,

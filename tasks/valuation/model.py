@@ -7,14 +7,13 @@ Each part is exactly additive in the features, so that what a feature does to a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.train.families import Family
 from tasks.valuation.features import PropertyFeatures, days, plane
 from tasks.valuation.neighbours import NAMES, Neighbourhood
 from tasks.valuation.price_index import PriceIndex
@@ -41,7 +40,7 @@ LOCATION = "location"
 
 
 class ValuationModel:
-    """Values properties. A family of the training engine, for frames as `tasks.valuation.market` makes them.
+    """Values properties, for frames as `tasks.valuation.market` makes them.
 
     Args:
         seed: of everything that is drawn.
@@ -203,19 +202,3 @@ def _robust_ridge(line: Matrix, target: Vector, penalty: float, weight: Vector |
         spread = max(1e-9, 1.4826 * float(np.median(np.abs(rest))))
         weights = outer / np.maximum(1, np.abs(rest) / (2 * spread))
     return slopes, intercept
-
-
-def _make(_: Any, parameters: Mapping[str, Any], seed: int) -> ValuationModel:
-    return ValuationModel(seed, **parameters)
-
-
-VALUATION = Family(
-    "valuation", _make,
-    {"num_leaves": (8, 12, 20), "min_data_in_leaf": (5, 8, 15), "feature_fraction": (0.25, 0.4),
-     "rounds": (700, 1000, 1500), "penalty": (5.0, 20.0)},
-)  # fmt: skip
-
-
-def family_names() -> Sequence[str]:
-    """The families that valuation brings."""
-    return (VALUATION.name,)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blocks.settings import CHECKOUT
 from models.report import Finding, Severity, compose
 from models.training import CHAMPION, Columns, Lineage, ModelVersion, TrainingTable, shown_source
 from models.valuation import (
@@ -25,7 +21,7 @@ from models.valuation import (
     Valuation,
     ValuationReport,
 )
-from tasks.train import artifact, registry
+from tasks.train import artifact, lineage, registry
 from tasks.train.compare import compared
 from tasks.train.subject import hash_of_table
 from tasks.train.tables import read_table
@@ -44,7 +40,6 @@ if TYPE_CHECKING:
     from blocks.postgres import Postgres
 
 _COVERAGE_OFF = 0.03
-_LIBRARIES = ("lightgbm", "numpy", "pandas", "scipy", "skops")
 
 
 def read_sales(market: Market, database: Postgres | None) -> pd.DataFrame:
@@ -73,7 +68,10 @@ class Kept:
     promoted: bool = False
 
 
-def keep(made: Trained, table: pd.DataFrame, market: Market, block: ModelRegistry, *, seed: int, run_id: str) -> Kept:
+def keep(
+    made: Trained, table: pd.DataFrame, market: Market, block: ModelRegistry, *, seed: int, run_id: str,
+    code_version: str = "",
+) -> Kept:  # fmt: skip
     """Register the model, and promote it when there is no champion or it is better than that beyond noise.
 
     Both are judged by the sales of the last window; the champion by what it says of them now, which is in its favour
@@ -90,19 +88,19 @@ def keep(made: Trained, table: pd.DataFrame, market: Market, block: ModelRegistr
         "mki": study.overall.mki.value,
     } | {f"coverage_{round(100 * one.nominal)}": one.rolling for one in study.coverage}  # fmt: skip
     data_hash = hash_of_table(table)
-    environment = {"python": platform.python_version()} | {name: version_of(name) for name in _LIBRARIES}
+    environment = lineage.environment()
     candidate = ModelVersion(
         name=market.name,
         task="regression",
         created_at=datetime.now(UTC),
         data_hash=data_hash,
-        code_version=_code_version(),
+        code_version=code_version,
         environment=environment,
         parameters={"family": "valuation", **made.model.estimator.parameters},
         metrics=metrics,
         columns=columns_of(market),
         lineage=Lineage(
-            data_hash=data_hash, rows=len(table), source=shown_source(market.source), code_version=_code_version(),
+            data_hash=data_hash, rows=len(table), source=shown_source(market.source), code_version=code_version,
             environment=environment, seed=seed, flow_run=run_id,
         ),
     )  # fmt: skip
@@ -341,13 +339,3 @@ def _metrics(study: RatioStudy) -> Mapping[str, float]:
         "prb": overall.prb.value,
         "mki": overall.mki.value,
     } | {f"coverage_{round(100 * one.nominal)}_ratio": one.rolling for one in study.coverage}
-
-
-def _code_version() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(CHECKOUT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return version_of("lama")
-    return done.stdout.strip()

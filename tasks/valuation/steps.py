@@ -16,7 +16,7 @@ from blocks.postgres import Postgres
 from models.training import CHAMPION, ModelVersion
 from models.valuation import Market, Property, ValuationReport
 from tasks.step import step
-from tasks.train import artifact, registry
+from tasks.train import artifact, lineage, registry
 from tasks.valuation import run
 from tasks.valuation.asked import Asked
 from tasks.valuation.market_model import MarketModel
@@ -68,7 +68,10 @@ async def learn(table: pd.DataFrame, market: Market, seed: int) -> Trained:
 async def keep(  # noqa: D103 - said by what it calls
     made: Trained, table: pd.DataFrame, market: Market, block: ModelRegistry, seed: int, run_id: str
 ) -> Kept:
-    return await asyncio.to_thread(run.keep, made, table, market, block, seed=seed, run_id=run_id)
+    code_version = await lineage.code_version()
+    return await asyncio.to_thread(
+        run.keep, made, table, market, block, seed=seed, run_id=run_id, code_version=code_version
+    )
 
 
 @step("draw the card")

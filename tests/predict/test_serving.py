@@ -17,7 +17,9 @@ from tasks.predict.resolve import parsed, resolved
 from tasks.predict.serving import Served
 from tasks.train import registry as registered
 from tasks.train.artifact import ArtifactError
+from tasks.train.predict import Predictor
 from tests.predict.training import houses, registered_champion
+from tests.valuation.making import MARKET, QUICK, sales
 
 ROW = houses(1).drop(columns=["price"]).iloc[0].to_dict()
 
@@ -86,6 +88,21 @@ def test_what_is_no_model_is_said_to_be_none(registry: ModelRegistry, address: s
     with pytest.raises(ConfigurationError, match=r"is no model|there is no model"):
         served.predictor(address)
     served.close()
+
+
+def test_the_model_of_a_market_is_not_asked_for_predictions(registry: ModelRegistry) -> None:
+    """Its areas are in square feet, it refuses homes, and it gives ranges: nothing of that is a prediction's."""
+    from tasks.valuation.run import keep
+    from tasks.valuation.training import train_market
+
+    table = sales(300)
+    kept = keep(train_market(table, MARKET, candidates=(QUICK,)), table, MARKET, registry, seed=0, run_id="a test")
+    served = Served(registry)
+    with pytest.raises(ConfigurationError, match="ask `lama value of testville`"):
+        served.predictor("testville")
+    served.close()
+    with pytest.raises(ConfigurationError, match="ask `lama value of testville`"):
+        Predictor(registered.load(registry, "testville", kept.version.version))
 
 
 def test_a_name_without_more_is_its_champion() -> None:

@@ -16,7 +16,7 @@ from tasks.train.encoding import TableEncoder
 from tasks.train.engine import fit_folds, out_of_fold
 from tasks.train.estimators import HistGradientBoosting, LightGBM, LinearModel
 from tasks.train.families import CLASSIFICATION, REGRESSION, Family
-from tasks.train.intervals import ConformalIntervals, adapted, decay
+from tasks.train.intervals import ConformalIntervals
 from tasks.train.losses import loss_for, loss_of
 from tasks.train.metrics import measures, regression_figures, roc_auc
 from tasks.train.search import blend_weights, candidates_of, probability_weights, survivors
@@ -159,30 +159,6 @@ def test_intervals_hold_as_many_as_they_say(seed: int, coverage: float, log: boo
     wider = made.interval(predicted[1_000:], coverage + 0.05)
     assert (wider[0] <= low).all()
     assert (wider[1] >= high).all()
-
-
-def test_recent_errors_can_count_for_more() -> None:
-    draw = np.random.default_rng(0)
-    errors = draw.normal(0, 1, 2_000) * np.where(np.arange(2_000) < 1_000, 1, 5)
-    age = np.arange(2_000)[::-1].astype(float)
-    even = ConformalIntervals().fit(np.zeros(2_000), errors)
-    recent = ConformalIntervals().fit(np.zeros(2_000), errors, decay(age, 200))
-    new = draw.normal(0, 5, 2_000)
-
-    def held(made: ConformalIntervals) -> float:
-        low, high = made.interval(np.zeros(2_000), 0.9)
-        return float(((new >= low) & (new <= high)).mean())
-
-    assert held(even) < 0.85
-    assert abs(held(recent) - 0.9) < 0.03
-
-
-def test_the_level_follows_what_was_covered() -> None:
-    level = 0.1
-    for _ in range(100):
-        level = adapted(level, 0.1, covered=False)
-    assert level == pytest.approx(1e-4), "everything missed: as wide as can be"
-    assert adapted(0.1, 0.1, covered=True) > 0.1
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from models.report import Severity
-from models.training import Columns
+from models.report import Severity, Status
+from models.training import Columns, TrainingTable, TrainParameters
 from tasks.train.leakage import suspects_of
 from tasks.train.quality import quality_of
+from tasks.train.run import train
 from tasks.train.subject import subject_of
-from tests.train.data import houses, leads
+from tests.train.data import asked, houses, leads
 
 PRICE = Columns(target="price")
 
@@ -90,6 +93,49 @@ def test_planted_leaks_of_classes_are_found() -> None:
     frame["signed"] = np.where(won, "contract", "none")
     frame["invoice"] = np.where(won, _draw().integers(1_000, 9_999, 1_000), np.nan)
     assert suspected(frame, Columns(target="won"), "classification") == {"signed", "invoice"}
+
+
+@pytest.mark.parametrize("positives", [12, 25, 400])
+def test_what_tells_a_rare_class_is_found_in_a_large_table(positives: int) -> None:
+    draw = _draw()
+    frame = pd.DataFrame({"size": draw.normal(size=20_000), "won": "no"})
+    won = draw.permutation(20_000)[:positives]
+    frame.loc[won, "won"] = "yes"
+    frame["total"] = np.where(frame["won"] == "yes", 900.0, 0.0) + draw.normal(0, 1, 20_000)
+    frame["signed"] = np.where(frame["won"] == "yes", "contract", "none")
+    frame["invoice"] = np.where(frame["won"] == "yes", draw.integers(1_000, 9_999, 20_000), np.nan)
+    assert suspected(frame, Columns(target="won"), "classification") == {"total", "signed", "invoice"}
+
+
+def test_what_tells_the_rarest_of_three_classes_is_found_in_a_large_table() -> None:
+    draw = _draw()
+    frame = pd.DataFrame({"size": draw.normal(size=20_000), "kind": draw.choice(["a", "b"], 20_000)})
+    frame.loc[draw.permutation(20_000)[:25], "kind"] = "c"
+    frame["stamp"] = np.where(frame["kind"] == "c", "sealed", "open")
+    assert suspected(frame, Columns(target="kind"), "classification") == {"stamp"}
+
+
+def test_where_leaks_cannot_be_looked_for_that_is_told() -> None:
+    frame = pd.DataFrame({"size": _draw().normal(size=400), "won": ["yes"] * 8 + ["no"] * 392})
+    quality = quality_of(subject_of(frame, Columns(target="won"), "classification"))
+    (told,) = [one for one in quality.findings if one.key == "train.unlooked:leakage"]
+    assert told.title == "Leakage was not looked for: fewer than 10 rows of a class."
+    assert [one.area for one in quality.skipped] == ["leakage"]
+    enough = frame.assign(won=["yes"] * 10 + ["no"] * 390)
+    assert quality_of(subject_of(enough, Columns(target="won"), "classification")).skipped == ()
+    few = quality_of(subject_of(houses(40), PRICE, "regression"))
+    assert [one.reason for one in few.skipped] == ["fewer than 50 rows: give more."]
+
+
+def test_a_report_of_what_was_not_looked_at_is_incomplete() -> None:
+    frame = leads(300).assign(won="no")
+    frame["size"] = _draw().normal(size=300)
+    frame.loc[frame.index[:8], "won"] = "yes"
+    table = TrainingTable(source="t.csv", columns=Columns(target="won"), task="classification")
+    wanted = asked(table=table, parameters=TrainParameters(), dry_run=True)
+    report = asyncio.run(train(wanted, frame, registry=None))
+    assert report.status is Status.incomplete
+    assert [one.area for one in report.skipped] == ["leakage"]
 
 
 def test_a_date_after_the_moment_is_found() -> None:

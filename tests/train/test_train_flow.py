@@ -26,11 +26,14 @@ from blocks.settings import Settings
 from flows.train import train
 from lama.cli import cli
 from models.report import Status
-from models.training import Columns, TrainingTable, TrainParameters, TrainReport
+from models.training import Columns, ModelVersion, TrainingTable, TrainParameters, TrainReport
 from tasks.reports import store
 from tasks.reports.export import export
 from tasks.train import registry as models
+from tasks.train.contest import contest
 from tasks.train.extra import check_installed
+from tasks.train.model import TrainedModel
+from tasks.train.run import Parts
 from tasks.train.run import train as learn
 from tests.flow_runs import artifacts_of
 from tests.train.data import LINEAR, QUICK, as_csv, asked, houses, leads
@@ -110,6 +113,49 @@ async def test_a_dry_run_looks_and_leaves_nothing(
     assert [one.key for one in report.findings if one.key.startswith("train.leak")] == ["train.leak:tax"]
     assert report.model == ""
     assert own_registry.names() == []
+
+
+async def test_a_class_that_only_held_out_rows_have_ends_no_training(
+    own_registry: ModelRegistry, configured: Path, tmp_path: Path
+) -> None:
+    """It is a mistake in every figure; plots and profile are of what was judged, and the refit learns it."""
+    frame = leads(600)
+    frame["asked"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(600), unit="D")
+    frame["size"] = np.random.default_rng(0).normal(size=600)
+    frame.loc[frame.index[-30:], "won"] = "later"
+    path = as_csv(frame, tmp_path / "leads.csv")
+    first = await train(
+        path, target="won", task="classification", time="asked", name="leads", families=["logistic"], folds=3, trials=1
+    )
+    (told,) = [one for one in first.findings if one.key == "train.classes:holdout"]
+    assert "'later': the figures count their 30 rows as mistakes" in told.title
+    assert not [one.key for one in first.findings if one.key.startswith("train.profile")]
+    assert first.measures["accuracy"].value < 0.7, "30 of 90 rows cannot be right"
+    assert models.load(own_registry, "leads", 1).model.classes == ["later", "no", "yes"], "what answers knows it"
+
+
+def test_models_of_other_classes_are_compared_by_what_each_has_said() -> None:
+    """The refit knows a class more than what was measured: its columns are not those of the probabilities."""
+    frame = leads(600)
+    frame["asked"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(600), unit="D")
+    frame.loc[frame.index[-30:], "won"] = "later"
+    kept = []
+
+    async def register(_: object, model: TrainedModel, version: ModelVersion, card: str) -> ModelVersion:
+        kept.append(models.Loaded(model, version.model_copy(update={"version": len(kept) + 1})))
+        raise RuntimeError("that is enough")
+
+    for left_out in ((), ("visits",)):
+        columns = Columns(target="won", time="asked", ignore=left_out)
+        table = TrainingTable(source="leads.csv", columns=columns, task="classification")
+        wanted = asked(name="leads", table=table, parameters=LINEAR.model_copy(update={"families": ("logistic",)}))
+        with pytest.raises(RuntimeError, match="enough"):
+            asyncio.run(learn(wanted, frame, registry=object(), parts=Parts(register=register)))  # type: ignore[arg-type]
+    good, poor = kept
+    found = contest("leads", poor, good, frame)
+    assert found.rows == 90
+    assert found.champion_loss == pytest.approx(poor.version.metrics["log_loss"])
+    assert found.challenger_loss == pytest.approx(good.version.metrics["log_loss"])
 
 
 async def test_what_cannot_be_done_is_refused_before_anything_is_done(
@@ -193,6 +239,16 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path: 
     assert "RESUMED 0" in fresh
     assert resumed.splitlines()[0] == fresh.splitlines()[0]
     assert "HASH" in fresh
+
+
+def test_folds_of_older_code_are_not_mixed_with_new_ones(tmp_path: Path) -> None:
+    def resumed(code_version: str) -> int:
+        report = asyncio.run(
+            learn(asked(), houses(200), registry=None, code_version=code_version, checkpoints=tmp_path / "kept")
+        )
+        return report.resumed_folds
+
+    assert [resumed("old"), resumed("old"), resumed("new")] == [0, 3, 0]
 
 
 def test_classes_and_groups_by_the_same_door(registry: ModelRegistry) -> None:

@@ -10,12 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from blocks.errors import ConfigurationError
+from blocks.model_registry import ModelRegistry
 from blocks.settings import settings
 from flows.valuation import value, value_train
 from lama.cli import cli
 from models.report import Status
 from models.report_kinds import read_report
 from models.valuation import ValuationReport
+from tasks.train import lineage, registry
 from tests.flow_runs import artifacts_of
 from tests.valuation.making import HOME, sales
 
@@ -74,6 +76,11 @@ async def test_a_market_is_trained_and_then_values(configured: Path) -> None:
     assert made.study is not None
     assert "out of time" in made.study.split
     assert read_report(json.loads(made.model_dump_json())) == made
+
+    version = registry.find(ModelRegistry.of(settings()), "oakville")
+    assert (version.code_version, version.environment) == (await lineage.code_version(), lineage.environment())
+    assert version.lineage is not None
+    assert version.lineage.code_version == version.code_version
 
     card = str((await artifacts_of(made.run_id))["ratio-study"])
     assert "IAAO" in card
