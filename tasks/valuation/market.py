@@ -61,8 +61,14 @@ def sales_of(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[st
     return kept, excluded
 
 
-def frame_of(table: pd.DataFrame, market: Market) -> pd.DataFrame:
+def frame_of(table: pd.DataFrame, market: Market, *, whole_sums: bool = False) -> pd.DataFrame:
     """All rows of `table` in the columns and units of a frame of sales; what is no number becomes missing.
+
+    Args:
+        table: the user's.
+        market: what its columns mean.
+        whole_sums: a sum is missing when one of its parts is; otherwise only when all are, as an empty cell of a table
+            of sales says that there is none of it.
 
     Raises:
         ConfigurationError: a column is not there, or none of its values is what it should be.
@@ -96,7 +102,9 @@ def frame_of(table: pd.DataFrame, market: Market) -> pd.DataFrame:
         number = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
         made[feature_name(name)] = column.astype(np.float64) if number else _as_word(column)
     sums = {
-        name: pd.concat([_as_number(table[one], one, market.name) for one in parts], axis=1).sum(axis=1)
+        name: pd.concat([_as_number(table[one], one, market.name) for one in parts], axis=1).sum(
+            axis=1, min_count=len(parts) if whole_sums else 1
+        )
         for name, parts in market.sums.items()
     }
     for name, total in sums.items():
@@ -146,7 +154,7 @@ def row_of(subject: Property, market: Market, as_of: date) -> pd.DataFrame:
     for name in table.columns:
         if table[name].isna().all() and name != market.columns.sold:
             table[name] = table[name].astype(np.float64)
-    return frame_of(table, market)
+    return frame_of(table, market, whole_sums=True)  # nobody said that what is not given is 0
 
 
 def _reasons(frame: pd.DataFrame) -> Mapping[str, Any]:

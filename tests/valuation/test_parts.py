@@ -178,6 +178,20 @@ def test_a_property_is_a_row_like_those_of_the_table() -> None:
         row_of(HOME.model_copy(update={"features": {"view": 1.0}}), MARKET, pd.Timestamp("2014-12-01").date())
 
 
+def test_a_sum_of_which_a_part_is_not_given_is_unknown_and_not_0() -> None:
+    summed = MARKET.model_copy(update={"sums": {"rooms": ("beds", "baths", "attic")}})
+    day = pd.Timestamp("2014-12-01").date()
+    given = HOME.model_copy(update={"features": {"attic": 1.0}})
+    assert row_of(given, summed, day)["rooms"].iloc[0] == 6.0
+    assert np.isnan(row_of(HOME, summed, day)["rooms"].iloc[0])
+    table = sales(120).assign(attic=1.0)
+    table.loc[0, "attic"] = np.nan  # an empty cell of a table: there is none
+    table.loc[1, ["beds", "baths", "attic"]] = np.nan
+    rooms = frame_of(table, summed)["rooms"]
+    assert rooms[0] == table.loc[0, "beds"] + table.loc[0, "baths"]
+    assert np.isnan(rooms[1])
+
+
 def test_a_further_column_never_takes_the_place_of_one_with_a_meaning() -> None:
     assert feature_name("price") == "price (further)"
     assert feature_name("view") == "view"
