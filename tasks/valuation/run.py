@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from blocks.postgres import Postgres
 
 _COVERAGE_OFF = 0.03
+_FEW_JUDGED = 30
 _LIBRARIES = ("lightgbm", "numpy", "pandas", "scipy", "skops")
 
 
@@ -191,6 +192,14 @@ def report_of_training(made: Trained, kept: Kept | None, market: Market, asked: 
 def study_findings(market: str, study: RatioStudy) -> list[Finding]:
     """What a ratio study shows that somebody should know: statistics that are outside of the IAAO's limits."""
     found = []
+    if study.overall.rows < _FEW_JUDGED:
+        found.append(
+            Finding(
+                key=f"value.few:{market}", severity=Severity.low, component=market,
+                title=f"Only {study.overall.rows} sales judged it: how good it is, and how wide a range, is hardly known.",
+                remedy="Train with more sales; some thousand are good.", evidence={"sales": study.overall.rows},
+            )
+        )  # fmt: skip
     for one in (study.overall, *study.strata):
         whole = one.stratum == "all"
         for name in one.outside:

@@ -16,6 +16,8 @@ from tasks.valuation.backtest import windows_of
 from tasks.valuation.features import days
 from tasks.valuation.market import frame_of
 from tasks.valuation.market_model import STORED
+from tasks.valuation.model import ValuationModel
+from tasks.valuation.run import study_findings
 from tasks.valuation.training import Trained, train_market
 from tests.valuation.making import HOME, MARKET, QUICK, sales, truth
 
@@ -149,6 +151,35 @@ def test_without_dates_properties_are_never_on_both_sides() -> None:
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
     assert not parts[1] & parts[2]
+
+
+def test_few_sales_with_dates_are_cut_by_time_too() -> None:
+    frame = frame_of(sales(150), MARKET)
+    windows = windows_of(frame)
+    day = days(frame["sold"])
+    assert day[windows.train].max() < day[windows.validation].min()
+    assert day[windows.validation].max() < day[windows.test].min()
+    assert "out of time" in windows.split
+    frame["sold"] = np.where(np.arange(150) < 20, np.datetime64("2014-01-01"), np.datetime64("2014-06-01"))
+    with pytest.raises(ConfigurationError, match="windows of 20, 0, 130"):
+        windows_of(frame)
+
+
+def test_sales_without_an_identity_are_properties_of_their_own() -> None:
+    frame = frame_of(sales(300), MARKET).drop(columns="sold")
+    frame["property"] = None
+    for part in ("train", "validation", "test"):
+        assert len(getattr(windows_of(frame), part)) >= 30
+    # the price of a sale is not told to it as that of a neighbour
+    near = ValuationModel(0, **QUICK).fit(frame.drop(columns="price"), frame["price"].to_numpy()).near
+    assert near is not None
+    assert len(set(near.own)) == 300
+    assert near.own.min() >= 0
+
+
+def test_few_judged_sales_are_told() -> None:
+    few = train_market(sales(150), MARKET, candidates=(QUICK,))
+    assert any(one.key.startswith("value.few") for one in study_findings("testville", few.backtest.study))
 
 
 def test_a_stored_market_says_the_same_and_holds_nothing_but_plain_values(market: Trained) -> None:
