@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -23,6 +23,7 @@ _WITHIN = 0.10
 _GRADES = ((0.13, "high"), (0.20, "medium"))
 _STALE_WARNING = 120
 _TOLD = 12
+_ROLES = ("type", "bedrooms", "bathrooms", "year_built", "renovated", "lot", "condition", "neighbourhood", "latitude")
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def appraise(
         name: `name@version` of the model.
 
     Raises:
-        ConfigurationError: the property names a feature that the market does not have, the model values by place and
-            none is given, or the coverage is no share.
+        ConfigurationError: the property names a feature that the market does not have or gives a word where numbers
+            were learned from, the model values by place and none is given, or the coverage is no share.
     """
     market = model.market
     coverage = market.coverage if coverage is None else coverage
@@ -63,8 +64,8 @@ def appraise(
             "it has no coordinates, and this market's values depend on them.", component=subject.address,
             remedy="Give latitude and longitude.",
         )  # fmt: skip
-    row = row_of(subject, market, as_of)
-    refused = model.ranges.refusals(row, float(valued.nearest_km(row)[0]), as_of, market.units)
+    row = _in_numbers(row_of(subject, market, as_of), valued.features.numbers, market.name)
+    refused = model.ranges.refusals(row, float(valued.nearest_km(row)[0]), as_of, market)
     if refused:
         return Appraisal(None, refused)
     inputs = valued.tree_inputs(row)
@@ -93,9 +94,25 @@ def appraise(
             area_unit=market.units.area,
             as_of=as_of,
             model=name,
-            warnings=tuple(_warnings(model, row, as_of, value, grid.comparables, grid.indicated, grid.limits)),
+            warnings=tuple(_warnings(model, subject, row, as_of, value, grid.comparables, grid.indicated, grid.limits)),
         )
     )
+
+
+def _in_numbers(row: pd.DataFrame, names: Sequence[str], market: str) -> pd.DataFrame:
+    """`row` with the columns `names` as numbers; what is given, and is none, would else be taken as not given."""
+    for name in names:
+        given = row[name].iloc[0]
+        if pd.isna(given):
+            continue
+        number = pd.to_numeric(given, errors="coerce")
+        if not np.isfinite(number):
+            raise ConfigurationError(
+                f"{name} is {given!r}; the market's sales have numbers there.", component=market,
+                remedy=f"Give a number, or name the words of {name} in `scales` and train again.",
+            )  # fmt: skip
+        row[name] = float(number)
+    return row
 
 
 def _interval(model: MarketModel, inputs: np.ndarray, value: float, coverage: float) -> Interval:
@@ -125,6 +142,7 @@ def _reasons(model: MarketModel, row: pd.DataFrame) -> tuple[float, tuple[Contri
 
 def _warnings(
     model: MarketModel,
+    subject: Property,
     row: pd.DataFrame,
     as_of: date,
     value: float,
@@ -136,6 +154,11 @@ def _warnings(
     missing = [name for name in row.columns if name not in {"price", "property", "address"} and row[name].isna().all()]
     if missing:
         found.append(f"Not given, and taken as unknown: {', '.join(missing)}.")
+    named = model.market.columns.model_dump()
+    unused = [role for role in _ROLES if getattr(subject, role) is not None and named[role] is None]
+    if unused:
+        found.append(f"Given, and not used, for the market has no such column: {', '.join(unused)}.")
+    found += model.ranges.warnings(row, model.market)
     for name, levels in zip(model.estimator.features.words, model.estimator.features.levels, strict=True):
         given = row[name].iloc[0] if name in row.columns else None
         if given is not None and str(given) not in levels:

@@ -145,8 +145,11 @@ def row_of(subject: Property, market: Market, as_of: date) -> pd.DataFrame:
         raw[name] = subject.features.get(name)
     for name, scale in market.scales.items():
         given = raw.get(name)
-        if isinstance(given, str) and given not in scale:
+        if given is not None and _plain(given) not in scale:
             raise ConfigurationError(f"{name} is {given!r}; its scale is {', '.join(scale)}.", component=market.name)
+    for name in sorted({n for parts in (*market.sums.values(), *market.ratios.values()) for n in parts}):
+        if (given := raw.get(name)) is not None and not np.isfinite(pd.to_numeric(given, errors="coerce")):
+            raise ConfigurationError(f"{name} is {given!r}, which is no number.", component=market.name)
     raw[market.columns.price] = np.nan
     if market.columns.sold is not None:
         raw[market.columns.sold] = pd.Timestamp(as_of)
@@ -179,7 +182,7 @@ def _scaled(column: pd.Series, scale: tuple[str, ...] | None) -> pd.Series:
     if scale is None:
         return column
     ranks = {word: float(number + 1) for number, word in enumerate(scale)}
-    return column.map(lambda value: ranks.get(str(value), np.nan)).astype(np.float64)
+    return column.map(lambda value: np.nan if pd.isna(value) else ranks.get(_plain(value), np.nan)).astype(np.float64)
 
 
 def _as_number(column: pd.Series, name: str, market: str) -> pd.Series:

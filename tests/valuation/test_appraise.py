@@ -86,6 +86,45 @@ def test_what_is_unlike_all_sales_is_refused_with_the_input_that_is_to_blame(
     assert words in answer.refused[input_]
 
 
+@pytest.fixture(scope="module")
+def quality() -> Trained:
+    """A market whose condition is a number, with two further numbers."""
+    table = sales(400)
+    table["grade"] = table["grade"].map({"poor": 1, "fair": 2, "good": 3, "fine": 4})
+    table["view"] = np.arange(400) % 5
+    table.loc[0, "view"] = 9
+    table["around"] = table["sqft"] * np.random.default_rng(0).uniform(0.8, 1.2, 400)
+    numbered = MARKET.model_copy(update={"scales": {}, "features": ("view",), "ratios": {"relative": ("sqft", "around")}})
+    return train_market(table, numbered, candidates=(QUICK,))
+
+
+def test_words_where_numbers_were_learned_from_are_refused(quality: Trained) -> None:
+    home = HOME.model_copy(update={"condition": 3.0, "features": {"view": 1.0, "around": 1800.0}})
+    assert appraise(quality.model, home).valuation is not None
+    with pytest.raises(ConfigurationError, match="condition is 'poor'"):
+        appraise(quality.model, home.model_copy(update={"condition": "poor"}))
+    for given in ({"view": "sea"}, {"view": float("inf")}, {"around": "much"}):
+        with pytest.raises(ConfigurationError, match="number"):
+            appraise(quality.model, home.model_copy(update={"features": given}))
+
+
+def test_numbers_that_no_sale_had_are_refused_and_hardly_sold_ones_warned_of(quality: Trained) -> None:
+    home = HOME.model_copy(update={"condition": 3.0, "features": {"view": 70.0}})
+    assert "view 70 is outside of 0 to 4" in appraise(quality.model, home).refused["view"]
+    rare = appraise(quality.model, home.model_copy(update={"features": {"view": 8.0}})).valuation
+    assert rare is not None
+    assert any("view 8 is outside of 0 to 4" in one for one in rare.warnings)
+    unlike = appraise(quality.model, home.model_copy(update={"features": {"around": 180.0}}))
+    assert "relative 10 is outside of 0.8" in unlike.refused["relative"]
+
+
+def test_what_a_market_has_no_column_for_is_told(quality: Trained) -> None:
+    home = HOME.model_copy(update={"condition": 3.0, "neighbourhood": "West"})
+    told = appraise(quality.model, home).valuation
+    assert told is not None
+    assert any(one.startswith("Given, and not used") and "neighbourhood" in one for one in told.warnings)
+
+
 def test_a_day_too_far_from_the_sales_is_refused_and_one_a_little_late_is_warned_of(market: Trained) -> None:
     assert "date" in appraise(market.model, HOME, as_of=date(2030, 1, 1)).refused
     assert "date" in appraise(market.model, HOME, as_of=date(2010, 1, 1)).refused

@@ -174,6 +174,8 @@ def test_a_property_is_a_row_like_those_of_the_table() -> None:
     assert row["condition"].iloc[0] == 3.0
     with pytest.raises(ConfigurationError, match="its scale is"):
         row_of(HOME.model_copy(update={"condition": "great"}), MARKET, pd.Timestamp("2014-12-01").date())
+    with pytest.raises(ConfigurationError, match="its scale is"):
+        row_of(HOME.model_copy(update={"condition": 9.0}), MARKET, pd.Timestamp("2014-12-01").date())
     with pytest.raises(ConfigurationError, match="no feature 'view'"):
         row_of(HOME.model_copy(update={"features": {"view": 1.0}}), MARKET, pd.Timestamp("2014-12-01").date())
 
