@@ -73,7 +73,7 @@ def windows_of(frame: pd.DataFrame, seed: int = 0, shares: tuple[float, float] =
             raise ConfigurationError(
                 f"cut by time, at {first} and {second}, the sales would make windows of "
                 f"{', '.join(str(int(part.sum())) for part in parts)}; {_LEAST_OF_A_WINDOW} each are the least.",
-                component="sold", remedy="Give the day of each sale; or name no column of dates, and nothing is of time.",
+                component="sold", remedy="Give the day of each sale, or name no column of dates.",
             )  # fmt: skip
         words = f"out of time: learned until {first}, chosen and calibrated until {second}, judged after that"
     else:

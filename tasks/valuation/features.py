@@ -191,7 +191,7 @@ def days(sold: Any) -> Matrix:
 
 
 def identities(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """A number for the property of each sale, shape (n,); sales without an identity are each a property of their own."""
+    """A number for the property of each sale, shape (n,); one without an identity is a property of its own."""
     if "property" not in frame.columns:
         return np.arange(len(frame), dtype=np.int64)
     found = pd.factorize(frame["property"])[0].astype(np.int64)

@@ -85,8 +85,8 @@ class Ranges:
             word = f" {word}" if word else ""
             told = [_shown(float(np.exp(one)) if name in ratios else one / unit, name) for one in (given, low, high)]
             found[name] = (
-                f"{_WORDS.get(name, name)} {told[0]}{word} is outside of {told[1]} to {told[2]}{word}, the range of the "
-                "sales that the model has learned from."
+                f"{_WORDS.get(name, name)} {told[0]}{word} is outside of {told[1]} to {told[2]}{word}, the range of "
+                "the sales that the model has learned from."
             )
         return found
 

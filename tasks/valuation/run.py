@@ -31,6 +31,7 @@ from tasks.train.subject import hash_of_table
 from tasks.train.tables import read_table
 from tasks.valuation.appraise import appraise
 from tasks.valuation.asked import STUDYING, TRAINING, VALUING, Asked
+from tasks.valuation.features import days, identities
 from tasks.valuation.market import columns_of, frame_of
 from tasks.valuation.market_model import MarketModel
 from tasks.valuation.page import to_markdown
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from blocks.model_registry import ModelRegistry
     from blocks.postgres import Postgres
+    from tasks.valuation.model import ValuationModel
 
 _COVERAGE_OFF = 0.03
 _FEW_JUDGED = 30
@@ -77,8 +79,9 @@ class Kept:
 def keep(made: Trained, table: pd.DataFrame, market: Market, block: ModelRegistry, *, seed: int, run_id: str) -> Kept:
     """Register the model, and promote it when there is no champion or it is better than that beyond noise.
 
-    Both are judged by the sales of the last window; the champion by what it says of them now, which is in its favour
-    when it has learned from them.
+    Both are judged by the sales of the last window that are newer than what the champion has learned from: the champion
+    as it answers, the new one as it was before that window. Where hardly any are newer, by the whole window, and the
+    champion as it was before its own.
 
     Raises:
         ConflictError: somebody else has promoted another one in the meantime; run it again.
@@ -116,21 +119,35 @@ def keep(made: Trained, table: pd.DataFrame, market: Market, block: ModelRegistr
     if champion.version == version.version:
         return Kept(champion, "It is the champion already.", promoted=True)
     old = artifact.read(registry.path_of(block, champion.artifact_hash), champion.artifact_hash)
-    rows = made.backtest.windows.test
-    judged = made.model.sales.iloc[rows]
+    asked, judged, aside = rival(old, made)
     price = np.log(judged["price"].to_numpy(np.float64))
     try:
-        said = old.measured.predict_log(judged.drop(columns="price"))
+        said = asked.predict_log(judged.drop(columns="price"))
     except (KeyError, ValueError, TypeError) as error:
         return Kept(version, f"The champion cannot be asked about this table ({error}): promote it by hand.")
     ours = made.backtest.model.predict_log(judged.drop(columns="price"))
     verdict = compared(
-        market.name, "rmse", (champion.version, (said - price) ** 2), (version.version, (ours - price) ** 2), seed=seed
-    )
+        market.name, "rmse", (champion.version, (said - price) ** 2), (version.version, (ours - price) ** 2),
+        groups=identities(judged), seed=seed,
+    )  # fmt: skip
+    told = f"{verdict.verdict}{aside}"
     if verdict.better:
         promoted = registry.promote(block, market.name, version.version, comparison=verdict, reason=verdict.verdict)
-        return Kept(promoted, verdict.verdict, promoted=True)
-    return Kept(version, verdict.verdict)
+        return Kept(promoted, told, promoted=True)
+    return Kept(version, told)
+
+
+def rival(champion: MarketModel, made: Trained) -> tuple[ValuationModel, pd.DataFrame, str]:
+    """Who answers for `champion` in a comparison with `made`, about which sales, and what is to be known of that."""
+    judged = made.model.sales.iloc[made.backtest.windows.test]
+    if "sold" in judged.columns and champion.ranges.days:
+        newer = days(judged["sold"]) > champion.ranges.days[1]
+        if newer.sum() >= _FEW_JUDGED:
+            return champion.estimator, judged[newer], ""
+    return champion.measured, judged, (
+        f" The champion was asked as it was before it learned from its own judged sales: fewer than {_FEW_JUDGED} of "
+        "the judged ones are newer than all that it has learned from."
+    )  # fmt: skip
 
 
 def card(made: Trained, market: str) -> str:
@@ -196,7 +213,7 @@ def study_findings(market: str, study: RatioStudy) -> list[Finding]:
         found.append(
             Finding(
                 key=f"value.few:{market}", severity=Severity.low, component=market,
-                title=f"Only {study.overall.rows} sales judged it: how good it is, and how wide a range, is hardly known.",
+                title=f"Only {study.overall.rows} sales judged it: how good it is, is hardly known.",
                 remedy="Train with more sales; some thousand are good.", evidence={"sales": study.overall.rows},
             )
         )  # fmt: skip
@@ -305,7 +322,6 @@ def report_of_valuation(
 def new_study(model: MarketModel, table: pd.DataFrame) -> RatioStudy | None:
     """A study of sales that the model has not learned from: those of the table after its last one; None: too few."""
     from tasks.valuation.backtest import study_of  # noqa: PLC0415
-    from tasks.valuation.features import days  # noqa: PLC0415
 
     market = model.market
     if market.columns.sold is None or not model.ranges.days:

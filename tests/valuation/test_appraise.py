@@ -17,7 +17,7 @@ from tasks.valuation.features import days
 from tasks.valuation.market import frame_of
 from tasks.valuation.market_model import STORED
 from tasks.valuation.model import ValuationModel
-from tasks.valuation.run import study_findings
+from tasks.valuation.run import rival, study_findings
 from tasks.valuation.training import Trained, train_market
 from tests.valuation.making import HOME, MARKET, QUICK, sales, truth
 
@@ -94,7 +94,9 @@ def quality() -> Trained:
     table["view"] = np.arange(400) % 5
     table.loc[0, "view"] = 9
     table["around"] = table["sqft"] * np.random.default_rng(0).uniform(0.8, 1.2, 400)
-    numbered = MARKET.model_copy(update={"scales": {}, "features": ("view",), "ratios": {"relative": ("sqft", "around")}})
+    numbered = MARKET.model_copy(
+        update={"scales": {}, "features": ("view",), "ratios": {"relative": ("sqft", "around")}}
+    )
     return train_market(table, numbered, candidates=(QUICK,))
 
 
@@ -219,6 +221,19 @@ def test_sales_without_an_identity_are_properties_of_their_own() -> None:
 def test_few_judged_sales_are_told() -> None:
     few = train_market(sales(150), MARKET, candidates=(QUICK,))
     assert any(one.key.startswith("value.few") for one in study_findings("testville", few.backtest.study))
+
+
+def test_a_champion_is_asked_as_it_answers_about_sales_newer_than_its_own(market: Trained) -> None:
+    older = train_market(sales().iloc[:780], MARKET, candidates=(QUICK,)).model
+    asked, judged, aside = rival(older, market)
+    assert asked is older.estimator
+    assert len(judged) >= 100
+    assert days(judged["sold"]).min() > older.ranges.days[1]
+    assert aside == ""
+    asked, judged, aside = rival(market.model, market)
+    assert asked is market.model.measured
+    assert len(judged) == len(market.backtest.windows.test)
+    assert "fewer than 30" in aside
 
 
 def test_a_stored_market_says_the_same_and_holds_nothing_but_plain_values(market: Trained) -> None:
