@@ -24,6 +24,7 @@ __all__ = [
     "StudyReport",
     "TrainMarketReport",
     "Units",
+    "Unjudged",
     "Valuation",
     "ValuationReport",
     "ValuationSettings",
@@ -237,6 +238,14 @@ class RatioStatistics(Value):
     outside: tuple[str, ...] = Field(default=(), description="Statistics whose interval is outside of IAAO's limits.")
 
 
+class Unjudged(Value):
+    """Strata of one kind that have too few sales to be judged."""
+
+    by: str
+    strata: int
+    rows: int = Field(description="Sales in all of them.")
+
+
 class RatioStudy(Value):
     """How good values are, against prices."""
 
@@ -246,6 +255,7 @@ class RatioStudy(Value):
     fairness: dict[str, float] = Field(
         default_factory=dict, description="Largest less smallest median ratio between strata, by what makes them."
     )
+    unjudged: tuple[Unjudged, ...] = Field(default=(), description="Strata of fewer than 30 sales, by what makes them.")
     rmse_log: float
     mae: float
     mdape: float

@@ -201,8 +201,10 @@ def _show_page(report: ValuationReport) -> None:
 def _show_study(study_: RatioStudy) -> None:
     from rich.table import Table
 
+    from tasks.valuation.ratio_study import largest, left_out
+
     table = Table("sales of", "sales", "median", "COD", "PRD", "PRB", "MKI", title=study_.split, title_justify="left")
-    for one in (study_.overall, *study_.strata):
+    for one in (study_.overall, *largest(study_.strata)[0]):
         figures = [
             f"{measure.value:.{digits}f} ({measure.low:.{digits}f} to {measure.high:.{digits}f})"
             if one.stratum == "all" else f"{measure.value:.{digits}f}"
@@ -210,6 +212,8 @@ def _show_study(study_: RatioStudy) -> None:
         ]  # fmt: skip
         table.add_row(one.stratum, str(one.rows), *figures)
     console().print(table)
+    if left := left_out(study_):
+        console().print(left, markup=False)
     if study_.coverage:
         intervals = Table("nominal", "held", "kept up to date", "median width", title="Intervals", title_justify="left")
         for cover in study_.coverage:

@@ -155,13 +155,14 @@ def study_of(
             strata[name] = sales[name].fillna("unknown").to_numpy(str)
     if "year_built" in sales.columns:
         strata["year built"] = np.char.replace(bands(sales["year_built"].to_numpy(np.float64)), ",", "")
-    told, apart = strata_of(values, prices, strata)
+    told, apart, small = strata_of(values, prices, strata)
     off = np.abs(values / prices - 1)
     return RatioStudy(
         split=split,
         overall=statistics_of(values, prices, seed=seed),
         strata=tuple(told),
         fairness=apart,
+        unjudged=tuple(small),
         rmse_log=float(np.sqrt(np.mean(np.log(values / prices) ** 2))),
         mae=float(np.mean(np.abs(values - prices))),
         mdape=float(np.median(off)),
