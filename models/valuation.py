@@ -188,7 +188,9 @@ class Valuation(Value):
 
     value: float
     interval: Interval
-    intervals: tuple[Interval, ...] = Field(default=(), description="At 68, 80 and 90 %.")
+    intervals: tuple[Interval, ...] = Field(
+        default=(), description="At 68, 80 and 90 %: those that the judged sales can tell of."
+    )
     fsd: float = Field(description="Forecast standard deviation: of sale price over value, as a share.")
     confidence: int = Field(ge=0, le=100, description="Chance in % that it sells within 10 % of the value.")
     grade: Literal["high", "medium", "low"] = Field(description="By the FSD: up to .13, up to .20, above.")

@@ -22,6 +22,9 @@ _FADES = 60.0
 _STEEPEST = 0.3 / 365.25 * 2
 """Of the slope, in logarithms a day: 60 % a year is taken for noise."""
 
+_LEAST_A_YEAR = 0.05
+"""Standard deviation of a year's change of prices, in logarithms, that no market is taken to be below."""
+
 
 class PriceIndex:
     """The logarithm of the price level by day, 0 at the last period of the sales that were fit."""
@@ -73,6 +76,18 @@ class PriceIndex:
         ahead = np.maximum(0.0, day - last_day)
         beyond = last_level + self.slope * _FADES * (1 - np.exp(-ahead / _FADES))
         return np.where(day > last_day, beyond, found)
+
+    def may_move(self, ahead: float) -> float:
+        """By how much the level may be off, one standard deviation in logarithms, `ahead` days after what is known.
+
+        A random walk with the steps of the periods that were learned from, and not less than `_LEAST_A_YEAR`: that a
+        level stood still, or was never measured, is no promise.
+        """
+        least = _LEAST_A_YEAR / 365.25**0.5
+        walk = 0.0
+        if self.knows_time:
+            walk = float(np.sqrt(np.mean(np.diff(self.levels) ** 2 / np.diff(self.middles))))
+        return max(least, walk) * max(0.0, ahead) ** 0.5
 
     @property
     def end(self) -> float:

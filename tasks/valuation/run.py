@@ -239,11 +239,12 @@ def study_findings(market: str, study: RatioStudy) -> list[Finding]:
     found += [
         Finding(
             key=f"value.coverage:{market}/{one.nominal}", severity=Severity.medium, component=market,
-            title=f"Intervals of {one.nominal:.0%} held {one.rolling:.1%} of the prices.",
+            title=f"Intervals of {one.nominal:.0%} held {one.found:.1%} of the prices, and kept up to date "
+            f"{one.rolling:.1%}.",
             remedy="Train with more recent sales.",
         )
         for one in study.coverage
-        if abs(one.rolling - one.nominal) > _COVERAGE_OFF
+        if min(one.found, one.rolling) < one.nominal - _COVERAGE_OFF or one.rolling > one.nominal + _COVERAGE_OFF
     ]  # fmt: skip
     return found
 

@@ -135,6 +135,38 @@ def test_a_day_too_far_from_the_sales_is_refused_and_one_a_little_late_is_warned
     assert any("last known sale" in one for one in late.warnings)
 
 
+def test_a_range_grows_with_the_age_of_what_is_known(market: Trained) -> None:
+    """Half a year, and more, after the last sale nobody knows how prices moved."""
+    ages = [date(2014, 12, 31) + timedelta(days=age) for age in (1, 150, 350)]
+    answers = [told for day in ages if (told := appraise(market.model, HOME, as_of=day).valuation) is not None]
+    widths = [np.log(one.interval.high / one.interval.low) for one in answers]
+    assert widths[0] < widths[1] < widths[2]
+    assert widths[2] > 1.05 * widths[0]
+    assert answers[0].fsd < answers[1].fsd < answers[2].fsd
+    assert answers[2].confidence < answers[0].confidence
+
+
+def test_a_coverage_that_few_judged_sales_cannot_tell_of_is_refused_and_a_markets_own_is_lowered() -> None:
+    wide = MARKET.model_copy(update={"coverage": 0.98})
+    few = train_market(sales(150), wide, candidates=(QUICK,)).model
+    with pytest.raises(ConfigurationError, match="too few recent sales were judged for an interval of 99%"):
+        appraise(few, HOME, coverage=0.99)
+    told = appraise(few, HOME).valuation
+    assert told is not None
+    assert 0.9 < told.interval.coverage < 0.96
+    assert any("too few recent sales were judged" in one for one in told.warnings)
+
+
+def test_intervals_that_did_not_hold_without_being_kept_up_to_date_are_told(market: Trained) -> None:
+    study = market.backtest.study
+    off = study.coverage[1].model_copy(update={"found": 0.6, "rolling": 0.8})
+    told = study_findings("testville", study.model_copy(update={"coverage": (off,)}))
+    assert any("held 60.0%" in one.title and "80.0%" in one.title for one in told)
+    answer = appraise(market.model, HOME).valuation
+    assert answer is not None
+    assert "60.0% at 80%" in page.to_markdown(HOME, answer, study.model_copy(update={"coverage": (off,)}))
+
+
 def test_what_is_not_given_is_told_and_a_place_is_asked_for(market: Trained) -> None:
     answer = appraise(market.model, HOME.model_copy(update={"year_built": None})).valuation
     assert answer is not None
