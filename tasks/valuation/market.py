@@ -44,13 +44,7 @@ def sales_of(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[st
     Raises:
         ConfigurationError: a column is not there, is of the wrong kind, or hardly a sale is left.
     """
-    frame = frame_of(table, market)
-    reasons = _reasons(frame)
-    excluded = {reason: int(bad.sum()) for reason, bad in reasons.items() if bad.any()}
-    bad = np.zeros(len(frame), bool)
-    for rows in reasons.values():
-        bad |= rows
-    kept = frame[~bad].reset_index(drop=True)
+    kept, excluded = usable(table, market)
     if len(kept) < _LEAST_SALES:
         raise ConfigurationError(
             f"{len(kept)} usable sales are too few; {_LEAST_SALES} are needed"
@@ -59,6 +53,21 @@ def sales_of(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[st
             component=market.name,
         )  # fmt: skip
     return kept, excluded
+
+
+def usable(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The sales that can be right, however few, and how many cannot, by reason.
+
+    Raises:
+        ConfigurationError: a column is not there, or is of the wrong kind.
+    """
+    frame = frame_of(table, market)
+    reasons = _reasons(frame)
+    excluded = {reason: int(bad.sum()) for reason, bad in reasons.items() if bad.any()}
+    bad = np.zeros(len(frame), bool)
+    for rows in reasons.values():
+        bad |= rows
+    return frame[~bad].reset_index(drop=True), excluded
 
 
 def frame_of(table: pd.DataFrame, market: Market, *, whole_sums: bool = False) -> pd.DataFrame:

@@ -11,11 +11,13 @@ from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from blocks.settings import CHECKOUT
 from models.report import Finding, Severity, compose
 from models.training import CHAMPION, Columns, Lineage, ModelVersion, TrainingTable, shown_source
 from models.valuation import (
+    SQUARE_METRES,
     Market,
     Property,
     RatioStatistics,
@@ -31,16 +33,15 @@ from tasks.train.subject import hash_of_table
 from tasks.train.tables import read_table
 from tasks.valuation.appraise import appraise
 from tasks.valuation.asked import STUDYING, TRAINING, VALUING, Asked
+from tasks.valuation.backtest import study_of
 from tasks.valuation.features import days, identities
-from tasks.valuation.market import columns_of, frame_of
+from tasks.valuation.market import columns_of, usable
 from tasks.valuation.market_model import MarketModel
 from tasks.valuation.page import to_markdown
 from tasks.valuation.ratio_study import LIMITS
 from tasks.valuation.training import Trained, train_market
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from blocks.model_registry import ModelRegistry
     from blocks.postgres import Postgres
     from tasks.valuation.model import ValuationModel
@@ -167,14 +168,7 @@ def report_of_training(made: Trained, kept: Kept | None, market: Market, asked: 
     """What came of a training."""
     study = made.backtest.study
     findings = study_findings(market.name, study)
-    for reason, count in made.excluded.items():
-        findings.append(
-            Finding(
-                key=f"value.excluded:{market.name}/{reason}", severity=Severity.low, component=market.name,
-                title=f"{count} sales were left out: {reason}.", remedy="Correct them in the table.",
-                evidence={"sales": count},
-            )
-        )  # fmt: skip
+    findings += _left_out(market.name, made.excluded)
     if kept is not None and not kept.promoted:
         findings.append(
             Finding(
@@ -204,6 +198,17 @@ def report_of_training(made: Trained, kept: Kept | None, market: Market, asked: 
         excluded=dict(made.excluded),
         detail={"candidates": dict(made.backtest.candidates), "verdict": "" if kept is None else kept.verdict},
     )
+
+
+def _left_out(market: str, excluded: Mapping[str, int]) -> list[Finding]:
+    return [
+        Finding(
+            key=f"value.excluded:{market}/{reason}", severity=Severity.low, component=market,
+            title=f"{count} sales were left out: {reason}.", remedy="Correct them in the table.",
+            evidence={"sales": count},
+        )
+        for reason, count in excluded.items()
+    ]  # fmt: skip
 
 
 def study_findings(market: str, study: RatioStudy) -> list[Finding]:
@@ -259,8 +264,14 @@ _REMEDIES = {
 }
 
 
-def report_of_study(model: MarketModel, name: str, asked: Asked, study: RatioStudy | None = None) -> StudyReport:
-    """The ratio study of a registered model."""
+def report_of_study(
+    model: MarketModel,
+    name: str,
+    asked: Asked,
+    study: RatioStudy | None = None,
+    excluded: Mapping[str, int] | None = None,
+) -> StudyReport:
+    """The ratio study of a registered model, or another one of it, with what was left out of that by reason."""
     study = study or model.study
     market = model.market.name
     return compose(
@@ -268,7 +279,7 @@ def report_of_study(model: MarketModel, name: str, asked: Asked, study: RatioStu
         capability=STUDYING,
         summary=f"{name}: {_sentence(study.overall)}, on {study.overall.rows} sales {study.split}.",
         scope=f"ratio study of {market}",
-        findings=study_findings(market, study),
+        findings=[*study_findings(market, study), *_left_out(market, excluded or {})],
         metrics=_metrics(study),
         started_at=asked.started_at,
         finished_at=datetime.now(UTC),
@@ -320,23 +331,41 @@ def report_of_valuation(
     )  # fmt: skip
 
 
-def new_study(model: MarketModel, table: pd.DataFrame) -> RatioStudy | None:
-    """A study of sales that the model has not learned from: those of the table after its last one; None: too few."""
-    from tasks.valuation.backtest import study_of  # noqa: PLC0415
+def new_study(model: MarketModel, table: pd.DataFrame) -> tuple[RatioStudy | None, dict[str, int]]:
+    """A study of sales that the model has not learned from, and what was left out of it.
 
+    Args:
+        model: of the market.
+        table: the user's; what was sold after the last sale that the model has learned from is judged.
+
+    Returns:
+        The study, None where fewer than 30 sales are left; and how many were left out by reason: those that training
+        would leave out, and those that the model refuses to value.
+    """
     market = model.market
     if market.columns.sold is None or not model.ranges.days:
-        return None
-    frame = frame_of(table, market)
-    good = (frame["price"] > 0) & (frame["area"] > 0) & frame["sold"].notna()
+        return None, {}
+    frame, excluded = usable(table, market)
     if market.land_types and "type" in frame.columns:
-        good &= ~frame["type"].isin(market.land_types)
-    frame = frame[good].reset_index(drop=True)
+        frame = frame[~frame["type"].isin(market.land_types)]
     frame = frame[days(frame["sold"]) > model.ranges.days[1]].reset_index(drop=True)
-    if len(frame) < 30:
-        return None
+    for name in model.estimator.features.numbers:
+        frame[name] = pd.to_numeric(frame[name], errors="coerce")
+    kept = []
+    for number, distance in enumerate(model.estimator.nearest_km(frame) if len(frame) else ()):
+        row = frame.iloc[[number]]
+        refused = model.ranges.refusals(row, float(distance), row["sold"].iloc[0].date(), market)
+        if refused:
+            reason = f"{next(iter(refused))} that the model refuses"
+            excluded[reason] = excluded.get(reason, 0) + 1
+        else:
+            kept.append(number)
+    if len(kept) < _FEW_JUDGED:
+        return None, excluded
+    frame = frame.iloc[kept].reset_index(drop=True)
     values = model.estimator.predict(frame.drop(columns="price"))
-    return study_of(frame, values, split=f"sold after the {len(model.sales)} that it has learned from")
+    split = f"sold after the {len(model.sales)} that it has learned from"
+    return study_of(frame, values, split=split, unit=SQUARE_METRES[market.units.area]), excluded
 
 
 def _answer(subject: Property, valuation: Valuation | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -12,12 +12,13 @@ from tasks.train import artifact
 from tasks.train.trusted import OURS
 from tasks.valuation import page, plots
 from tasks.valuation.appraise import appraise
+from tasks.valuation.asked import Asked
 from tasks.valuation.backtest import windows_of
 from tasks.valuation.features import days
 from tasks.valuation.market import frame_of
 from tasks.valuation.market_model import STORED
 from tasks.valuation.model import ValuationModel
-from tasks.valuation.run import rival, study_findings
+from tasks.valuation.run import new_study, report_of_study, rival, study_findings
 from tasks.valuation.training import Trained, train_market
 from tests.valuation.making import HOME, MARKET, QUICK, sales, truth
 
@@ -266,6 +267,30 @@ def test_a_champion_is_asked_as_it_answers_about_sales_newer_than_its_own(market
     assert asked is market.model.measured
     assert len(judged) == len(market.backtest.windows.test)
     assert "fewer than 30" in aside
+
+
+def test_new_sales_are_judged_as_training_would_take_them(market: Trained) -> None:
+    table = sales(200, seed=5, rise=0.0)
+    table["when"], table["paid"] = "2015-01-20", table["paid"] * np.exp(0.1)
+    table.loc[0, "lat"] = 4750.0
+    table.loc[1, "beds"] = 33
+    table.loc[1, "sqft"] = 1620
+    table.loc[2, "sqft"] = 90_000
+    table.loc[3, "kind"] = "castle"
+    table.loc[4, "when"] = "2014-06-01"
+    study, excluded = new_study(market.model, table)
+    assert study is not None
+    assert excluded["no place on earth"] == 1
+    assert excluded["more bedrooms than fit"] == 1
+    assert excluded["area that the model refuses"] >= 1
+    assert excluded["type that the model refuses"] == 1
+    assert study.overall.rows == 199 - sum(excluded.values())
+    assert study.overall.median.value == pytest.approx(1.0, abs=0.06)
+    area = next(one.stratum for one in study.strata if one.stratum.startswith("area: 5)"))
+    assert int(area.split()[-1].replace(",", "")) > 2000  # sq ft, as the market has it, and not m2
+    assert new_study(market.model, table.iloc[:20])[0] is None
+    report = report_of_study(market.model, "x@1", Asked(datetime.now(UTC), "r"), study, excluded)
+    assert any("castle" not in one.title and "type that the model refuses" in one.title for one in report.findings)
 
 
 def test_a_stored_market_says_the_same_and_holds_nothing_but_plain_values(market: Trained) -> None:
