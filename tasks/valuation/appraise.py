@@ -79,7 +79,7 @@ def appraise(
     fsd = float(np.sinh(reach))  # half of the width at one standard deviation, over the value
     grid = comparables_of(valued, model.sales, row, as_of, market.units)
     typical, contributions = _reasons(model, row)
-    land = model.land.split(row, value)
+    land = model.land.split(row, value, float(valued.index_at(row)[0]))
     return Appraisal(
         Valuation(
             value=value,

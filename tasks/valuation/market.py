@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from blocks.errors import ConfigurationError
 from models.training import Columns
@@ -45,14 +46,23 @@ def sales_of(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[st
         ConfigurationError: a column is not there, is of the wrong kind, or hardly a sale is left.
     """
     kept, excluded = usable(table, market)
-    if len(kept) < _LEAST_SALES:
+    built = int((~is_land(kept, market)).sum())
+    if built < _LEAST_SALES:
         raise ConfigurationError(
-            f"{len(kept)} usable sales are too few; {_LEAST_SALES} are needed"
+            f"{built} usable sales are too few; {_LEAST_SALES} are needed"
             + (f" ({', '.join(f'{count} with {reason}' for reason, count in excluded.items())})" if excluded else "")
             + ".",
             component=market.name,
         )  # fmt: skip
     return kept, excluded
+
+
+def is_land(frame: pd.DataFrame, market: Market) -> NDArray[np.bool_]:
+    """Which sales of a frame are of land alone, shape (n,)."""
+    if not market.land_types or "type" not in frame.columns:
+        return np.zeros(len(frame), bool)
+    found: NDArray[np.bool_] = frame["type"].isin(market.land_types).to_numpy(bool)
+    return found
 
 
 def usable(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -62,7 +72,7 @@ def usable(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[str,
         ConfigurationError: a column is not there, or is of the wrong kind.
     """
     frame = frame_of(table, market)
-    reasons = _reasons(frame)
+    reasons = _reasons(frame, is_land(frame, market))
     excluded = {reason: int(bad.sum()) for reason, bad in reasons.items() if bad.any()}
     bad = np.zeros(len(frame), bool)
     for rows in reasons.values():
@@ -169,11 +179,11 @@ def row_of(subject: Property, market: Market, as_of: date) -> pd.DataFrame:
     return frame_of(table, market, whole_sums=True)  # nobody said that what is not given is 0
 
 
-def _reasons(frame: pd.DataFrame) -> Mapping[str, Any]:
-    """Which rows cannot be learned from, by why."""
+def _reasons(frame: pd.DataFrame, land: NDArray[np.bool_]) -> Mapping[str, Any]:
+    """Which rows cannot be learned from, by why; `land` is which are of land alone: nothing stands there."""
     found: dict[str, Any] = {
         "a price that is not above 0": ~(frame["price"] > 0).to_numpy(),
-        "an area that is not above 0": ~(frame["area"] > 0).to_numpy(),
+        "an area that is not above 0": ~(frame["area"] > 0).to_numpy() & ~land,
     }
     if "sold" in frame:
         found["no date of sale"] = frame["sold"].isna().to_numpy()

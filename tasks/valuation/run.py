@@ -35,7 +35,7 @@ from tasks.valuation.appraise import appraise
 from tasks.valuation.asked import STUDYING, TRAINING, VALUING, Asked
 from tasks.valuation.backtest import study_of
 from tasks.valuation.features import days, identities
-from tasks.valuation.market import columns_of, usable
+from tasks.valuation.market import columns_of, is_land, usable
 from tasks.valuation.market_model import MarketModel
 from tasks.valuation.page import to_markdown
 from tasks.valuation.ratio_study import LIMITS
@@ -346,8 +346,7 @@ def new_study(model: MarketModel, table: pd.DataFrame) -> tuple[RatioStudy | Non
     if market.columns.sold is None or not model.ranges.days:
         return None, {}
     frame, excluded = usable(table, market)
-    if market.land_types and "type" in frame.columns:
-        frame = frame[~frame["type"].isin(market.land_types)]
+    frame = frame[~is_land(frame, market)]
     frame = frame[days(frame["sold"]) > model.ranges.days[1]].reset_index(drop=True)
     for name in model.estimator.features.numbers:
         frame[name] = pd.to_numeric(frame[name], errors="coerce")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from blocks.errors import ConfigurationError
 from tasks.valuation.comparables import money
 from tasks.valuation.intervals import TimeAwareIntervals, levels, quantile
-from tasks.valuation.market import feature_name, frame_of, row_of, sales_of
+from tasks.valuation.land import LandValues
+from tasks.valuation.market import feature_name, frame_of, is_land, row_of, sales_of
 from tasks.valuation.model import ValuationModel
 from tasks.valuation.neighbours import NAMES, Neighbourhood
 from tasks.valuation.price_index import PriceIndex
@@ -153,6 +154,24 @@ def test_impossible_sales_are_left_out_and_counted() -> None:
     assert len(kept) == 195
     assert sum(excluded.values()) == 5
     assert excluded["more bedrooms than fit"] == 1
+
+
+def test_bare_land_needs_no_area_and_its_prices_move_with_the_market() -> None:
+    kept, excluded = sales_of(sales(300, land=60), MARKET)
+    assert excluded == {}
+    land = kept[is_land(kept, MARKET)]
+    assert len(land) == 60
+    assert not (land["area"] > 0).any()
+    with pytest.raises(ConfigurationError, match="90 usable sales are too few"):
+        sales_of(sales(90, land=60), MARKET)
+    level = np.linspace(0.0, 0.4, 60)
+    land = land.assign(price=1000 * land["lot"] ** 0.8 * np.exp(level))
+    told = LandValues().fit(land, [47.6, -122.2], level)
+    row = land.iloc[[30]]
+    for now in (0.0, 0.4):
+        split = told.split(row, 1e7, now)
+        assert split is not None
+        assert split[0] == pytest.approx(1000 * float(row["lot"].iloc[0]) ** 0.8 * np.exp(now), rel=0.01)
 
 
 def test_what_is_wrong_with_a_table_is_said() -> None:
