@@ -145,7 +145,7 @@ def study(*, market: str, model: str, new: bool, as_json: bool) -> int:
 
     chosen = _market(market)
     asked = Asked(datetime.now(UTC), str(uuid4()))
-    told, excluded = None, {}
+    told, excluded = None, dict[str, int]()
     with models_database():
         from tasks.valuation import run, steps  # needs what was found to be installed
 

@@ -7,6 +7,8 @@ Indices, Eurostat 2013, chapter 5, smoothed). Beyond the last sale, the recent s
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -83,11 +85,11 @@ class PriceIndex:
         A random walk with the steps of the periods that were learned from, and not less than `_LEAST_A_YEAR`: that a
         level stood still, or was never measured, is no promise.
         """
-        least = _LEAST_A_YEAR / 365.25**0.5
+        least = _LEAST_A_YEAR / math.sqrt(365.25)
         walk = 0.0
         if self.knows_time:
             walk = float(np.sqrt(np.mean(np.diff(self.levels) ** 2 / np.diff(self.middles))))
-        return max(least, walk) * max(0.0, ahead) ** 0.5
+        return max(least, walk) * math.sqrt(max(0.0, ahead))
 
     @property
     def end(self) -> float:
