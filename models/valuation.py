@@ -24,6 +24,7 @@ __all__ = [
     "StudyReport",
     "TrainMarketReport",
     "Units",
+    "Unjudged",
     "Valuation",
     "ValuationReport",
     "ValuationSettings",
@@ -187,7 +188,9 @@ class Valuation(Value):
 
     value: float
     interval: Interval
-    intervals: tuple[Interval, ...] = Field(default=(), description="At 68, 80 and 90 %.")
+    intervals: tuple[Interval, ...] = Field(
+        default=(), description="At 68, 80 and 90 %: those that the judged sales can tell of."
+    )
     fsd: float = Field(description="Forecast standard deviation: of sale price over value, as a share.")
     confidence: int = Field(ge=0, le=100, description="Chance in % that it sells within 10 % of the value.")
     grade: Literal["high", "medium", "low"] = Field(description="By the FSD: up to .13, up to .20, above.")
@@ -237,6 +240,14 @@ class RatioStatistics(Value):
     outside: tuple[str, ...] = Field(default=(), description="Statistics whose interval is outside of IAAO's limits.")
 
 
+class Unjudged(Value):
+    """Strata of one kind that have too few sales to be judged."""
+
+    by: str
+    strata: int
+    rows: int = Field(description="Sales in all of them.")
+
+
 class RatioStudy(Value):
     """How good values are, against prices."""
 
@@ -246,6 +257,7 @@ class RatioStudy(Value):
     fairness: dict[str, float] = Field(
         default_factory=dict, description="Largest less smallest median ratio between strata, by what makes them."
     )
+    unjudged: tuple[Unjudged, ...] = Field(default=(), description="Strata of fewer than 30 sales, by what makes them.")
     rmse_log: float
     mae: float
     mdape: float

@@ -161,7 +161,7 @@ def list_models(*, as_json: bool) -> int:
     """List the registered models: how many versions each has, and which one answers."""
     from tasks.train import registry as models
 
-    with _database():
+    with models_database():
         registry = _registry()
         found = {name: models.versions(registry, name) for name in registry.names()}
     if as_json:
@@ -192,7 +192,7 @@ def show_version(*, name: str, version: str, card: bool, as_json: bool) -> int:
     from tasks.train import registry as models
     from tasks.train.card import without_plots
 
-    with _database():
+    with models_database():
         registry = _registry()
         found = models.find(registry, name, version)
         text = without_plots(models.card_of(registry, found)) if card else ""
@@ -217,7 +217,7 @@ def promote_version(*, name: str, version: int, force: bool, reason: str, as_jso
 
     if force and not reason:
         raise click.UsageError("--force overrules a comparison; say why with --reason.")
-    with _database():
+    with models_database():
         registry = _registry()
         comparison = models.kept_comparison(registry, name, version)
         promoted = models.promote(registry, name, version, comparison=comparison, force=force, reason=reason)
@@ -236,7 +236,7 @@ def roll_back(*, name: str, reason: str, as_json: bool) -> int:
     """Make the champion before this one the champion of NAME again."""
     from tasks.train import registry as models
 
-    with _database():
+    with models_database():
         gone, back = models.rollback(_registry(), name, reason=reason)
     if as_json:
         echo_json({"gone": gone.model_dump(mode="json"), "champion": back.model_dump(mode="json")})
@@ -260,7 +260,7 @@ def compare_versions(*, name: str, champion: str, challenger: str, table: str | 
     from blocks.postgres import Postgres
     from tasks.train import registry as models
 
-    with _database():
+    with models_database():
         registry = _registry()
         first, second = models.find(registry, name, champion), models.find(registry, name, challenger)
         if table is None:
@@ -294,7 +294,12 @@ def _tell(found: Comparison, *, as_json: bool) -> int:
     return OK if found.better else FINDINGS
 
 
-def _database() -> Any:
+def models_database() -> Any:
+    """Within it, the registry of models answers.
+
+    Raises:
+        LamaError: what models need is not installed, or the database does not start.
+    """
     from tasks.train.extra import check_installed
 
     check_installed()

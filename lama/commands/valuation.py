@@ -140,20 +140,25 @@ def study(*, market: str, model: str, new: bool, as_json: bool) -> int:
     from blocks.model_registry import ModelRegistry
     from blocks.postgres import Postgres
     from lama.commands.reporting import exit_code, show
-    from tasks.valuation import run, steps
+    from lama.commands.train import models_database
     from tasks.valuation.asked import Asked
 
     chosen = _market(market)
     asked = Asked(datetime.now(UTC), str(uuid4()))
-    known, version = steps.load(ModelRegistry.of(settings()), market, model)
-    told = None
-    if new:
-        told = run.new_study(known, run.read_sales(chosen, Postgres.of(settings())))
-        if told is None:
-            raise LamaError(
-                "fewer than 30 sales are newer than those that the model has learned from.", component=market
-            )
-    report = run.report_of_study(known, version.address, asked, told)
+    told, excluded = None, dict[str, int]()
+    with models_database():
+        from tasks.valuation import run, steps  # needs what was found to be installed
+
+        known, version = steps.load(ModelRegistry.of(settings()), market, model)
+        if new:
+            told, excluded = run.new_study(known, run.read_sales(chosen, Postgres.of(settings())))
+    if new and told is None:
+        left = ", ".join(f"{count} with {reason}" for reason, count in excluded.items())
+        raise LamaError(
+            "fewer than 30 sales that it can value are newer than those that the model has learned from"
+            f"{f' (left out: {left})' if left else ''}.", component=market,
+        )  # fmt: skip
+    report = run.report_of_study(known, version.address, asked, told, excluded)
     show(report, "json" if as_json else None, level=ReportLevel.standard)
     if not as_json and report.study is not None:
         _show_study(report.study)
@@ -201,8 +206,10 @@ def _show_page(report: ValuationReport) -> None:
 def _show_study(study_: RatioStudy) -> None:
     from rich.table import Table
 
+    from tasks.valuation.ratio_study import largest, left_out
+
     table = Table("sales of", "sales", "median", "COD", "PRD", "PRB", "MKI", title=study_.split, title_justify="left")
-    for one in (study_.overall, *study_.strata):
+    for one in (study_.overall, *largest(study_.strata)[0]):
         figures = [
             f"{measure.value:.{digits}f} ({measure.low:.{digits}f} to {measure.high:.{digits}f})"
             if one.stratum == "all" else f"{measure.value:.{digits}f}"
@@ -210,6 +217,8 @@ def _show_study(study_: RatioStudy) -> None:
         ]  # fmt: skip
         table.add_row(one.stratum, str(one.rows), *figures)
     console().print(table)
+    if left := left_out(study_):
+        console().print(left, markup=False)
     if study_.coverage:
         intervals = Table("nominal", "held", "kept up to date", "median width", title="Intervals", title_justify="left")
         for cover in study_.coverage:

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from blocks.errors import ConfigurationError
 from models.valuation import Coverage, RatioStudy
-from tasks.valuation.features import days
+from tasks.valuation.features import days, identities
 from tasks.valuation.intervals import TimeAwareIntervals, levels, rolling_reach
 from tasks.valuation.model import ValuationModel
 from tasks.valuation.ratio_study import bands, statistics_of, strata_of
@@ -21,6 +22,7 @@ Rows = NDArray[np.intp]
 
 COVERAGES = (0.68, 0.80, 0.90)
 SHARES = (0.70, 0.15)
+_LEAST_OF_A_WINDOW = 10
 
 
 @dataclass(frozen=True)
@@ -57,22 +59,30 @@ def windows_of(frame: pd.DataFrame, seed: int = 0, shares: tuple[float, float] =
     """70 % to learn, 15 % to choose and calibrate, the last 15 % to judge: by time, or at random without dates.
 
     At random, no property is in two of them. By time, sales of one day stay together.
+
+    Raises:
+        ConfigurationError: so many sales are of one day that a window would have hardly any.
     """
     count = len(frame)
-    if "sold" in frame.columns and frame["sold"].nunique() > 20:
+    if "sold" in frame.columns:
         day = days(frame["sold"])
         edges = np.sort(day)[[int(shares[0] * count), int((shares[0] + shares[1]) * count)]]
         parts = [day < edges[0], (day >= edges[0]) & (day < edges[1]), day >= edges[1]]
-        if all(part.sum() >= 30 for part in parts):
-            first, second = (pd.Timestamp(edge, unit="D").date() for edge in edges)
-            words = f"out of time: learned until {first}, chosen and calibrated until {second}, judged after that"
-            train, held, test = (np.flatnonzero(part) for part in parts)
-            return Windows(train, held, test, words)
-    groups = pd.factorize(frame["property"])[0] if "property" in frame.columns else np.arange(count)
-    drawn = np.random.default_rng(seed).random(int(groups.max()) + 1)[groups]
-    parts = [drawn < shares[0], (drawn >= shares[0]) & (drawn < sum(shares)), drawn >= sum(shares)]
+        first, second = (pd.Timestamp(edge, unit="D").date() for edge in edges)
+        if any(part.sum() < _LEAST_OF_A_WINDOW for part in parts):
+            raise ConfigurationError(
+                f"cut by time, at {first} and {second}, the sales would make windows of "
+                f"{', '.join(str(int(part.sum())) for part in parts)}; {_LEAST_OF_A_WINDOW} each are the least.",
+                component="sold", remedy="Give the day of each sale, or name no column of dates.",
+            )  # fmt: skip
+        words = f"out of time: learned until {first}, chosen and calibrated until {second}, judged after that"
+    else:
+        groups = identities(frame)
+        drawn = np.random.default_rng(seed).random(int(groups.max()) + 1)[groups]
+        parts = [drawn < shares[0], (drawn >= shares[0]) & (drawn < sum(shares)), drawn >= sum(shares)]
+        words = "at random by property: there are no dates of sale"
     train, held, test = (np.flatnonzero(part) for part in parts)
-    return Windows(train, held, test, "at random by property: there are no dates of sale")
+    return Windows(train, held, test, words)
 
 
 def backtest(
@@ -145,13 +155,14 @@ def study_of(
             strata[name] = sales[name].fillna("unknown").to_numpy(str)
     if "year_built" in sales.columns:
         strata["year built"] = np.char.replace(bands(sales["year_built"].to_numpy(np.float64)), ",", "")
-    told, apart = strata_of(values, prices, strata)
+    told, apart, small = strata_of(values, prices, strata)
     off = np.abs(values / prices - 1)
     return RatioStudy(
         split=split,
         overall=statistics_of(values, prices, seed=seed),
         strata=tuple(told),
         fairness=apart,
+        unjudged=tuple(small),
         rmse_log=float(np.sqrt(np.mean(np.log(values / prices) ** 2))),
         mae=float(np.mean(np.abs(values - prices))),
         mdape=float(np.median(off)),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from models.training import Measure
 from models.valuation import RatioStatistics, RatioStudy
 from tasks.reports.render import escaped
-from tasks.valuation.ratio_study import LIMITS
+from tasks.valuation.ratio_study import LIMITS, largest, left_out
 
 _SHOWN = {"median": 3, "cod": 1, "prd": 3, "prb": 3, "mki": 3}
 
@@ -21,6 +21,7 @@ def card_of(market: str, study: RatioStudy, plots: Mapping[str, bytes]) -> str:
         study: how good it was.
         plots: PNG images by what they show.
     """
+    shown, _ = largest(study.strata)
     lines = [
         f"# Values of {escaped(market)}",
         "",
@@ -31,8 +32,10 @@ def card_of(market: str, study: RatioStudy, plots: Mapping[str, bytes]) -> str:
         "| sales of | sales | median ratio | COD | PRD | PRB | MKI |",
         "| --- | --: | --: | --: | --: | --: | --: |",
         f"| IAAO's limits | | {' | '.join(f'{low:g} to {high:g}' for low, high in LIMITS.values())} |",
-        *[_row(one) for one in (study.overall, *study.strata)],
+        *[_row(one) for one in (study.overall, *shown)],
     ]
+    if left := left_out(study):
+        lines += ["", left]
     if study.coverage:
         lines += ["", "| intervals | held | kept up to date | median width |", "| --- | --: | --: | --: |"]
         lines += [

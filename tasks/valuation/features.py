@@ -190,6 +190,16 @@ def days(sold: Any) -> Matrix:
     return found
 
 
+def identities(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """A number for the property of each sale, shape (n,); one without an identity is a property of its own."""
+    if "property" not in frame.columns:
+        return np.arange(len(frame), dtype=np.int64)
+    found: NDArray[np.int64] = pd.factorize(frame["property"])[0].astype(np.int64)
+    lone = found < 0
+    found[lone] = found.max(initial=-1) + 1 + np.arange(lone.sum())
+    return found
+
+
 _SOURCES = {
     "age": "year built", "year_built": "year built", "years since renovation": "renovation", "renovated": "renovation",
     "built share of the lot": "lot", "area of a bedroom": "bedrooms", "latitude": "location", "longitude": "location",

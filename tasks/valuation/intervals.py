@@ -64,12 +64,17 @@ class TimeAwareIntervals:
         weights = self._weights(self.day[-1] if day is None else day)
         return quantile(self.scores, weights, coverage) * self.sizes(inputs)
 
-    def chance_within(self, inputs: Matrix, share: float) -> Vector:
-        """The chance that the price is within `share` of the value, shape (n,)."""
+    def attainable(self) -> float:
+        """The widest coverage that the judged sales can speak of: beyond it lies the score of the row asked of."""
+        known = float(self._weights(self.day[-1]).sum())
+        return known / (known + 1.0)
+
+    def chance_within(self, inputs: Matrix, share: float, stretch: float = 1.0) -> Vector:
+        """The chance that the price is within `share` of the value, shape (n,), when errors are `stretch` as large."""
         weights = self._weights(self.day[-1])
         order = np.argsort(self.scores)
         mass = np.cumsum(weights[order]) / weights.sum()
-        at = np.searchsorted(self.scores[order], np.log1p(share) / self.sizes(inputs), side="right")
+        at = np.searchsorted(self.scores[order], np.log1p(share) / (stretch * self.sizes(inputs)), side="right")
         found: Vector = np.concatenate([[0.0], mass])[at]
         return found
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from blocks.errors import ConfigurationError
 from models.training import Columns
@@ -44,16 +45,11 @@ def sales_of(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[st
     Raises:
         ConfigurationError: a column is not there, is of the wrong kind, or hardly a sale is left.
     """
-    frame = frame_of(table, market)
-    reasons = _reasons(frame)
-    excluded = {reason: int(bad.sum()) for reason, bad in reasons.items() if bad.any()}
-    bad = np.zeros(len(frame), bool)
-    for rows in reasons.values():
-        bad |= rows
-    kept = frame[~bad].reset_index(drop=True)
-    if len(kept) < _LEAST_SALES:
+    kept, excluded = usable(table, market)
+    built = int((~is_land(kept, market)).sum())
+    if built < _LEAST_SALES:
         raise ConfigurationError(
-            f"{len(kept)} usable sales are too few; {_LEAST_SALES} are needed"
+            f"{built} usable sales are too few; {_LEAST_SALES} are needed"
             + (f" ({', '.join(f'{count} with {reason}' for reason, count in excluded.items())})" if excluded else "")
             + ".",
             component=market.name,
@@ -61,8 +57,37 @@ def sales_of(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[st
     return kept, excluded
 
 
-def frame_of(table: pd.DataFrame, market: Market) -> pd.DataFrame:
+def is_land(frame: pd.DataFrame, market: Market) -> NDArray[np.bool_]:
+    """Which sales of a frame are of land alone, shape (n,)."""
+    if not market.land_types or "type" not in frame.columns:
+        return np.zeros(len(frame), bool)
+    found: NDArray[np.bool_] = frame["type"].isin(market.land_types).to_numpy(bool)
+    return found
+
+
+def usable(table: pd.DataFrame, market: Market) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The sales that can be right, however few, and how many cannot, by reason.
+
+    Raises:
+        ConfigurationError: a column is not there, or is of the wrong kind.
+    """
+    frame = frame_of(table, market)
+    reasons = _reasons(frame, is_land(frame, market))
+    excluded = {reason: int(bad.sum()) for reason, bad in reasons.items() if bad.any()}
+    bad = np.zeros(len(frame), bool)
+    for rows in reasons.values():
+        bad |= rows
+    return frame[~bad].reset_index(drop=True), excluded
+
+
+def frame_of(table: pd.DataFrame, market: Market, *, whole_sums: bool = False) -> pd.DataFrame:
     """All rows of `table` in the columns and units of a frame of sales; what is no number becomes missing.
+
+    Args:
+        table: the user's.
+        market: what its columns mean.
+        whole_sums: a sum is missing when one of its parts is; otherwise only when all are, as an empty cell of a table
+            of sales says that there is none of it.
 
     Raises:
         ConfigurationError: a column is not there, or none of its values is what it should be.
@@ -96,7 +121,9 @@ def frame_of(table: pd.DataFrame, market: Market) -> pd.DataFrame:
         number = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
         made[feature_name(name)] = column.astype(np.float64) if number else _as_word(column)
     sums = {
-        name: pd.concat([_as_number(table[one], one, market.name) for one in parts], axis=1).sum(axis=1)
+        name: pd.concat([_as_number(table[one], one, market.name) for one in parts], axis=1).sum(
+            axis=1, min_count=len(parts) if whole_sums else 1
+        )
         for name, parts in market.sums.items()
     }
     for name, total in sums.items():
@@ -137,8 +164,11 @@ def row_of(subject: Property, market: Market, as_of: date) -> pd.DataFrame:
         raw[name] = subject.features.get(name)
     for name, scale in market.scales.items():
         given = raw.get(name)
-        if isinstance(given, str) and given not in scale:
+        if given is not None and _plain(given) not in scale:
             raise ConfigurationError(f"{name} is {given!r}; its scale is {', '.join(scale)}.", component=market.name)
+    for name in sorted({n for parts in (*market.sums.values(), *market.ratios.values()) for n in parts}):
+        if (given := raw.get(name)) is not None and not np.isfinite(pd.to_numeric(given, errors="coerce")):
+            raise ConfigurationError(f"{name} is {given!r}, which is no number.", component=market.name)
     raw[market.columns.price] = np.nan
     if market.columns.sold is not None:
         raw[market.columns.sold] = pd.Timestamp(as_of)
@@ -146,14 +176,14 @@ def row_of(subject: Property, market: Market, as_of: date) -> pd.DataFrame:
     for name in table.columns:
         if table[name].isna().all() and name != market.columns.sold:
             table[name] = table[name].astype(np.float64)
-    return frame_of(table, market)
+    return frame_of(table, market, whole_sums=True)  # nobody said that what is not given is 0
 
 
-def _reasons(frame: pd.DataFrame) -> Mapping[str, Any]:
-    """Which rows cannot be learned from, by why."""
+def _reasons(frame: pd.DataFrame, land: NDArray[np.bool_]) -> Mapping[str, Any]:
+    """Which rows cannot be learned from, by why; `land` is which are of land alone: nothing stands there."""
     found: dict[str, Any] = {
         "a price that is not above 0": ~(frame["price"] > 0).to_numpy(),
-        "an area that is not above 0": ~(frame["area"] > 0).to_numpy(),
+        "an area that is not above 0": ~(frame["area"] > 0).to_numpy() & ~land,
     }
     if "sold" in frame:
         found["no date of sale"] = frame["sold"].isna().to_numpy()
@@ -171,7 +201,7 @@ def _scaled(column: pd.Series, scale: tuple[str, ...] | None) -> pd.Series:
     if scale is None:
         return column
     ranks = {word: float(number + 1) for number, word in enumerate(scale)}
-    return column.map(lambda value: ranks.get(str(value), np.nan)).astype(np.float64)
+    return column.map(lambda value: np.nan if pd.isna(value) else ranks.get(_plain(value), np.nan)).astype(np.float64)
 
 
 def _as_number(column: pd.Series, name: str, market: str) -> pd.Series:

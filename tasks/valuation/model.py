@@ -66,7 +66,7 @@ class ValuationModel:
         self.near: Neighbourhood | None = None
         if self.features.middle:
             self.near = Neighbourhood().fit(
-                self._place(frame), self._own(frame), line[:, self._alike()], level,
+                self._place(frame), self._own(frame, fit=True), line[:, self._alike()], level,
                 np.log(np.maximum(frame["area"].to_numpy(np.float64), 1.0)),
             )  # fmt: skip
         matrix, line = self._inputs(frame, fit=True)
@@ -143,7 +143,7 @@ class ValuationModel:
         matrix, line = self.features.matrix(frame), self.features.line(frame)
         if self.near is None:
             return matrix, line
-        told = self.near.statistics(self._place(frame), self._own(frame), line[:, self._alike()])
+        told = self.near.statistics(self._place(frame), self._own(frame, fit=fit), line[:, self._alike()])
         if fit:
             self.near_centre, self.near_spread = told.mean(0), np.maximum(told.std(0), 1e-9)
         scaled = np.clip((told - self.near_centre) / self.near_spread, -6, 6)
@@ -174,15 +174,20 @@ class ValuationModel:
         ]
         return np.column_stack(plane(filled[0], filled[1], self.features.middle))
 
-    def _own(self, frame: pd.DataFrame) -> Vector:
-        if "property" not in frame.columns or not self.codes:
-            return np.full(len(frame), -1.0)
-        found: Vector = pd.Index(self.codes).get_indexer(frame["property"].astype(str)).astype(np.float64)
+    def _own(self, frame: pd.DataFrame, *, fit: bool = False) -> Vector:
+        """A number for each property; of those without an identity it is their own while they are learned from."""
+        found = np.full(len(frame), -1.0)
+        if "property" in frame.columns and self.codes:
+            known = frame["property"].notna().to_numpy()
+            found[known] = pd.Index(self.codes).get_indexer(frame["property"][known].astype(str))
+        if fit:  # otherwise a sale would be told its own price as that of a neighbour
+            lone = found < 0
+            found[lone] = len(self.codes) + np.arange(lone.sum())
         return found
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
-    return sorted(set(frame["property"].astype(str))) if "property" in frame.columns else []
+    return sorted(set(frame["property"].dropna().astype(str))) if "property" in frame.columns else []
 
 
 def _robust_ridge(line: Matrix, target: Vector, penalty: float, weight: Vector | None) -> tuple[Vector, float]:

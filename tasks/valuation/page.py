@@ -156,7 +156,11 @@ def _proof(study: RatioStudy) -> str:
     )
     if study.coverage:
         text += (
-            " Intervals held " + ", ".join(f"{one.rolling:.1%} at {one.nominal:.0%}" for one in study.coverage) + "."
+            " Intervals held "
+            + ", ".join(f"{one.found:.1%} at {one.nominal:.0%}" for one in study.coverage)
+            + " by the model as it was before the first of them; with its level kept up to date "
+            + ", ".join(f"{one.rolling:.1%} at {one.nominal:.0%}" for one in study.coverage)
+            + "."
         )
     return text
 

@@ -7,6 +7,8 @@ Indices, Eurostat 2013, chapter 5, smoothed). Beyond the last sale, the recent s
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,9 @@ _FADES = 60.0
 """Days after which 63 % of what the recent slope promises has come: prices turn, and nobody knows when."""
 _STEEPEST = 0.3 / 365.25 * 2
 """Of the slope, in logarithms a day: 60 % a year is taken for noise."""
+
+_LEAST_A_YEAR = 0.05
+"""Standard deviation of a year's change of prices, in logarithms, that no market is taken to be below."""
 
 
 class PriceIndex:
@@ -73,6 +78,18 @@ class PriceIndex:
         ahead = np.maximum(0.0, day - last_day)
         beyond = last_level + self.slope * _FADES * (1 - np.exp(-ahead / _FADES))
         return np.where(day > last_day, beyond, found)
+
+    def may_move(self, ahead: float) -> float:
+        """By how much the level may be off, one standard deviation in logarithms, `ahead` days after what is known.
+
+        A random walk with the steps of the periods that were learned from, and not less than `_LEAST_A_YEAR`: that a
+        level stood still, or was never measured, is no promise.
+        """
+        least = _LEAST_A_YEAR / math.sqrt(365.25)
+        walk = 0.0
+        if self.knows_time:
+            walk = float(np.sqrt(np.mean(np.diff(self.levels) ** 2 / np.diff(self.middles))))
+        return max(least, walk) * math.sqrt(max(0.0, ahead))
 
     @property
     def end(self) -> float:

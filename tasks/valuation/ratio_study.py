@@ -6,14 +6,14 @@ modified Kakwani index is Quintos' (Journal of Property Tax Assessment & Adminis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blocks.errors import ConfigurationError
 from models.training import Measure
-from models.valuation import RatioStatistics
+from models.valuation import RatioStatistics, RatioStudy, Unjudged
 
 Vector = NDArray[np.float64]
 
@@ -27,6 +27,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 """What is acceptable (Standard on Ratio Studies, 2013, tables 1-3 and 2-3, section 5.6; Quintos for the MKI). The upper
 limit of the COD is that of older or mixed areas; below its lower limit, values may have been copied from prices."""
 
+LEAST_OF_A_STRATUM = 30
 _LEAST = 5
 _RESAMPLED = 4_000_000  # values in all resamples together: bounds time and memory
 
@@ -162,32 +163,57 @@ def checked(values: Vector, prices: Vector) -> tuple[Vector, Vector]:
 
 
 def strata_of(
-    values: Vector, prices: Vector, strata: Mapping[str, NDArray[np.str_]], *, least: int = 30, most: int = 12
-) -> tuple[list[RatioStatistics], dict[str, float]]:
-    """The statistics by strata, and how far apart the medians are.
+    values: Vector, prices: Vector, strata: Mapping[str, NDArray[np.str_]], *, least: int = LEAST_OF_A_STRATUM
+) -> tuple[list[RatioStatistics], dict[str, float], list[Unjudged]]:
+    """The statistics by strata, how far apart the medians are, and what was too small to be judged.
 
     Args:
         values: shape (n,).
         prices: shape (n,).
         strata: the name of each row's stratum, shape (n,), by what makes them (`area`, `value`, `time` ...).
-        least: sales that a stratum needs to be told of.
-        most: strata of one kind that are told of: those with most sales.
+        least: sales that a stratum needs to be judged.
     """
     found: list[RatioStatistics] = []
     apart: dict[str, float] = {}
+    small: list[Unjudged] = []
     for kind, labels in strata.items():
-        names, counts = np.unique(labels, return_counts=True)
-        kept = sorted(names[np.argsort(-counts, kind="stable")][:most])
-        told = []
-        for name in kept:
-            rows = labels == name
-            if rows.sum() >= least:
-                told.append(statistics_of(values[rows], prices[rows], stratum=f"{kind}: {name}", resamples=200))
+        names, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        told = [
+            statistics_of(values[rows], prices[rows], stratum=f"{kind}: {name}", resamples=200)
+            for number, name in enumerate(names)
+            if counts[number] >= least and len(rows := np.flatnonzero(place == number))
+        ]
         if len(told) > 1:
             medians = [one.median.value for one in told]
             apart[kind] = float(max(medians) - min(medians))
         found += told
-    return found, apart
+        left = counts[counts < least]
+        if len(left):
+            small.append(Unjudged(by=kind, strata=len(left), rows=int(left.sum())))
+    return found, apart, small
+
+
+def largest(strata: Sequence[RatioStatistics], most: int = 12) -> tuple[list[RatioStatistics], int]:
+    """Those to be shown, in their order: of each kind the `most` with most sales; and how many are left out."""
+    ranks: dict[str, int] = {}
+    kept = set()
+    for one in sorted(strata, key=lambda one: -one.rows):
+        kind = one.stratum.partition(":")[0]
+        ranks[kind] = ranks.get(kind, 0) + 1
+        if ranks[kind] <= most:
+            kept.add(one.stratum)
+    return [one for one in strata if one.stratum in kept], len(strata) - len(kept)
+
+
+def left_out(study: RatioStudy) -> str:
+    """What is not shown of the strata, and what was not judged, as a sentence; empty when that is nothing."""
+    hidden = largest(study.strata)[1]
+    told = [f"{hidden} smaller strata were judged, and are not shown."] if hidden else []
+    told += [
+        f"By {one.by}, {one.strata} of fewer than {LEAST_OF_A_STRATUM} sales ({one.rows} in all) were not judged."
+        for one in study.unjudged
+    ]
+    return " ".join(told)
 
 
 def bands(numbers: Vector, count: int = 5, unit: str = "") -> NDArray[np.str_]:

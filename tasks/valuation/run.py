@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from models.report import Finding, Severity, compose
 from models.training import CHAMPION, Columns, Lineage, ModelVersion, TrainingTable, shown_source
 from models.valuation import (
+    SQUARE_METRES,
     Market,
     Property,
     RatioStatistics,
@@ -27,19 +29,21 @@ from tasks.train.subject import hash_of_table
 from tasks.train.tables import read_table
 from tasks.valuation.appraise import appraise
 from tasks.valuation.asked import STUDYING, TRAINING, VALUING, Asked
-from tasks.valuation.market import columns_of, frame_of
+from tasks.valuation.backtest import study_of
+from tasks.valuation.features import days, identities
+from tasks.valuation.market import columns_of, is_land, usable
 from tasks.valuation.market_model import MarketModel
 from tasks.valuation.page import to_markdown
 from tasks.valuation.ratio_study import LIMITS
 from tasks.valuation.training import Trained, train_market
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from blocks.model_registry import ModelRegistry
     from blocks.postgres import Postgres
+    from tasks.valuation.model import ValuationModel
 
 _COVERAGE_OFF = 0.03
+_FEW_JUDGED = 30
 
 
 def read_sales(market: Market, database: Postgres | None) -> pd.DataFrame:
@@ -74,8 +78,9 @@ def keep(
 ) -> Kept:  # fmt: skip
     """Register the model, and promote it when there is no champion or it is better than that beyond noise.
 
-    Both are judged by the sales of the last window; the champion by what it says of them now, which is in its favour
-    when it has learned from them.
+    Both are judged by the sales of the last window that are newer than what the champion has learned from: the champion
+    as it answers, the new one as it was before that window. Where hardly any are newer, by the whole window, and the
+    champion as it was before its own.
 
     Raises:
         ConflictError: somebody else has promoted another one in the meantime; run it again.
@@ -113,21 +118,35 @@ def keep(
     if champion.version == version.version:
         return Kept(champion, "It is the champion already.", promoted=True)
     old = artifact.read(registry.path_of(block, champion.artifact_hash), champion.artifact_hash)
-    rows = made.backtest.windows.test
-    judged = made.model.sales.iloc[rows]
+    asked, judged, aside = rival(old, made)
     price = np.log(judged["price"].to_numpy(np.float64))
     try:
-        said = old.measured.predict_log(judged.drop(columns="price"))
+        said = asked.predict_log(judged.drop(columns="price"))
     except (KeyError, ValueError, TypeError) as error:
         return Kept(version, f"The champion cannot be asked about this table ({error}): promote it by hand.")
     ours = made.backtest.model.predict_log(judged.drop(columns="price"))
     verdict = compared(
-        market.name, "rmse", (champion.version, (said - price) ** 2), (version.version, (ours - price) ** 2), seed=seed
-    )
+        market.name, "rmse", (champion.version, (said - price) ** 2), (version.version, (ours - price) ** 2),
+        groups=identities(judged), seed=seed,
+    )  # fmt: skip
+    told = f"{verdict.verdict}{aside}"
     if verdict.better:
         promoted = registry.promote(block, market.name, version.version, comparison=verdict, reason=verdict.verdict)
-        return Kept(promoted, verdict.verdict, promoted=True)
-    return Kept(version, verdict.verdict)
+        return Kept(promoted, told, promoted=True)
+    return Kept(version, told)
+
+
+def rival(champion: MarketModel, made: Trained) -> tuple[ValuationModel, pd.DataFrame, str]:
+    """Who answers for `champion` in a comparison with `made`, about which sales, and what is to be known of that."""
+    judged = made.model.sales.iloc[made.backtest.windows.test]
+    if "sold" in judged.columns and champion.ranges.days:
+        newer = days(judged["sold"]) > champion.ranges.days[1]
+        if newer.sum() >= _FEW_JUDGED:
+            return champion.estimator, judged[newer], ""
+    return champion.measured, judged, (
+        f" The champion was asked as it was before it learned from its own judged sales: fewer than {_FEW_JUDGED} of "
+        "the judged ones are newer than all that it has learned from."
+    )  # fmt: skip
 
 
 def card(made: Trained, market: str) -> str:
@@ -147,14 +166,7 @@ def report_of_training(made: Trained, kept: Kept | None, market: Market, asked: 
     """What came of a training."""
     study = made.backtest.study
     findings = study_findings(market.name, study)
-    for reason, count in made.excluded.items():
-        findings.append(
-            Finding(
-                key=f"value.excluded:{market.name}/{reason}", severity=Severity.low, component=market.name,
-                title=f"{count} sales were left out: {reason}.", remedy="Correct them in the table.",
-                evidence={"sales": count},
-            )
-        )  # fmt: skip
+    findings += _left_out(market.name, made.excluded)
     if kept is not None and not kept.promoted:
         findings.append(
             Finding(
@@ -186,9 +198,28 @@ def report_of_training(made: Trained, kept: Kept | None, market: Market, asked: 
     )
 
 
+def _left_out(market: str, excluded: Mapping[str, int]) -> list[Finding]:
+    return [
+        Finding(
+            key=f"value.excluded:{market}/{reason}", severity=Severity.low, component=market,
+            title=f"{count} sales were left out: {reason}.", remedy="Correct them in the table.",
+            evidence={"sales": count},
+        )
+        for reason, count in excluded.items()
+    ]  # fmt: skip
+
+
 def study_findings(market: str, study: RatioStudy) -> list[Finding]:
     """What a ratio study shows that somebody should know: statistics that are outside of the IAAO's limits."""
     found = []
+    if study.overall.rows < _FEW_JUDGED:
+        found.append(
+            Finding(
+                key=f"value.few:{market}", severity=Severity.low, component=market,
+                title=f"Only {study.overall.rows} sales judged it: how good it is, is hardly known.",
+                remedy="Train with more sales; some thousand are good.", evidence={"sales": study.overall.rows},
+            )
+        )  # fmt: skip
     for one in (study.overall, *study.strata):
         whole = one.stratum == "all"
         for name in one.outside:
@@ -211,11 +242,12 @@ def study_findings(market: str, study: RatioStudy) -> list[Finding]:
     found += [
         Finding(
             key=f"value.coverage:{market}/{one.nominal}", severity=Severity.medium, component=market,
-            title=f"Intervals of {one.nominal:.0%} held {one.rolling:.1%} of the prices.",
+            title=f"Intervals of {one.nominal:.0%} held {one.found:.1%} of the prices, and kept up to date "
+            f"{one.rolling:.1%}.",
             remedy="Train with more recent sales.",
         )
         for one in study.coverage
-        if abs(one.rolling - one.nominal) > _COVERAGE_OFF
+        if min(one.found, one.rolling) < one.nominal - _COVERAGE_OFF or one.rolling > one.nominal + _COVERAGE_OFF
     ]  # fmt: skip
     return found
 
@@ -230,8 +262,14 @@ _REMEDIES = {
 }
 
 
-def report_of_study(model: MarketModel, name: str, asked: Asked, study: RatioStudy | None = None) -> StudyReport:
-    """The ratio study of a registered model."""
+def report_of_study(
+    model: MarketModel,
+    name: str,
+    asked: Asked,
+    study: RatioStudy | None = None,
+    excluded: Mapping[str, int] | None = None,
+) -> StudyReport:
+    """The ratio study of a registered model, or another one of it, with what was left out of that by reason."""
     study = study or model.study
     market = model.market.name
     return compose(
@@ -239,7 +277,7 @@ def report_of_study(model: MarketModel, name: str, asked: Asked, study: RatioStu
         capability=STUDYING,
         summary=f"{name}: {_sentence(study.overall)}, on {study.overall.rows} sales {study.split}.",
         scope=f"ratio study of {market}",
-        findings=study_findings(market, study),
+        findings=[*study_findings(market, study), *_left_out(market, excluded or {})],
         metrics=_metrics(study),
         started_at=asked.started_at,
         finished_at=datetime.now(UTC),
@@ -291,24 +329,40 @@ def report_of_valuation(
     )  # fmt: skip
 
 
-def new_study(model: MarketModel, table: pd.DataFrame) -> RatioStudy | None:
-    """A study of sales that the model has not learned from: those of the table after its last one; None: too few."""
-    from tasks.valuation.backtest import study_of  # noqa: PLC0415
-    from tasks.valuation.features import days  # noqa: PLC0415
+def new_study(model: MarketModel, table: pd.DataFrame) -> tuple[RatioStudy | None, dict[str, int]]:
+    """A study of sales that the model has not learned from, and what was left out of it.
 
+    Args:
+        model: of the market.
+        table: the user's; what was sold after the last sale that the model has learned from is judged.
+
+    Returns:
+        The study, None where fewer than 30 sales are left; and how many were left out by reason: those that training
+        would leave out, and those that the model refuses to value.
+    """
     market = model.market
     if market.columns.sold is None or not model.ranges.days:
-        return None
-    frame = frame_of(table, market)
-    good = (frame["price"] > 0) & (frame["area"] > 0) & frame["sold"].notna()
-    if market.land_types and "type" in frame.columns:
-        good &= ~frame["type"].isin(market.land_types)
-    frame = frame[good].reset_index(drop=True)
+        return None, {}
+    frame, excluded = usable(table, market)
+    frame = frame[~is_land(frame, market)]
     frame = frame[days(frame["sold"]) > model.ranges.days[1]].reset_index(drop=True)
-    if len(frame) < 30:
-        return None
+    for name in model.estimator.features.numbers:
+        frame[name] = pd.to_numeric(frame[name], errors="coerce")
+    kept = []
+    for number, distance in enumerate(model.estimator.nearest_km(frame) if len(frame) else ()):
+        row = frame.iloc[[number]]
+        refused = model.ranges.refusals(row, float(distance), row["sold"].iloc[0].date(), market)
+        if refused:
+            reason = f"{next(iter(refused))} that the model refuses"
+            excluded[reason] = excluded.get(reason, 0) + 1
+        else:
+            kept.append(number)
+    if len(kept) < _FEW_JUDGED:
+        return None, excluded
+    frame = frame.iloc[kept].reset_index(drop=True)
     values = model.estimator.predict(frame.drop(columns="price"))
-    return study_of(frame, values, split=f"sold after the {len(model.sales)} that it has learned from")
+    split = f"sold after the {len(model.sales)} that it has learned from"
+    return study_of(frame, values, split=split, unit=SQUARE_METRES[market.units.area]), excluded
 
 
 def _answer(subject: Property, valuation: Valuation | None) -> str:

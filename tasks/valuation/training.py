@@ -15,7 +15,7 @@ from tasks.valuation.backtest import Backtest, backtest
 from tasks.valuation.features import days
 from tasks.valuation.intervals import TimeAwareIntervals
 from tasks.valuation.land import LandValues
-from tasks.valuation.market import columns_of, sales_of
+from tasks.valuation.market import columns_of, is_land, sales_of
 from tasks.valuation.market_model import MarketModel
 from tasks.valuation.model import LARGE, SMALL, ValuationModel
 from tasks.valuation.ranges import Ranges
@@ -48,10 +48,8 @@ def train_market(
         ConfigurationError: the table does not have what the market says, or hardly a sale is usable.
     """
     sales, excluded = sales_of(table, market)
-    is_land = np.zeros(len(sales), bool)
-    if market.land_types and "type" in sales.columns:
-        is_land = sales["type"].isin(market.land_types).to_numpy()
-    land, built = sales[is_land], sales[~is_land].reset_index(drop=True)
+    bare = is_land(sales, market)
+    land, built = sales[bare], sales[~bare].reset_index(drop=True)
     judged = backtest(built, seed=seed, candidates=candidates, unit=SQUARE_METRES[market.units.area])
     features, price = built.drop(columns="price"), built["price"].to_numpy(np.float64)
     best = judged.model.parameters
@@ -62,7 +60,7 @@ def train_market(
             model, judged.model, market, columns_of(market), schema,
             ranges=Ranges().fit(built, _nearest_others(model, features)),
             calibrated=_calibrated(judged, built, seed),
-            land=LandValues().fit(land, model.features.middle),
+            land=LandValues().fit(land, model.features.middle, model.index_at(land)),
             sales=built,
             study=judged.study,
             seed=seed,

@@ -37,9 +37,13 @@ def sales(count: int = 900, seed: int = 0, *, rise: float = 0.10, land: int = 0)
     })  # fmt: skip
     if not land:
         return frame
-    bare = frame.iloc[:land].copy()
+    some = np.linspace(0, count - 1, land).astype(int)
+    bare = frame.iloc[some].copy()
     bare["parcel"], bare["kind"] = [f"l{n}" for n in range(land)], "land"
-    bare["paid"] = (40 * bare["lot"] ** 0.8).round()
+    # nothing stands there: some tables say 0, others leave it empty
+    bare["sqft"] = np.where(np.arange(land) % 2, 0.0, np.nan)
+    bare[["beds", "baths", "built", "renewed", "grade"]] = None
+    bare["paid"] = (40 * bare["lot"] ** 0.8 * np.exp(rise * np.clip((day[some] - 182) / 183, 0, None))).round()
     return pd.concat([frame, bare], ignore_index=True)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from blocks.errors import ConfigurationError
 from tasks.valuation.comparables import money
 from tasks.valuation.intervals import TimeAwareIntervals, levels, quantile
-from tasks.valuation.market import feature_name, frame_of, row_of, sales_of
+from tasks.valuation.land import LandValues
+from tasks.valuation.market import feature_name, frame_of, is_land, row_of, sales_of
 from tasks.valuation.model import ValuationModel
 from tasks.valuation.neighbours import NAMES, Neighbourhood
 from tasks.valuation.price_index import PriceIndex
@@ -155,6 +156,24 @@ def test_impossible_sales_are_left_out_and_counted() -> None:
     assert excluded["more bedrooms than fit"] == 1
 
 
+def test_bare_land_needs_no_area_and_its_prices_move_with_the_market() -> None:
+    kept, excluded = sales_of(sales(300, land=60), MARKET)
+    assert excluded == {}
+    land = kept[is_land(kept, MARKET)]
+    assert len(land) == 60
+    assert not (land["area"] > 0).any()
+    with pytest.raises(ConfigurationError, match="90 usable sales are too few"):
+        sales_of(sales(90, land=60), MARKET)
+    level = np.linspace(0.0, 0.4, 60)
+    land = land.assign(price=1000 * land["lot"] ** 0.8 * np.exp(level))
+    told = LandValues().fit(land, [47.6, -122.2], level)
+    row = land.iloc[[30]]
+    for now in (0.0, 0.4):
+        split = told.split(row, 1e7, now)
+        assert split is not None
+        assert split[0] == pytest.approx(1000 * float(row["lot"].iloc[0]) ** 0.8 * np.exp(now), rel=0.01)
+
+
 def test_what_is_wrong_with_a_table_is_said() -> None:
     with pytest.raises(ConfigurationError, match="no column 'sqft'"):
         frame_of(sales(120).drop(columns="sqft"), MARKET)
@@ -174,8 +193,24 @@ def test_a_property_is_a_row_like_those_of_the_table() -> None:
     assert row["condition"].iloc[0] == 3.0
     with pytest.raises(ConfigurationError, match="its scale is"):
         row_of(HOME.model_copy(update={"condition": "great"}), MARKET, pd.Timestamp("2014-12-01").date())
+    with pytest.raises(ConfigurationError, match="its scale is"):
+        row_of(HOME.model_copy(update={"condition": 9.0}), MARKET, pd.Timestamp("2014-12-01").date())
     with pytest.raises(ConfigurationError, match="no feature 'view'"):
         row_of(HOME.model_copy(update={"features": {"view": 1.0}}), MARKET, pd.Timestamp("2014-12-01").date())
+
+
+def test_a_sum_of_which_a_part_is_not_given_is_unknown_and_not_0() -> None:
+    summed = MARKET.model_copy(update={"sums": {"rooms": ("beds", "baths", "attic")}})
+    day = pd.Timestamp("2014-12-01").date()
+    given = HOME.model_copy(update={"features": {"attic": 1.0}})
+    assert row_of(given, summed, day)["rooms"].iloc[0] == 6.0
+    assert np.isnan(row_of(HOME, summed, day)["rooms"].iloc[0])
+    table = sales(120).assign(attic=1.0)
+    table.loc[0, "attic"] = np.nan  # an empty cell of a table: there is none
+    table.loc[1, ["beds", "baths", "attic"]] = np.nan
+    rooms = frame_of(table, summed)["rooms"]
+    assert rooms[0] == table.loc[0, "beds"] + table.loc[0, "baths"]
+    assert np.isnan(rooms[1])
 
 
 def test_a_further_column_never_takes_the_place_of_one_with_a_meaning() -> None:

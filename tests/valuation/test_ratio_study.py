@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from blocks.errors import ConfigurationError
 from models.training import Measure
+from models.valuation import RatioStudy
 from tasks.valuation.ratio_study import (
     STATISTICS,
     _is_outside,
     bands,
     cod,
+    largest,
+    left_out,
     median_ratio,
     mki,
     prb,
@@ -21,6 +24,7 @@ from tasks.valuation.ratio_study import (
     statistics_of,
     strata_of,
 )  # fmt: skip
+from tasks.valuation.run import study_findings
 
 # IAAO, Standard on Ratio Studies (April 2013): appraised values and sale prices of tables 1-1, 1-4 and D-2, with the
 # statistics printed there.
@@ -149,10 +153,29 @@ def test_strata_say_where_it_is_unfair() -> None:
     chance = np.random.default_rng(0)
     prices = np.exp(chance.normal(12, 0.4, 300))
     side = np.where(np.arange(300) < 150, "east", "west")
-    told, apart = strata_of(prices * np.where(side == "east", 0.85, 1.05), prices, {"side": side})
+    told, apart, _ = strata_of(prices * np.where(side == "east", 0.85, 1.05), prices, {"side": side})
     assert [one.stratum for one in told] == ["side: east", "side: west"]
     assert apart["side"] == pytest.approx(0.2)
     assert "median" in told[0].outside
+
+
+def test_every_stratum_of_enough_sales_is_judged_and_the_others_are_counted() -> None:
+    chance = np.random.default_rng(0)
+    sizes = [60] * 14 + [31, 29, 10]  # the smallest that is judged is valued 40 % too high
+    place = np.repeat([f"n{number:02}" for number in range(17)], sizes)
+    prices = np.exp(chance.normal(12, 0.4, len(place)))
+    values = prices * np.where(place == "n14", 1.4, 1.0)
+    told, apart, small = strata_of(values, prices, {"neighbourhood": place})
+    assert apart["neighbourhood"] == pytest.approx(0.4)
+    assert [one.stratum for one in told if "median" in one.outside] == ["neighbourhood: n14"]
+    assert [(one.by, one.strata, one.rows) for one in small] == [("neighbourhood", 2, 39)]
+    shown, hidden = largest(told)
+    assert (len(shown), hidden) == (12, 3)
+    study = RatioStudy(split="", overall=statistics_of(values, prices), strata=told, unjudged=small,
+                       rmse_log=0, mae=0, mdape=0)  # fmt: skip
+    assert "3 smaller strata" in left_out(study)
+    assert "2 of fewer than 30 sales (39 in all)" in left_out(study)
+    assert any(one.key.endswith("ratio-median:x/neighbourhood: n14") for one in study_findings("x", study))
 
 
 def test_bands_hold_equal_shares_and_unknown_is_a_band_of_its_own() -> None:

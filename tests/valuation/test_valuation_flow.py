@@ -109,6 +109,17 @@ async def test_a_market_is_trained_and_then_values(configured: Path) -> None:
     assert told.exception is None
     assert json.loads(told.output)["study"]["overall"]["rows"] == made.study.overall.rows
 
+    told = CliRunner().invoke(cli, ["value", "study", "oakville", "--new"], standalone_mode=False)
+    assert "fewer than 30 sales" in str(told.exception)
+    newer = sales(120, seed=4)
+    newer["when"] = "2015-01-15"
+    pd.concat([table, newer], ignore_index=True).to_csv(configured.parent / "sales.csv", index=False)
+    told = CliRunner().invoke(cli, ["value", "study", "oakville", "--new", "--json"], standalone_mode=False)
+    assert told.exception is None
+    study = json.loads(told.output)["study"]
+    assert 60 <= study["overall"]["rows"] <= 120
+    assert "learned from" in study["split"]
+
 
 async def test_what_cannot_be_used_is_said_before_anything_happens(configured: Path) -> None:
     _market(configured, "elmville", sales(120).drop(columns="lat"))
