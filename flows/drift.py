@@ -76,7 +76,9 @@ async def drift(
     skipped: list[Skip] = []
     sources = tuple(wanted.truths if truths is None else truths)
     taken = 0 if dry_run else await _take_all(config, sources, skipped)
-    targets = await _targets(config, asked, since, until, skipped, has_source=source is not None)
+    # What has just been taken became known after the run began.
+    targets = await _targets(config, asked, since, datetime.now(UTC), skipped, has_source=source is not None)
+    telling = {one.model for one in sources}
     if targets:
         check_installed()
     progress = await Progress.start("drift-progress", total=max(1, len(targets)), what="Drift")
@@ -84,7 +86,9 @@ async def drift(
     for name, version in targets:
         try:
             window = None if source is None else await _sketch(config, source, f"{name}@{version}")
-            one = await _look(config, name, version, since, datetime.now(UTC), wanted.limits, window)
+            one = await _look(
+                config, name, version, since, datetime.now(UTC), wanted.limits, window, awaits_truth=name in telling
+            )
         except _AWAY as error:
             one = Skip(area=CAPABILITY, component=f"{name}@{version}", reason=f"It was not judged: {reason_of(error)}")
         if isinstance(one, Skip):
@@ -261,11 +265,15 @@ async def _look(
     until: datetime,
     limits: DriftLimits,
     window: Sketch | None,
+    *,
+    awaits_truth: bool,
 ) -> ModelDrift | Skip:
     from tasks.drift.run import look  # noqa: PLC0415
 
     async with await Postgres.of(config).get_async_client(autocommit=True) as connection:
-        return await look(connection, name, version, since=since, until=until, limits=limits, window=window)
+        return await look(
+            connection, name, version, since=since, until=until, limits=limits, window=window, awaits_truth=awaits_truth
+        )
 
 
 @step("start a challenger's training")

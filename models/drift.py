@@ -194,6 +194,7 @@ class ModelDrift(Value):
     rows: Count = Field(description="Rows of the window.")
     columns: tuple[ColumnDrift, ...] = Field(default=(), description="Worst first.")
     performance: tuple[Performance, ...] = Field(default=(), description="Known and estimated.")
+    unjudged: str = Field(default="", description="Why its performance could not be judged; empty where it was.")
     challenger: str = Field(default="", description="The flow run that trains one because of it.")
 
 

@@ -34,7 +34,7 @@ def findings_of(model: ModelDrift) -> list[Finding]:
 
 
 def skips_of(model: ModelDrift) -> list[Skip]:
-    """What there were too few rows for."""
+    """What there were too few rows, or no truths, for."""
     name = model.model.partition("@")[0]
     unknown = [column for column in model.columns if column.verdict == "unknown"]
     skips = []
@@ -58,6 +58,15 @@ def skips_of(model: ModelDrift) -> list[Skip]:
         for one in model.performance
         if one.verdict == "unknown" and one.known
     ]
+    if model.unjudged:
+        skips.append(
+            Skip(
+                area=CAPABILITY,
+                component=model.model,
+                reason=f"Its performance cannot be judged: {model.unjudged}",
+                hides=(f"drift.performance:{name}",),
+            )
+        )
     return skips
 
 
@@ -76,7 +85,7 @@ def report_of(
 ) -> DriftReport:
     """The report of a run."""
     findings = [finding for model in models for finding in findings_of(model)]
-    skips = [*skipped, *(skip for model in models for skip in skips_of(model))]
+    skips = [*skipped, *(skip for model in models for skip in skips_of(model) if not _is_told(skip, skipped))]
     metrics = {"truths_total": float(truths), "forgotten_rows_total": float(forgotten)}
     for model in models:
         name = model.model.partition("@")[0]
@@ -101,6 +110,11 @@ def report_of(
         until=until,
         models=tuple(models),
     )
+
+
+def _is_told(skip: Skip, already: Sequence[Skip]) -> bool:
+    """Whether the run has said why, such as that the truths cannot be read."""
+    return all(any(key.startswith(one.hides) for one in already if one.hides) for key in skip.hides)
 
 
 def _of_column(name: str, model: ModelDrift, column: ColumnDrift) -> Finding:
@@ -149,6 +163,8 @@ def _summary(models: Sequence[ModelDrift], skips: Sequence[Skip]) -> str:
     for model in models:
         drifted = [column.column for column in model.columns if column.verdict in {"major", "moderate"}]
         words = f"{len(drifted)} of {len(model.columns)} columns have drifted" if drifted else "no column has drifted"
+        if not model.columns:
+            words = "it has predicted nothing in the window"
         worse = [one for one in model.performance if one.known and one.verdict in {"major", "moderate"}]
         worse_words = "; it has become worse" if worse else ""
         trained = "; a challenger is being trained" if model.challenger else ""

@@ -50,6 +50,21 @@ SELECT known_at, predicted, predicted_label, truth, truth_label FROM (
     ORDER BY truth.key, made.predicted_at DESC
 ) AS pair ORDER BY known_at, key LIMIT %s
 """
+_SEEN = """
+SELECT model, version FROM prediction_batch WHERE predicted_at >= %(since)s AND predicted_at < %(until)s
+UNION
+SELECT made.model, made.version FROM prediction_truth AS truth
+JOIN prediction AS made ON made.model = truth.model AND made.key = truth.key AND made.predicted_at < truth.known_at
+WHERE truth.known_at >= %(since)s AND truth.known_at < %(until)s
+ORDER BY model, version
+"""
+_FOUND = """
+SELECT EXISTS (SELECT FROM prediction_truth WHERE model = %(model)s), count(*),
+       count(*) FILTER (WHERE NOT EXISTS (
+           SELECT FROM prediction AS made
+           WHERE made.model = truth.model AND made.key = truth.key AND made.predicted_at < truth.known_at))
+FROM prediction_truth AS truth WHERE model = %(model)s AND known_at >= %(since)s AND known_at < %(until)s
+"""
 _KEPT = """
 SELECT batch.model, batch.version, sum(batch.rows),
        (SELECT count(*) FROM prediction AS made WHERE made.model = batch.model AND made.version = batch.version),
@@ -91,6 +106,16 @@ class KeptOf(NamedTuple):
     truths: int
     profile: bool
     last_at: datetime
+
+
+class Truths(NamedTuple):
+    """What is known of a model's truths."""
+
+    ever: bool
+    """Whether any was ever taken."""
+    in_window: int
+    unmatched: int
+    """Of those of the window: no version had predicted them before they were known."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +179,15 @@ async def kept(connection: Connection) -> list[KeptOf]:
 
 
 async def versions_seen(connection: Connection, since: datetime, until: datetime) -> list[tuple[str, int]]:
-    """Every model and version that predicted in the window."""
-    cursor = await connection.execute(
-        "SELECT DISTINCT model, version FROM prediction_batch WHERE predicted_at >= %s AND predicted_at < %s "
-        "ORDER BY model, version",
-        (since, until),
-    )
+    """Every model and version that predicted in the window, or of which it became known there what came true."""
+    cursor = await connection.execute(_SEEN, {"since": since, "until": until})
     return [(str(model), int(version)) for model, version in await cursor.fetchall()]
+
+
+async def truths_of(connection: Connection, model: str, since: datetime, until: datetime) -> Truths:
+    """How many truths of a model are known, and how many of the window no version had predicted before."""
+    cursor = await connection.execute(_FOUND, {"model": model, "since": since, "until": until})
+    return Truths(*(await cursor.fetchone() or (False, 0, 0)))
 
 
 async def sketches(connection: Connection, model: str, version: int, since: datetime, until: datetime) -> list[Sketch]:
