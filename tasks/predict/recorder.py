@@ -141,4 +141,5 @@ def _counted(predictor: Predictor, rows: list[_Row], profile: Profile | None) ->
     frame = frame_of([one.row for one in rows], predictor.schema)
     said = frame_of_predictions([one.said for one in rows])
     keys = pd.Series([one.key for one in rows], dtype=object)
-    return sketch_of(frame, said, profile), rows_of(said, keys)
+    # The profile's cells of losses go by the widths of the model's own intervals, whatever was asked for.
+    return sketch_of(frame, predictor.at_own_coverage(said), profile), rows_of(said, keys)

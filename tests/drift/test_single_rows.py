@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -15,11 +17,13 @@ from blocks.postgres import Postgres
 from blocks.settings import Settings
 from flows.drift import drift
 from models.report import Status
+from tasks.drift import store
 from tasks.drift.judge import PREDICTION
 from tasks.predict.recorder import Recorder
 from tasks.train import registry as registered
 from tasks.train.predict import Predictor
-from tests.predict.training import houses
+from tasks.train.registry import Loaded
+from tests.predict.training import houses, trained
 
 
 def _with_garden(rows: int, seed: int) -> pd.DataFrame:
@@ -51,3 +55,34 @@ async def test_booleans_and_texts_that_are_not_learned_are_no_drift(migrated: Se
     kinds = {column.column: column.kind for column in model.columns}
     assert set(kinds) == {"area", "age", "town", "garden", PREDICTION}
     assert kinds["garden"] == "numeric"
+
+
+@pytest.mark.usefixtures("configured")
+async def test_another_coverage_changes_nothing_of_what_performance_is_estimated_from(
+    migrated: Settings, tmp_path: Path
+) -> None:
+    from flows.predict import predict
+
+    name = f"wide-{uuid4().hex[:8]}"
+    model, profile, version = trained()
+    registry = ModelRegistry.of(migrated)
+    made = await asyncio.to_thread(registered.register, registry, model, version.model_copy(update={"name": name}))
+    assert profile.expected_loss is not None
+    assert profile.expected_loss.width_edges, "otherwise widths could not matter"
+    database = Postgres.of(migrated)
+    predictor = Predictor(Loaded(model, made))
+    frame = houses(600, 53)
+    asked: list[dict[str, Any]] = frame.drop(columns=["price", "id"]).to_dict("records")
+    async with await database.get_async_client(autocommit=True) as connection:
+        await store.keep_profile(connection, name, made.version, profile, now=datetime.now(UTC))
+        for coverage in (None, 0.5):
+            recorder = Recorder(database)
+            recorder.add(predictor, asked, predictor.predict_rows(asked, coverage=coverage), [None] * len(asked))
+            assert await recorder.flush() == 600
+        frame.to_parquet(tmp_path / "asked.parquet")
+        await predict(f"{name}@1", str(tmp_path / "asked.parquet"), str(tmp_path / "said.csv"), coverage=0.5)
+        since, until = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC)
+        kept = await store.sketches(connection, name, made.version, since, until)
+    first, *others = [one.outlook for one in kept]
+    assert len(others) == 2
+    assert others == [first, first]
