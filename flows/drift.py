@@ -168,7 +168,7 @@ async def _take_all(config: Settings, sources: tuple[TruthSource, ...], skipped:
                     area=CAPABILITY,
                     component=f"truths of {one.model}",
                     reason=f"What came true is not known: {reason_of(error)}",
-                    hides=(f"drift.performance:{one.model}",),
+                    hides=(f"drift.performance:{one.model}@",),
                 )
             )
     return taken
@@ -177,10 +177,26 @@ async def _take_all(config: Settings, sources: tuple[TruthSource, ...], skipped:
 async def _challenge(
     config: Settings, wanted: DriftSettings, model: ModelDrift, until: datetime, skipped: list[Skip]
 ) -> ModelDrift:
-    """Start the training of a challenger, where it is said how; once a day and version, however often one looks."""
+    """Start the training of a challenger, where it is said how; once a day and version, however often one looks.
+
+    Only the champion is challenged: what another version sees says nothing of the one that answers now.
+    """
     name = model.model.partition("@")[0]
     parameters = wanted.trainings.get(name)
     if parameters is None:
+        return model
+    try:
+        if (await _resolve(config, name)).address != model.model:
+            return model
+    except _AWAY as error:
+        skipped.append(
+            Skip(
+                area=CAPABILITY,
+                component=model.model,
+                reason=f"No challenger's training was started, its champion is not known: {reason_of(error)}",
+                hides=(f"drift.challenger:{name}",),
+            )
+        )
         return model
     try:
         run = await _start(config, wanted.training, parameters, f"drift {model.model} {until:%Y-%m-%d}", name)

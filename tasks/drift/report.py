@@ -27,15 +27,14 @@ def has_drifted_much(model: ModelDrift) -> bool:
 
 
 def findings_of(model: ModelDrift) -> list[Finding]:
-    """One finding a column that has drifted, and one for performance, known and estimated."""
-    name = model.model.partition("@")[0]
-    findings = [_of_column(name, model, column) for column in model.columns if column.verdict in _OF_DATA]
-    return findings + [_of_performance(name, model, one) for one in model.performance if one.verdict in _OF_DATA]
+    """One finding a column that has drifted, and one for performance, known and estimated; keys tell the version."""
+    findings = [_of_column(model, column) for column in model.columns if column.verdict in _OF_DATA]
+    return findings + [_of_performance(model, one) for one in model.performance if one.verdict in _OF_DATA]
 
 
 def skips_of(model: ModelDrift) -> list[Skip]:
     """What there were too few rows, or no truths, for."""
-    name = model.model.partition("@")[0]
+    name = model.model
     unknown = [column for column in model.columns if column.verdict == "unknown"]
     skips = []
     if unknown:
@@ -88,7 +87,7 @@ def report_of(
     skips = [*skipped, *(skip for model in models for skip in skips_of(model) if not _is_told(skip, skipped))]
     metrics = {"truths_total": float(truths), "forgotten_rows_total": float(forgotten)}
     for model in models:
-        name = model.model.partition("@")[0]
+        name = model.model
         metrics[f"{name}.rows_total"] = float(model.rows)
         indices = [column.stability.value for column in model.columns if column.stability is not None]
         if indices:
@@ -117,9 +116,9 @@ def _is_told(skip: Skip, already: Sequence[Skip]) -> bool:
     return all(any(key.startswith(one.hides) for one in already if one.hides) for key in skip.hides)
 
 
-def _of_column(name: str, model: ModelDrift, column: ColumnDrift) -> Finding:
+def _of_column(model: ModelDrift, column: ColumnDrift) -> Finding:
     return Finding(
-        key=f"drift.column:{name}/{column.column}",
+        key=f"drift.column:{model.model}/{column.column}",
         severity=_OF_DATA[column.verdict],
         component=model.model,
         title=f"{column.column}: {column.verdict} drift.",
@@ -136,13 +135,13 @@ def _of_column(name: str, model: ModelDrift, column: ColumnDrift) -> Finding:
     )  # fmt: skip
 
 
-def _of_performance(name: str, model: ModelDrift, one: Performance) -> Finding:
+def _of_performance(model: ModelDrift, one: Performance) -> Finding:
     ratio = one.value / max(one.held_out, 1e-12)
     grades = _OF_PERFORMANCE if one.known else _OF_ESTIMATES
     sequential = "" if one.sequential is None else f"; over all looks at most {one.sequential:.2g}"
     caveat = "" if one.known else " The estimate takes the relation of features and truth to be what it was."
     return Finding(
-        key=f"drift.{'performance' if one.known else 'outlook'}:{name}",
+        key=f"drift.{'performance' if one.known else 'outlook'}:{model.model}",
         severity=grades[one.verdict],
         component=model.model,
         title=f"The {_LOSSES[one.loss]} {'is' if one.known else 'is estimated to be'} {ratio:.2f} times "
