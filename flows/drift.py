@@ -76,7 +76,9 @@ async def drift(
     skipped: list[Skip] = []
     sources = tuple(wanted.truths if truths is None else truths)
     taken = 0 if dry_run else await _take_all(config, sources, skipped)
-    targets = await _targets(config, asked, since, until, skipped, has_source=source is not None)
+    # What has just been taken became known after the run began.
+    targets = await _targets(config, asked, since, datetime.now(UTC), skipped, has_source=source is not None)
+    telling = {one.model for one in sources}
     if targets:
         check_installed()
     progress = await Progress.start("drift-progress", total=max(1, len(targets)), what="Drift")
@@ -84,7 +86,9 @@ async def drift(
     for name, version in targets:
         try:
             window = None if source is None else await _sketch(config, source, f"{name}@{version}")
-            one = await _look(config, name, version, since, datetime.now(UTC), wanted.limits, window)
+            one = await _look(
+                config, name, version, since, datetime.now(UTC), wanted.limits, window, awaits_truth=name in telling
+            )
         except _AWAY as error:
             one = Skip(area=CAPABILITY, component=f"{name}@{version}", reason=f"It was not judged: {reason_of(error)}")
         if isinstance(one, Skip):
@@ -164,7 +168,7 @@ async def _take_all(config: Settings, sources: tuple[TruthSource, ...], skipped:
                     area=CAPABILITY,
                     component=f"truths of {one.model}",
                     reason=f"What came true is not known: {reason_of(error)}",
-                    hides=(f"drift.performance:{one.model}",),
+                    hides=(f"drift.performance:{one.model}@",),
                 )
             )
     return taken
@@ -173,10 +177,26 @@ async def _take_all(config: Settings, sources: tuple[TruthSource, ...], skipped:
 async def _challenge(
     config: Settings, wanted: DriftSettings, model: ModelDrift, until: datetime, skipped: list[Skip]
 ) -> ModelDrift:
-    """Start the training of a challenger, where it is said how; once a day and version, however often one looks."""
+    """Start the training of a challenger, where it is said how; once a day and version, however often one looks.
+
+    Only the champion is challenged: what another version sees says nothing of the one that answers now.
+    """
     name = model.model.partition("@")[0]
     parameters = wanted.trainings.get(name)
     if parameters is None:
+        return model
+    try:
+        if (await _resolve(config, name)).address != model.model:
+            return model
+    except _AWAY as error:
+        skipped.append(
+            Skip(
+                area=CAPABILITY,
+                component=model.model,
+                reason=f"No challenger's training was started, its champion is not known: {reason_of(error)}",
+                hides=(f"drift.challenger:{name}",),
+            )
+        )
         return model
     try:
         run = await _start(config, wanted.training, parameters, f"drift {model.model} {until:%Y-%m-%d}", name)
@@ -261,11 +281,15 @@ async def _look(
     until: datetime,
     limits: DriftLimits,
     window: Sketch | None,
+    *,
+    awaits_truth: bool,
 ) -> ModelDrift | Skip:
     from tasks.drift.run import look  # noqa: PLC0415
 
     async with await Postgres.of(config).get_async_client(autocommit=True) as connection:
-        return await look(connection, name, version, since=since, until=until, limits=limits, window=window)
+        return await look(
+            connection, name, version, since=since, until=until, limits=limits, window=window, awaits_truth=awaits_truth
+        )
 
 
 @step("start a challenger's training")

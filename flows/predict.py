@@ -180,7 +180,9 @@ class _Run:
 
         if self.keeping is None:
             return
-        sketch = await asyncio.to_thread(sketch_of, frame, said, self.keeping.profile)
+        # The profile's cells of losses go by the widths of the model's own intervals, whatever was asked for.
+        own = self.predictor.at_own_coverage(said)
+        sketch = await asyncio.to_thread(sketch_of, frame, own, self.keeping.profile)
         key = self.asked.key
         rows = [] if key is None else rows_of(said, frame[key], start=int(frame.index[0]))
         try:

@@ -228,13 +228,13 @@ async def _profile(version: ModelVersion, subject: Subject, judged: Judged) -> s
 async def _keep_profile(database: Postgres, version: ModelVersion, subject: Subject, judged: Judged) -> None:
     from tasks.drift.reference import held_out_frame, reference  # noqa: PLC0415
     from tasks.drift.store import keep_profile  # noqa: PLC0415
-    from tasks.train.engine import features_of  # noqa: PLC0415
+    from tasks.train.schema import as_learned  # noqa: PLC0415
 
     def work() -> Profile:
         columns = subject.columns
         held = held_out_frame(judged.said, judged.ends, judged.classes)
         moving = () if columns.time is None else (columns.time,)
-        return reference(features_of(subject.frame, columns), held, judged.y, leave_out=moving)
+        return reference(as_learned(subject.frame, judged.model.schema), held, judged.y, leave_out=moving)
 
     profile = await asyncio.to_thread(work)
     async with await database.get_async_client(autocommit=True) as connection:

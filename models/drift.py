@@ -182,7 +182,7 @@ class Performance(Value):
     high: float = Field(description="Upper end.")
     p_value: float = Field(ge=0, le=1, description="Chance of such a rise without drift.")
     sequential: float | None = Field(
-        default=None, description="Bound on that chance over all looks since the version's first truth."
+        default=None, description="Bound on that chance over all looks since the version's first truth that is kept."
     )
     verdict: Verdict = Field(description="What it comes to.")
 
@@ -194,6 +194,7 @@ class ModelDrift(Value):
     rows: Count = Field(description="Rows of the window.")
     columns: tuple[ColumnDrift, ...] = Field(default=(), description="Worst first.")
     performance: tuple[Performance, ...] = Field(default=(), description="Known and estimated.")
+    unjudged: str = Field(default="", description="Why its performance could not be judged; empty where it was.")
     challenger: str = Field(default="", description="The flow run that trains one because of it.")
 
 
@@ -252,10 +253,15 @@ class DriftSettings(Value):
     limits: DriftLimits = Field(default=DriftLimits(), description="From when on drift counts.")
     window_days: float = Field(default=7.0, gt=0, le=3650, description="Days of predictions that a run looks at.")
     retention_days: float = Field(
-        default=90.0, gt=0, le=3650, description="Days that predictions, their sketches and truths are kept."
+        default=90.0,
+        gt=0,
+        le=3650,
+        description="Days that predictions, their sketches and truths are kept; of older truths, key and time stay.",
     )
     models: tuple[str, ...] = Field(
-        default=(), description="Models that scheduled runs look at; empty: all that have predicted in the window."
+        default=(),
+        description="Models that scheduled runs look at; empty: all that have predicted, or whose truth became known, in the "
+        "window.",
     )
     truths: tuple[TruthSource, ...] = Field(default=(), description="Where it is said what came true.")
     trainings: dict[str, dict[str, JsonValue]] = Field(

@@ -114,7 +114,7 @@ class Predictions:
         try:
             await asyncio.wait_for(self._recorder.flush(), _BODY_S)
         except (LamaError, TimeoutError):
-            _log.warning("the last predictions were not kept")
+            _log.warning("the last %d predictions were not kept", self._recorder.waiting)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._served.close()
 

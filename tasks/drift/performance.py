@@ -97,7 +97,8 @@ def sequential_bound(reference: LossReference, losses: Floats, *, alpha: float) 
     does not hide a bad present, part of the capital starts later, after 100, 200, 400 ... losses.
 
     The held-out mean is itself known only so well: half of `alpha` goes into its upper confidence bound. The result is
-    at most `alpha` with no more than that chance.
+    at most `alpha` with no more than that chance. All that holds of looks at one growing history: once its front is
+    forgotten, each look stays valid by itself, and no longer all of them together.
     """
     if not len(losses):
         return 1.0

@@ -27,15 +27,14 @@ def has_drifted_much(model: ModelDrift) -> bool:
 
 
 def findings_of(model: ModelDrift) -> list[Finding]:
-    """One finding a column that has drifted, and one for performance, known and estimated."""
-    name = model.model.partition("@")[0]
-    findings = [_of_column(name, model, column) for column in model.columns if column.verdict in _OF_DATA]
-    return findings + [_of_performance(name, model, one) for one in model.performance if one.verdict in _OF_DATA]
+    """One finding a column that has drifted, and one for performance, known and estimated; keys tell the version."""
+    findings = [_of_column(model, column) for column in model.columns if column.verdict in _OF_DATA]
+    return findings + [_of_performance(model, one) for one in model.performance if one.verdict in _OF_DATA]
 
 
 def skips_of(model: ModelDrift) -> list[Skip]:
-    """What there were too few rows for."""
-    name = model.model.partition("@")[0]
+    """What there were too few rows, or no truths, for."""
+    name = model.model
     unknown = [column for column in model.columns if column.verdict == "unknown"]
     skips = []
     if unknown:
@@ -58,6 +57,15 @@ def skips_of(model: ModelDrift) -> list[Skip]:
         for one in model.performance
         if one.verdict == "unknown" and one.known
     ]
+    if model.unjudged:
+        skips.append(
+            Skip(
+                area=CAPABILITY,
+                component=model.model,
+                reason=f"Its performance cannot be judged: {model.unjudged}",
+                hides=(f"drift.performance:{name}",),
+            )
+        )
     return skips
 
 
@@ -76,10 +84,10 @@ def report_of(
 ) -> DriftReport:
     """The report of a run."""
     findings = [finding for model in models for finding in findings_of(model)]
-    skips = [*skipped, *(skip for model in models for skip in skips_of(model))]
+    skips = [*skipped, *(skip for model in models for skip in skips_of(model) if not _is_told(skip, skipped))]
     metrics = {"truths_total": float(truths), "forgotten_rows_total": float(forgotten)}
     for model in models:
-        name = model.model.partition("@")[0]
+        name = model.model
         metrics[f"{name}.rows_total"] = float(model.rows)
         indices = [column.stability.value for column in model.columns if column.stability is not None]
         if indices:
@@ -103,9 +111,14 @@ def report_of(
     )
 
 
-def _of_column(name: str, model: ModelDrift, column: ColumnDrift) -> Finding:
+def _is_told(skip: Skip, already: Sequence[Skip]) -> bool:
+    """Whether the run has said why, such as that the truths cannot be read."""
+    return all(any(key.startswith(one.hides) for one in already if one.hides) for key in skip.hides)
+
+
+def _of_column(model: ModelDrift, column: ColumnDrift) -> Finding:
     return Finding(
-        key=f"drift.column:{name}/{column.column}",
+        key=f"drift.column:{model.model}/{column.column}",
         severity=_OF_DATA[column.verdict],
         component=model.model,
         title=f"{column.column}: {column.verdict} drift.",
@@ -122,13 +135,13 @@ def _of_column(name: str, model: ModelDrift, column: ColumnDrift) -> Finding:
     )  # fmt: skip
 
 
-def _of_performance(name: str, model: ModelDrift, one: Performance) -> Finding:
+def _of_performance(model: ModelDrift, one: Performance) -> Finding:
     ratio = one.value / max(one.held_out, 1e-12)
     grades = _OF_PERFORMANCE if one.known else _OF_ESTIMATES
     sequential = "" if one.sequential is None else f"; over all looks at most {one.sequential:.2g}"
     caveat = "" if one.known else " The estimate takes the relation of features and truth to be what it was."
     return Finding(
-        key=f"drift.{'performance' if one.known else 'outlook'}:{name}",
+        key=f"drift.{'performance' if one.known else 'outlook'}:{model.model}",
         severity=grades[one.verdict],
         component=model.model,
         title=f"The {_LOSSES[one.loss]} {'is' if one.known else 'is estimated to be'} {ratio:.2f} times "
@@ -149,6 +162,8 @@ def _summary(models: Sequence[ModelDrift], skips: Sequence[Skip]) -> str:
     for model in models:
         drifted = [column.column for column in model.columns if column.verdict in {"major", "moderate"}]
         words = f"{len(drifted)} of {len(model.columns)} columns have drifted" if drifted else "no column has drifted"
+        if not model.columns:
+            words = "it has predicted nothing in the window"
         worse = [one for one in model.performance if one.known and one.verdict in {"major", "moderate"}]
         worse_words = "; it has become worse" if worse else ""
         trained = "; a challenger is being trained" if model.challenger else ""

@@ -36,6 +36,7 @@ async def look(
     until: datetime,
     limits: DriftLimits,
     window: Sketch | None = None,
+    awaits_truth: bool = False,
 ) -> ModelDrift | Skip:
     """What became of `model@version` between two moments, or why it cannot be said.
 
@@ -47,6 +48,7 @@ async def look(
         until: where it ends.
         limits: from when on drift counts.
         window: what came in, where it is not what was kept of predictions.
+        awaits_truth: whether somebody says what comes true, so that an estimate alone does not do.
     """
     address = f"{model}@{version}"
     profile = await store.profile_of(connection, model, version)
@@ -56,20 +58,36 @@ async def look(
             component=address,
             reason="There is no profile of what it was trained on, so nothing can be compared. Train it again.",
         )
+    known = await store.pairs(connection, model, version, since, until)
+    judgeable = len(known.losses) > known.before
     if window is None:
         kept = await store.sketches(connection, model, version, since, until)
         window = await asyncio.to_thread(merged, [one for one in kept if one.columns])
         uncounted = sum(one.rows for one in kept if not one.columns)
-        if uncounted and not window.rows:
+        if uncounted and not window.rows and not judgeable:
             return Skip(
                 area=CAPABILITY,
                 component=address,
                 reason=f"{uncounted} rows were predicted before there was a profile to count them by.",
             )
-    if not window.rows:
+    if not window.rows and not judgeable:
         return Skip(area=CAPABILITY, component=address, reason="It has predicted nothing in the window.")
-    known = await store.pairs(connection, model, version, since, until)
-    return await asyncio.to_thread(_judged, address, profile, window, known, limits)
+    truths = await store.truths_of(connection, model, since, until)
+    judged = await asyncio.to_thread(_judged, address, profile, window, known, limits)
+    return judged.model_copy(update={"unjudged": _unjudged(judged, profile, truths, awaits_truth=awaits_truth)})
+
+
+def _unjudged(judged: ModelDrift, profile: Profile, truths: store.Truths, *, awaits_truth: bool) -> str:
+    """Why it cannot be said how the version does; empty: it can. Where nobody ever tells a truth, an estimate does."""
+    if any(one.known for one in judged.performance):
+        return ""
+    if profile.performance is None:
+        return "nothing is kept of how it did on rows that it had not seen."
+    if not (awaits_truth or truths.ever) and any(one.verdict != "unknown" for one in judged.performance):
+        return ""
+    if truths.unmatched:
+        return f"{truths.unmatched} of {truths.in_window} truths of the window found no prediction from before by key."
+    return "no truth of what it predicted became known in the window."
 
 
 def _judged(address: str, profile: Profile, window: Sketch, known: store.Pairs, limits: DriftLimits) -> ModelDrift:
@@ -85,7 +103,7 @@ def _judged(address: str, profile: Profile, window: Sketch, known: store.Pairs, 
     return ModelDrift(
         model=address,
         rows=window.rows,
-        columns=judge(profile, window, limits),
+        columns=judge(profile, window, limits) if window.rows else (),
         performance=tuple(performance),
     )
 

@@ -38,22 +38,41 @@ _TRUTHS = """
 INSERT INTO prediction_truth (model, key, value, label, known_at)
 SELECT %s, key, value, label, %s FROM unnest(%s::text[], %s::float8[], %s::text[]) AS given (key, value, label)
 ON CONFLICT (model, key) DO UPDATE SET value = excluded.value, label = excluded.label, known_at = excluded.known_at
-WHERE (prediction_truth.value, prediction_truth.label) IS DISTINCT FROM (excluded.value, excluded.label)
+WHERE (prediction_truth.value IS NOT NULL OR prediction_truth.label IS NOT NULL)
+  AND (prediction_truth.value, prediction_truth.label) IS DISTINCT FROM (excluded.value, excluded.label)
 """
-# The last that was predicted before the truth was known: what is predicted afterwards proves nothing.
+# The last that was predicted before the truth was known: what is predicted afterwards proves nothing. Of too many pairs
+# the newest count.
 _PAIRS = """
 SELECT known_at, predicted, predicted_label, truth, truth_label FROM (
     SELECT DISTINCT ON (truth.key) truth.key, truth.known_at, made.value AS predicted, made.label AS predicted_label,
            truth.value AS truth, truth.label AS truth_label
     FROM prediction_truth AS truth JOIN prediction AS made ON made.model = truth.model AND made.key = truth.key
     WHERE truth.model = %s AND made.version = %s AND made.predicted_at < truth.known_at AND truth.known_at < %s
+      AND (truth.value IS NOT NULL OR truth.label IS NOT NULL)
     ORDER BY truth.key, made.predicted_at DESC
-) AS pair ORDER BY known_at, key LIMIT %s
+) AS pair ORDER BY known_at DESC, key DESC LIMIT %s
+"""
+_SEEN = """
+SELECT model, version FROM prediction_batch WHERE predicted_at >= %(since)s AND predicted_at < %(until)s
+UNION
+SELECT made.model, made.version FROM prediction_truth AS truth
+JOIN prediction AS made ON made.model = truth.model AND made.key = truth.key AND made.predicted_at < truth.known_at
+WHERE truth.known_at >= %(since)s AND truth.known_at < %(until)s
+ORDER BY model, version
+"""
+_FOUND = """
+SELECT EXISTS (SELECT FROM prediction_truth WHERE model = %(model)s), count(*),
+       count(*) FILTER (WHERE NOT EXISTS (
+           SELECT FROM prediction AS made
+           WHERE made.model = truth.model AND made.key = truth.key AND made.predicted_at < truth.known_at))
+FROM prediction_truth AS truth WHERE model = %(model)s AND known_at >= %(since)s AND known_at < %(until)s
 """
 _KEPT = """
 SELECT batch.model, batch.version, sum(batch.rows),
        (SELECT count(*) FROM prediction AS made WHERE made.model = batch.model AND made.version = batch.version),
-       (SELECT count(*) FROM prediction_truth AS truth WHERE truth.model = batch.model),
+       (SELECT count(*) FROM prediction_truth AS truth WHERE truth.model = batch.model
+        AND (truth.value IS NOT NULL OR truth.label IS NOT NULL)),
        EXISTS (SELECT FROM model_profile AS known
                WHERE known.model = batch.model AND known.version = batch.version),
        max(batch.predicted_at)
@@ -62,8 +81,13 @@ FROM prediction_batch AS batch GROUP BY batch.model, batch.version ORDER BY batc
 _OLD = (
     ("prediction", "predicted_at"),
     ("prediction_batch", "predicted_at"),
-    ("prediction_truth", "known_at"),
 )
+# That and since when it was known stays: told again it would look new, and what was predicted since as if made before.
+_EMPTIED = """
+UPDATE prediction_truth SET value = NULL, label = NULL WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM prediction_truth WHERE known_at < %s AND (value IS NOT NULL OR label IS NOT NULL)
+    LIMIT %s FOR UPDATE SKIP LOCKED))
+"""
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -91,6 +115,16 @@ class KeptOf(NamedTuple):
     truths: int
     profile: bool
     last_at: datetime
+
+
+class Truths(NamedTuple):
+    """What is known of a model's truths."""
+
+    ever: bool
+    """Whether any was ever taken."""
+    in_window: int
+    unmatched: int
+    """Of those of the window: no version had predicted them before they were known."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +188,15 @@ async def kept(connection: Connection) -> list[KeptOf]:
 
 
 async def versions_seen(connection: Connection, since: datetime, until: datetime) -> list[tuple[str, int]]:
-    """Every model and version that predicted in the window."""
-    cursor = await connection.execute(
-        "SELECT DISTINCT model, version FROM prediction_batch WHERE predicted_at >= %s AND predicted_at < %s "
-        "ORDER BY model, version",
-        (since, until),
-    )
+    """Every model and version that predicted in the window, or of which it became known there what came true."""
+    cursor = await connection.execute(_SEEN, {"since": since, "until": until})
     return [(str(model), int(version)) for model, version in await cursor.fetchall()]
+
+
+async def truths_of(connection: Connection, model: str, since: datetime, until: datetime) -> Truths:
+    """How many truths of a model are known, and how many of the window no version had predicted before."""
+    cursor = await connection.execute(_FOUND, {"model": model, "since": since, "until": until})
+    return Truths(*(await cursor.fetchone() or (False, 0, 0)))
 
 
 async def sketches(connection: Connection, model: str, version: int, since: datetime, until: datetime) -> list[Sketch]:
@@ -172,7 +208,10 @@ async def sketches(connection: Connection, model: str, version: int, since: date
 async def keep_truths(
     connection: Connection, model: str, keys: Sequence[str], values: Sequence[float | str | None], *, now: datetime
 ) -> int:
-    """Keep what came true, by key; how many of them are new or other than before. The last of a key counts."""
+    """Keep what came true, by key; how many of them are new or other than before. The last of a key counts.
+
+    What has been forgotten stays forgotten, however often it is told.
+    """
     given: dict[str, float | str] = {
         key[:_LONGEST_KEY].replace("\x00", "\ufffd"): value
         for key, value in zip(keys, values, strict=True)
@@ -192,7 +231,7 @@ async def pairs(connection: Connection, model: str, version: int, since: datetim
     cursor = await connection.execute(_PAIRS, (model, version, until, _MOST_PAIRS))
     losses: list[float] = []
     before = 0
-    for known_at, value, label, truth, truth_label in await cursor.fetchall():
+    for known_at, value, label, truth, truth_label in reversed(await cursor.fetchall()):
         loss = _loss(value, label, truth, truth_label)
         if loss is not None and math.isfinite(loss):
             losses.append(loss)
@@ -211,16 +250,19 @@ def _loss(value: float | None, label: str | None, truth: float | None, truth_lab
 
 
 async def forget_old(connection: Connection, *, now: datetime, days: float) -> int:
-    """Delete what is older than `days`, a few at a time; how many rows."""
-    deleted = 0
-    for table, column in _OLD:
-        statement = (
+    """Delete what is older than `days`, and empty truths, a few at a time; how many rows."""
+    statements = [
+        (
             f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 - names of ours
             f"SELECT ctid FROM {table} WHERE {column} < %s LIMIT %s FOR UPDATE SKIP LOCKED))"
         )
+        for table, column in _OLD
+    ]
+    forgotten = 0
+    for statement in (*statements, _EMPTIED):
         while True:
             cursor = await connection.execute(statement.encode(), (now - timedelta(days=days), _DELETED_AT_ONCE))
-            deleted += cursor.rowcount
+            forgotten += cursor.rowcount
             if cursor.rowcount < _DELETED_AT_ONCE:
                 break
-    return deleted
+    return forgotten

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 
@@ -35,6 +35,16 @@ class _Row:
     said: Prediction
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of one version that are kept together, or not at all; its name stays the same at every attempt."""
+
+    batch: UUID
+    at: datetime
+    predictor: Predictor
+    rows: list[_Row]
+
+
 class Recorder:
     """Rows that wait to be kept, by the version that predicted them. Safe to share between threads.
 
@@ -46,10 +56,16 @@ class Recorder:
         self._database = database
         self._guard = threading.Lock()
         self._waiting: dict[str, tuple[Predictor, list[_Row]]] = {}
+        self._batches: dict[UUID, _Batch] = {}
         self._profiles: dict[str, Profile | None] = {}
         self._count = 0
         self.dropped = 0
         """Rows that were not kept, for want of a database."""
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are not kept yet."""
+        return self._count
 
     def add(
         self,
@@ -68,54 +84,52 @@ class Recorder:
             self._count += len(rows)
 
     async def flush(self) -> int:
-        """Keep what waits; how many rows. What cannot be kept now waits on."""
+        """Keep what waits; how many rows. What cannot be kept now waits on, whatever the reason."""
         with self._guard:
-            taken, self._waiting = self._waiting, {}
-            count, self._count = self._count, 0
-        if not count:
+            for predictor, rows in self._waiting.values():
+                made = _Batch(uuid4(), datetime.now(UTC), predictor, rows)
+                self._batches[made.batch] = made
+            self._waiting = {}
+            batches = list(self._batches.values())
+        if not batches:
             return 0
         kept = 0
-        left = dict(taken)
         try:
             async with await self._database.get_async_client(autocommit=True) as connection:
-                for address, (predictor, rows) in taken.items():
-                    await self._keep(connection, predictor, rows)
-                    kept += len(rows)
-                    del left[address]
+                for one in batches:
+                    await self._keep(connection, one)
+                    self._done(one)
+                    kept += len(one.rows)
         except _AWAY as error:
             _log.warning("predictions wait to be kept, the database: %s", type(error).__name__)
-            self._give_back(left)
         if self.dropped:
             _log.warning("%d predictions were not kept: the database was away for too long", self.dropped)
             self.dropped = 0
         return kept
 
-    async def _keep(self, connection: psycopg.AsyncConnection[Any], predictor: Predictor, rows: list[_Row]) -> None:
+    async def _keep(self, connection: psycopg.AsyncConnection[Any], one: _Batch) -> None:
         from asyncio import to_thread  # noqa: PLC0415
 
         from tasks.drift.store import keep_batch, profile_of  # noqa: PLC0415
 
-        version = predictor.version
+        version = one.predictor.version
         profile = self._profiles.get(version.address)
         if profile is None:  # asked again where there was none: it may come a moment after the version
             profile = await profile_of(connection, version.name, version.version)
             if len(self._profiles) >= _MOST_PROFILES:
                 self._profiles.clear()
             self._profiles[version.address] = profile
-        sketch, kept = await to_thread(_counted, predictor, rows, profile)
+        sketch, kept = await to_thread(_counted, one.predictor, one.rows, profile)
+        # By its name it is kept once, also where a commit was not heard of and it is tried again.
         await keep_batch(
-            connection, batch=uuid4(), part=0, model=version.name, version=version.version, at=datetime.now(UTC),
+            connection, batch=one.batch, part=0, model=version.name, version=version.version, at=one.at,
             sketch=sketch, rows=kept,
         )  # fmt: skip
 
-    def _give_back(self, left: dict[str, tuple[Predictor, list[_Row]]]) -> None:
+    def _done(self, one: _Batch) -> None:
         with self._guard:
-            for address, (predictor, rows) in left.items():
-                _, waiting = self._waiting.setdefault(address, (predictor, []))
-                fits = rows[: max(0, MOST_WAITING - self._count)]
-                waiting[:0] = fits
-                self._count += len(fits)
-                self.dropped += len(rows) - len(fits)
+            if self._batches.pop(one.batch, None) is not None:
+                self._count -= len(one.rows)
 
 
 def _counted(predictor: Predictor, rows: list[_Row], profile: Profile | None) -> Any:
@@ -127,4 +141,5 @@ def _counted(predictor: Predictor, rows: list[_Row], profile: Profile | None) ->
     frame = frame_of([one.row for one in rows], predictor.schema)
     said = frame_of_predictions([one.said for one in rows])
     keys = pd.Series([one.key for one in rows], dtype=object)
-    return sketch_of(frame, said, profile), rows_of(said, keys)
+    # The profile's cells of losses go by the widths of the model's own intervals, whatever was asked for.
+    return sketch_of(frame, predictor.at_own_coverage(said), profile), rows_of(said, keys)

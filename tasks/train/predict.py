@@ -102,6 +102,11 @@ class Predictor:
                 out |= {"low": ends[0], "high": ends[1]}
         return pd.DataFrame(out, index=frame.index).assign(model=self.version.address), warnings
 
+    def at_own_coverage(self, said: pd.DataFrame) -> pd.DataFrame:
+        """`said`, as `predict_frame` gives it, with the intervals of the coverage that the model was trained for."""
+        ends = self._ends(said["prediction"].to_numpy(dtype=float), None) if "low" in said else None
+        return said if ends is None else said.assign(low=ends[0], high=ends[1])
+
     def _kind(self, name: str) -> str:
         return next(str(one.kind) for one in self._schema.columns if one.name == name)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from models.training import Columns, ColumnSchema, TableSchema
-from tasks.train.columns import Kind, as_day, as_number, as_word, kind_of
+from tasks.train.columns import Kind, as_day, as_number, as_word, kind_of, learnable
 
 _MOST_LEVELS = 2_000
 
@@ -18,6 +18,24 @@ def schema_of(frame: pd.DataFrame, columns: Columns) -> TableSchema:
     return TableSchema(
         columns=tuple(_column(frame[name]) for name in columns.features_of([str(n) for n in frame.columns]))
     )
+
+
+def as_learned(frame: pd.DataFrame, schema: TableSchema) -> pd.DataFrame:
+    """The columns of `frame` (n rows) that a model of `schema` learns from, as it reads them in frames and in rows.
+
+    Numbers and booleans as floats, categories as words, dates as they are; texts and constants, which rows may leave
+    out, are not among them.
+    """
+    read = {
+        one.name: as_number(frame[one.name])
+        if one.kind == Kind.number
+        else as_word(frame[one.name])
+        if one.kind == Kind.category
+        else frame[one.name]
+        for one in schema.columns
+        if learnable(Kind(one.kind))
+    }
+    return pd.DataFrame(read, index=frame.index)
 
 
 def _column(column: pd.Series) -> ColumnSchema:

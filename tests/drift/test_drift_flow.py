@@ -79,9 +79,9 @@ async def test_without_drift_there_is_nothing_to_tell_and_with_it_there_is(world
     report = await drift(models=[world.name])
     assert report.status is Status.degraded
     worst = {finding.key: finding.severity for finding in report.findings}
-    assert worst[f"drift.column:{world.name}/area"] is Severity.medium
-    assert worst[f"drift.column:{world.name}/{PREDICTION}"] is Severity.medium
-    assert f"drift.column:{world.name}/town" not in worst
+    assert worst[f"drift.column:{world.name}@1/area"] is Severity.medium
+    assert worst[f"drift.column:{world.name}@1/{PREDICTION}"] is Severity.medium
+    assert f"drift.column:{world.name}@1/town" not in worst
     shown = await artifacts_of(report.run_id)
     assert {"drift", "drift-progress"} <= set(shown)
     (picture,) = [data for key, data in shown.items() if key and key.startswith(f"drift-{world.name}")]
@@ -109,7 +109,7 @@ async def test_performance_is_compared_once_the_truth_is_there(world: World, tmp
     told = told.model_copy(update={"source": str(tmp_path / "more.parquet")})
     report = await drift(models=[world.name], truths=[told])
     assert report.status is Status.failing
-    assert report.findings[0].key == f"drift.performance:{world.name}"
+    assert report.findings[0].key == f"drift.performance:{world.name}@1"
     assert report.findings[0].severity is Severity.high
     again = await drift(models=[world.name], truths=[told])
     assert again.metrics["truths_total"] == 0, "what is known is not new"
@@ -181,7 +181,8 @@ async def test_a_truth_that_cannot_be_read_is_told_and_the_rest_goes_on(world: W
     assert len(report.models) == 1
 
 
-async def test_much_drift_trains_a_challenger_once_a_day_where_it_is_said_how(world: World, configured: Path) -> None:
+async def _trained_when_drifted(name: str, configured: Path) -> None:
+    """Have a training for challengers of the model."""
     from prefect import flow
 
     @flow(name="train-of-the-test")
@@ -192,7 +193,11 @@ async def test_much_drift_trains_a_challenger_once_a_day_where_it_is_said_how(wo
         flow_id = await client.create_flow(train_of_the_test)
         await client.create_deployment(flow_id=flow_id, name="train", entrypoint="none:none")
     with await asyncio.to_thread(configured.open, "a") as file:
-        file.write(f'\n[drift]\ntraining = "train-of-the-test/train"\n[drift.trainings.{world.name}]\nrows = 7\n')
+        file.write(f'\n[drift]\ntraining = "train-of-the-test/train"\n[drift.trainings.{name}]\nrows = 7\n')
+
+
+async def test_much_drift_trains_a_challenger_once_a_day_where_it_is_said_how(world: World, configured: Path) -> None:
+    await _trained_when_drifted(world.name, configured)
     await world.predicted(houses(2000, 20, shift=2.0))
     tried = await drift(models=[world.name], dry_run=True)
     assert tried.models[0].challenger == ""
@@ -204,6 +209,26 @@ async def test_much_drift_trains_a_challenger_once_a_day_where_it_is_said_how(wo
         run = await client.read_flow_run(UUID(first.models[0].challenger))
     assert run.parameters == {"rows": 7}
     assert run.deployment_id is not None
+
+
+async def test_versions_are_told_apart_and_only_the_champion_is_challenged(world: World, configured: Path) -> None:
+    await _trained_when_drifted(world.name, configured)
+    await world.predicted(houses(2000, 25, shift=2.0))
+    world.version, world.profile = await asyncio.to_thread(registered_champion, world.registry, world.name)
+    world.predictor = Predictor(await asyncio.to_thread(registered.load, world.registry, world.name))
+    await world.profiled()
+    await world.predicted(houses(900, 26))
+    report = await drift(models=[world.name])
+    assert {one.model: one.challenger for one in report.models} == {f"{world.name}@1": "", f"{world.name}@2": ""}
+    assert {finding.key.partition("/")[0] for finding in report.findings} == {f"drift.column:{world.name}@1"}
+    assert report.metrics[f"{world.name}@1.rows_total"] == 2000
+    assert report.metrics[f"{world.name}@2.rows_total"] == 900
+    await world.predicted(houses(3000, 27, shift=2.0))
+    report = await drift(models=[world.name])
+    challengers = {one.model: bool(one.challenger) for one in report.models}
+    assert challengers == {f"{world.name}@1": False, f"{world.name}@2": True}
+    keys = {finding.key for finding in report.findings}
+    assert {f"drift.column:{world.name}@{version}/area" for version in (1, 2)} <= keys
 
 
 @pytest.mark.usefixtures("configured")
