@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -275,13 +275,20 @@ def priority_of(header: str | None) -> Priority | None:
     return Priority[header.strip().lower()]
 
 
-def claimed(header: str | None, most: Priority, *, lesser: bool) -> Priority | None:
+def claimed(headers: Sequence[str], most: Priority, *, lesser: bool) -> Priority | None:
     """What `X-Lama-Priority` says, which whoever has only the clients' key may claim up to `most`.
 
+    Args:
+        headers: its values, of which there may be one.
+        most: the highest that this key may claim.
+        lesser: whether it is the clients' key.
+
     Raises:
-        RefusedError: it is none, or more than that.
+        RefusedError: it is none, or more than that, or said more than once.
     """
-    priority = priority_of(header)
+    if len(headers) > 1:  # who judges and who obeys might read different ones
+        raise RefusedError(400, "X-Lama-Priority is said more than once.", parameter="X-Lama-Priority")
+    priority = priority_of(headers[0] if headers else None)
     if lesser and priority is not None and priority < most:
         raise RefusedError(
             403, f"With this key, X-Lama-Priority is {most.name} at most.", parameter="X-Lama-Priority",

@@ -76,7 +76,7 @@ class Endpoint:
         reply = Reply(send)
         try:
             document = await read_json(receive, headers.get("content-length"))
-            priority = claimed(headers.get("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
+            priority = claimed(headers.getlist("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
             with self._turnstile.inside():
                 await while_connected(receive, self._answer(document, headers, priority, reply))
         except GoneError:

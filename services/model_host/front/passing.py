@@ -111,7 +111,7 @@ class Passing:
         try:
             document = await read_json(kept, headers.get("content-length"))
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            priority = claimed(headers.get("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
+            priority = claimed(headers.getlist("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
             asked = _Asked(path, bytes(body), document, headers, priority)
             await while_connected(receive, self._answer(asked, reply))
         except GoneError:
@@ -202,9 +202,11 @@ class _Asked:
     priority: Priority | None
 
     def passed(self) -> dict[str, str]:
-        """The headers that mean something to a host."""
+        """The headers that mean something to a host, which believes them: the priority is the one that was judged."""
         ours = {name: value for name, value in self.headers.items() if name.startswith("x-lama-")}
-        return {"Content-Type": "application/json", **ours}
+        ours.pop("x-lama-priority", None)
+        judged = {} if self.priority is None else {"x-lama-priority": self.priority.name}
+        return {"Content-Type": "application/json", **ours, **judged}
 
 
 def _returned(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:

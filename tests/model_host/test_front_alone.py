@@ -1,0 +1,78 @@
+"""What the one address passes on and tells of its devices: the hosts here answer what a test says, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from blocks.home import Home
+from blocks.settings import Settings
+from models.model_host import HostStatus, Priority
+from services.model_host.app import CLIENT_KEY, KEY
+from services.model_host.asked import claimed
+from services.model_host.front.app import create_front
+from services.model_host.front.devices import Devices
+from services.model_host.problems import RefusedError
+from tests.model_host.several import MIB
+
+Answering = Callable[[httpx.Request], httpx.Response]
+
+
+class Front:
+    """The address, with a device for each of `hosts`; None: one that does not answer."""
+
+    def __init__(self, home: Path, *hosts: Answering | None) -> None:
+        settings = Settings(home=home)
+        self.home = Home(settings)
+        self.home.prepare()
+        self.devices = Devices([("cpu", f"http://device-{number}") for number in range(len(hosts))], "key")
+        for device, host in zip(self.devices.all, hosts, strict=True):
+            if host is not None:
+                device.client = httpx.AsyncClient(
+                    transport=httpx.MockTransport(host), base_url=f"http://device-{device.number}"
+                )
+                device.heard(status())
+        self._app = create_front(settings, self.devices, [])
+
+    def http(self, key: str = KEY) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self._app), base_url="http://localhost",
+            headers={"Authorization": f"Bearer {self.home.secret(key)}"},
+        )  # fmt: skip
+
+
+def status(**more: Any) -> dict[str, Any]:
+    held = {"capacity_bytes": 600 * MIB, "used_bytes": 0, "leased_bytes": 0, "reserved_bytes": 0}
+    return HostStatus.model_validate({"device": "cpu", **held, **more}).model_dump(mode="json")
+
+
+async def test_a_host_is_told_the_priority_that_was_judged_and_no_other(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    def host(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get_list("x-lama-priority"))
+        return httpx.Response(200, json={})
+
+    async with Front(tmp_path, host).http(CLIENT_KEY) as http:
+
+        async def asked(*words: str) -> int:
+            headers = [("X-Lama-Priority", word) for word in words]
+            answer = await http.post("/v1/completions", json={"model": "one", "prompt": "x"}, headers=headers)
+            return answer.status_code
+
+        assert [await asked(), await asked("low"), await asked(" Normal ")] == [200, 200, 200]
+        assert seen == [[], ["low"], ["normal"]]
+        assert await asked("high") == 403
+        assert await asked("low", "high") == await asked("high", "low") == 400
+        assert len(seen) == 3
+
+
+def test_a_priority_that_is_said_twice_is_refused_whatever_it_is() -> None:
+    assert claimed([], Priority.normal, lesser=True) is None
+    assert claimed(["high"], Priority.normal, lesser=False) is Priority.high
+    with pytest.raises(RefusedError, match="more than once"):
+        claimed(["low", "low"], Priority.high, lesser=False)
