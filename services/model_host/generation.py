@@ -207,13 +207,14 @@ class Generation(Endpoint):
                 )  # fmt: skip
                 return await self._generate(serving, replace(shape, marks=marks), to, asked.started)
 
-        answer, known = await self._host.answers.answer(key, compute, apart=asked.priority)
+        # Names of one copy share what it has answered, but neither their patience nor their fallbacks.
+        answer, known = await self._host.answers.answer(key, compute, apart=(model, asked.priority))
         if key is not None:
             self._measures.recalled(hit=known)
-            if answer.model != model:  # the next one should hear the model that he asks for
+            if answer.fallback:  # the next one should hear the model that he asks for
                 self._host.answers.forget(key)
         marks = Marks(
-            answer.model, answer.fallback, "off" if key is None else "hit" if known else "miss",
+            answer.model if answer.fallback else model, answer.fallback, "off" if key is None else "hit" if known else "miss",
             (*shape.marks.reasons, *answer.reasons),
         )  # fmt: skip
         if known and to:

@@ -91,6 +91,22 @@ async def test_who_gets_an_answer_that_was_computed_for_another_is_told_who_coul
     assert {(*one["fallback"], *one["reasons"]) for one in told} == {("a", "a: its file ends in the middle")}
 
 
+async def test_names_of_one_copy_share_its_answers_each_under_its_own_name(tmp_path: Path) -> None:
+    place = Place(tmp_path, entry("batch", source="path:a", priority="low"), entry("vip", source="path:a"))
+    place.bench.loader.footprints["path:batch"] = place.bench.loader.footprints["path:a"]
+    told = [(await place.ask(name))["lama"] for name in ("batch", "vip", "vip")]
+    assert [(one["model"], one["cache"]) for one in told] == [("batch", "miss"), ("vip", "hit"), ("vip", "hit")]
+
+
+async def test_names_of_one_copy_have_neither_the_failures_nor_the_fallbacks_of_each_other(tmp_path: Path) -> None:
+    batch = entry("batch", source="path:a", fallback=("b",), priority="high")
+    place = Place(tmp_path, batch, entry("vip", source="path:a", priority="high"), entry("b"))
+    place.bench.loader.fails = lambda source: source == "path:a"
+    first, second = await asyncio.gather(place.ask("batch"), place.ask("vip"))
+    assert (first["status"], first["lama"]["model"], first["lama"]["fallback"]) == (200, "b", ["batch"])
+    assert (second["status"], second["error"]["code"]) == (503, "load_failed")
+
+
 async def test_who_reads_slowly_keeps_neither_the_memory_nor_those_who_asked_the_same(tmp_path: Path) -> None:
     place = Place(tmp_path, entry("a"))
     reads = asyncio.Event()
