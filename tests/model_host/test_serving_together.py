@@ -98,6 +98,13 @@ async def test_names_of_one_copy_share_its_answers_each_under_its_own_name(tmp_p
     assert [(one["model"], one["cache"]) for one in told] == [("batch", "miss"), ("vip", "hit"), ("vip", "hit")]
 
 
+async def test_what_was_unloaded_has_no_old_answers(tmp_path: Path) -> None:
+    place = Place(tmp_path, entry("a"))
+    assert [(await place.ask("a"))["lama"]["cache"] for _ in range(2)] == ["miss", "hit"]
+    await place.host.unload("a")
+    assert (await place.ask("a"))["lama"]["cache"] == "miss"
+
+
 async def test_names_of_one_copy_have_neither_the_failures_nor_the_fallbacks_of_each_other(tmp_path: Path) -> None:
     batch = entry("batch", source="path:a", fallback=("b",), priority="high")
     place = Place(tmp_path, batch, entry("vip", source="path:a", priority="high"), entry("b"))
