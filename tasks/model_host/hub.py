@@ -84,6 +84,8 @@ class File:
     sha256: str | None
     """None: it is small and lies in the repository itself."""
     fetched: bool
+    have: int
+    """Bytes of it that are here, also those of an attempt that was broken off."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class Fetch:
 
     @property
     def left_bytes(self) -> int:
-        """Of those that are not here yet."""
-        return sum(one.bytes for one in self.files if not one.fetched)
+        """Of all files, those that are not here yet."""
+        return sum(one.bytes - one.have for one in self.files)
 
 
 def found(place: Place, cache: Path) -> ModelPath | None:
@@ -155,7 +157,8 @@ def look(
         if not isinstance(size, int) or size < 0:
             raise LoadError(f"the hub does not say how large {name} is.", component=entry.name)
         there = (snapshot / name).is_file() and (snapshot / name).stat().st_size == size
-        files.append(File(name, size, lfs.sha256 if lfs else None, there))
+        have = size if there else _begun(snapshot / name, size)
+        files.append(File(name, size, lfs.sha256 if lfs else None, there, have))
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     takes = _takes(entry, place, commit, files, device, endpoint)
     fetch = Fetch(place, commit, tuple(files), takes, shutil.disk_usage(cache).free)
@@ -172,6 +175,17 @@ def look(
             remedy="Choose a smaller form (`quantisation`), a narrower `context_window`, or another model.",
         )
     return fetch
+
+
+def _begun(path: Path, size: int) -> int:
+    """Bytes of a file that an attempt has left which was broken off: of more than it has, nothing can be used."""
+    part = _part(path)
+    have = part.stat().st_size if part.is_file() else 0
+    return have if have <= size else 0
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 def pull(
@@ -196,7 +210,7 @@ def pull(
         if path.is_file() and path.stat().st_size == file.bytes:
             continue
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_name(f"{path.name}.part")
+        part = _part(path)
         with _told(fetch.place, component):
             _transfer(fetch, file, part, heard, endpoint)
         if part.stat().st_size != file.bytes or (file.sha256 and _digest(part) != file.sha256):

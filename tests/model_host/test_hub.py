@@ -117,6 +117,8 @@ def test_what_was_cut_off_goes_on_where_it_stopped(
     assert "goes on where it stopped" in refused.value.remedy
     assert found(fetch.place, tmp_path) is None, "not before it is whole"
     hub.cut_after, hub.goes_down = None, False
+    again = seen(hub, tmp_path)
+    assert 0 < again.left_bytes <= fetch.left_bytes - 1_900_000, "what is here already needs no room"
     hub.asked.clear()
     files = pull(fetch, tmp_path, endpoint=hub.url)
     starts = [wanted for method, name, wanted in hub.asked if method == "GET" and name == "model.safetensors"]
