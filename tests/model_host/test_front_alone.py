@@ -76,3 +76,36 @@ def test_a_priority_that_is_said_twice_is_refused_whatever_it_is() -> None:
     assert claimed(["high"], Priority.normal, lesser=False) is Priority.high
     with pytest.raises(RefusedError, match="more than once"):
         claimed(["low", "low"], Priority.high, lesser=False)
+
+
+def ready(request: httpx.Request) -> httpx.Response:
+    assert (request.method, request.url.path) == ("GET", "/ready")
+    return httpx.Response(200, json={"status": "ok"})
+
+
+def unready(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(503, json={"error": {"message": "The reserve of one cannot be made."}})
+
+
+def silent(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadTimeout("", request=request)
+
+
+async def test_it_is_ready_when_a_host_is_and_says_which_are_not_and_why(tmp_path: Path) -> None:
+    async with Front(tmp_path, unready, ready, None, silent).http() as http:
+        answer = await http.get("/ready")
+    assert answer.status_code == 200
+    reasons = {one["device"]: one["reason"] for one in answer.json()["incomplete"]}
+    assert reasons == {
+        "0": "The reserve of one cannot be made.", "2": "Its host has not answered yet.",
+        "3": "Its host does not answer (ReadTimeout).",
+    }  # fmt: skip
+
+
+async def test_it_is_not_ready_when_no_host_is(tmp_path: Path) -> None:
+    async with Front(tmp_path, unready, None).http() as http:
+        answer = await http.get("/ready")
+    assert answer.status_code == 503
+    assert "Device 0: The reserve of one cannot be made." in answer.json()["error"]["message"]
+    async with Front(tmp_path, None).http() as http:
+        assert (await http.get("/ready")).json()["error"]["code"] == "no_device"
