@@ -33,19 +33,29 @@ _HUNG_UP = 499
 
 
 class Turnstile:
-    """How many requests are inside at a time; the next one is told to come again."""
+    """How many requests are inside at a time; the next one is told to come again.
 
-    def __init__(self, most: int) -> None:
+    Args:
+        most: places of all.
+        kept: those of them that only requests of high priority may take: nobody else can shut these out.
+    """
+
+    def __init__(self, most: int, kept: int = 0) -> None:
         self._left = most
+        self._kept = kept
 
     @contextmanager
-    def inside(self, places: int = 1) -> Iterator[None]:
+    def inside(self, places: int = 1, *, high: bool = False) -> Iterator[None]:
         """Take `places` while the block lasts.
+
+        Args:
+            places: how many; none may be taken, too.
+            high: whether the request has high priority.
 
         Raises:
             RefusedError: there are not so many left.
         """
-        if self._left < places:
+        if places and self._left - places < (0 if high else self._kept):
             raise RefusedError(429, "Too many requests wait already.", code="queue_full", retry_after_s=1.0)
         self._left -= places
         try:
@@ -77,7 +87,7 @@ class Endpoint:
         try:
             document = await read_json(receive, headers.get("content-length"))
             priority = claimed(headers.getlist("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
-            with self._turnstile.inside():
+            with self._turnstile.inside(high=self._high(document, priority)):
                 await while_connected(receive, self._answer(document, headers, priority, reply))
         except GoneError:
             self._measures.failed(_HUNG_UP)
@@ -94,6 +104,11 @@ class Endpoint:
         self, document: dict[str, Any], headers: Headers, priority: Priority | None, reply: Reply
     ) -> None:
         raise NotImplementedError
+
+    def _high(self, document: dict[str, Any], claimed: Priority | None) -> bool:
+        """Whether a request has high priority, claimed or that of its model."""
+        given = self._host.priority(str(document.get("model"))) if claimed is None else claimed
+        return given is Priority.high
 
     def _choose(self, needs: Requirements) -> Choice:
         """The best model for `needs`, whose number of tokens is an estimate."""
@@ -136,7 +151,7 @@ class Generation(Endpoint):
         request = (ChatRequest if self._chat else CompletionRequest).model_validate(document)
         cached = headers.get("x-lama-cache", "").strip().lower() != "off"
         asked = _Asked(request.asks(), priority, cached, bool(request.stream), request.with_usage, started)
-        with self._turnstile.inside(len(asked.asks) - 1):
+        with self._turnstile.inside(len(asked.asks) - 1, high=self._high(document, priority)):
             if request.model == AUTO:
                 await self._by_choice(asked, headers.get("x-lama-use-case", "")[:100], reply)
             else:

@@ -111,6 +111,10 @@ class ResidentHost:
     async def embed(self, model: str, texts: Sequence[str | tuple[int, ...]], priority: Priority | None) -> Vectors:
         return await embedded(self._residency, model, texts, priority, timeout_s=self._settings.first_token_s)
 
+    def priority(self, model: str) -> Priority | None:
+        entry = self._entries.get(model)
+        return None if entry is None else entry.priority
+
     def key(self, model: str, ask: Ask) -> str | None:
         entry = self._entries.get(model)
         if entry is None or not is_deterministic(ask.sampling):
