@@ -323,6 +323,13 @@ class Unseen(Value):
     reason: str
 
 
+class ModelDone(ModelStatus):
+    """A model that was told what to do, as it is then on the devices that did it."""
+
+    incomplete: tuple[Unseen, ...] = ()
+    """Devices that were meant, too, and whose host does not answer."""
+
+
 class HostStatus(Value):
     """One device; or all of a node, whose sums these are then."""
 

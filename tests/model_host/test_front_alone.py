@@ -11,7 +11,7 @@ import pytest
 
 from blocks.home import Home
 from blocks.settings import Settings
-from models.model_host import HostStatus, Priority
+from models.model_host import HostStatus, ModelDone, Priority
 from services.model_host.app import CLIENT_KEY, KEY
 from services.model_host.asked import claimed
 from services.model_host.front.app import create_front
@@ -109,3 +109,39 @@ async def test_it_is_not_ready_when_no_host_is(tmp_path: Path) -> None:
     assert "Device 0: The reserve of one cannot be made." in answer.json()["error"]["message"]
     async with Front(tmp_path, None).http() as http:
         assert (await http.get("/ready")).json()["error"]["code"] == "no_device"
+
+
+MODEL = {
+    "name": "one", "state": "absent", "kind": "generate", "engine": "llamacpp", "quantisation": "stored",
+    "priority": 2, "context_window": 64,
+}  # fmt: skip
+
+
+def obeys(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={"ended": True} if request.url.path.startswith("/host/jobs/") else MODEL)
+
+
+def knows_nothing_of_it(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(404, json={"error": {"message": "This run has no lease.", "code": "not_found"}})
+
+
+@pytest.mark.parametrize(("where", "gone"), [("", ["1"]), ("?device=all", ["1"]), ("?device=0", [])])
+async def test_who_was_meant_and_was_not_reached_is_told(tmp_path: Path, where: str, gone: list[str]) -> None:
+    async with Front(tmp_path, obeys, None).http() as http:
+        for what in ("unload", "load"):
+            told = ModelDone.model_validate((await http.post(f"/host/models/one/{what}{where}")).json())
+            meant = gone if where or what == "unload" else []
+            assert ([one.device for one in told.incomplete], told.state) == (meant, "absent"), what
+
+
+async def test_the_end_of_a_run_is_not_known_while_its_device_may_be_away(tmp_path: Path) -> None:
+    for hosts, status, code in (
+        ((knows_nothing_of_it, None), 503, "device_away"),
+        ((knows_nothing_of_it, silent), 503, "device_away"),
+        ((knows_nothing_of_it, knows_nothing_of_it), 404, "not_found"),
+        ((obeys, None), 200, None),
+        ((silent, obeys), 200, None),
+    ):
+        async with Front(tmp_path, *hosts).http() as http:
+            answer = await http.delete("/host/jobs/run-1")
+            assert (answer.status_code, answer.json().get("error", {}).get("code")) == (status, code), hosts
