@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
+
 from blocks.errors import ConfigurationError
 from models.model_host import CatalogueEntry, EngineKind, ModelPath, Quantisation
 from tasks.model_host.counting import Counted, window_of
@@ -134,7 +136,8 @@ def look(
         entry: of the catalogue, with a source `hub:...`.
         cache: the folder for models.
         device: what it is to run on.
-        memory_bytes: what models may use there; None: that is not looked at.
+        memory_bytes: what models may use there; None: that is not looked at. What llama.cpp runs beside a GPU has the
+            machine's memory instead.
         endpoint: the hub's address; by default what HF_ENDPOINT says.
 
     Raises:
@@ -168,9 +171,13 @@ def look(
             component=entry.name,
             remedy=f"Make room in {cache}, or move LAMA_HOME.",
         )
-    if memory_bytes is not None and takes > memory_bytes:
+    room = memory_bytes
+    beside = device == "cuda" and entry.engine is not EngineKind.transformers  # then it runs on the CPU
+    if memory_bytes is not None and beside and any(one.name.endswith(".gguf") for one in files):
+        room = int(psutil.virtual_memory().total)
+    if room is not None and takes > room:
         raise LoadError(
-            f"it takes {takes:,} bytes of memory as {entry.quantisation.value}; models may use {memory_bytes:,} here.",
+            f"it takes {takes:,} bytes of memory as {entry.quantisation.value}; models may use {room:,} here.",
             component=entry.name,
             remedy="Choose a smaller form (`quantisation`), a narrower `context_window`, or another model.",
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
@@ -14,7 +16,7 @@ from blocks.settings import settings
 from lama.cli import cli
 from models.model_host import CatalogueEntry, ModelKind
 from tasks.model_host.errors import LoadError
-from tasks.model_host.hub import Place, found, look, pull
+from tasks.model_host.hub import Fetch, Place, found, look, pull
 from tasks.model_host.shapes import of_config
 from tasks.model_host.sources import locate
 from tests.conftest import free_port
@@ -81,6 +83,25 @@ def test_what_there_is_no_room_for_is_not_fetched(
     with pytest.raises(LoadError, match="of the disk are free"):
         seen(hub, tmp_path)
     assert hub.fetched == {"config.json"}
+
+
+def test_a_gguf_file_beside_a_gpu_has_the_memory_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = LoopbackHub(REPO, {"a.Q4.gguf": gguf(LLAMA_TENSORS, **LLAMA)})
+
+    def seen_on_cuda(**more: object) -> Fetch:
+        return look(entry(**more), tmp_path, device="cuda", memory_bytes=100, endpoint=hub.url)
+
+    try:
+        assert seen_on_cuda().takes_bytes > 100
+        with pytest.raises(LoadError, match="models may use 100 here"):
+            seen_on_cuda(engine="transformers")
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=90))
+        with pytest.raises(LoadError, match="models may use 90 here"):
+            seen_on_cuda()
+    finally:
+        hub.close()
 
 
 def test_it_is_fetched_checked_and_found_without_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
