@@ -30,7 +30,7 @@ from tasks.model_host.prediction import DeviceKind
 from tasks.model_host.shapes import of_config
 
 _PLACE = re.compile(
-    r"^(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:/(?P<file>(?!\.)[\w.-]{1,200}\.gguf))?"
+    r"^(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:/(?P<file>(?:(?!\.)[\w.-]{1,60}/){0,3}(?!\.)[\w.-]{1,200}\.gguf))?"
     r"(?:@(?P<revision>[\w./-]{1,100}))?$",
     re.ASCII,
 )
@@ -46,7 +46,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Place:
-    """`OWNER/NAME[/FILE.gguf][@REVISION]`."""
+    """`OWNER/NAME[/[FOLDER/]FILE.gguf][@REVISION]`."""
 
     repo: str
     file: str | None
@@ -59,11 +59,12 @@ class Place:
         Raises:
             ConfigurationError: it names no repository.
         """
-        if not (found := _PLACE.match(place)) or ".." in place:
+        found = _place(place)
+        if not found:
             raise ConfigurationError(
                 f"hub:{place[:100]} names no repository.",
                 component=component,
-                remedy="Write hub:OWNER/NAME[@REVISION], or hub:OWNER/NAME/FILE.gguf[@REVISION].",
+                remedy="Write hub:OWNER/NAME[@REVISION], or hub:OWNER/NAME/[FOLDER/]FILE.gguf[@REVISION].",
             )
         return cls(found["repo"], found["file"], found["revision"] or "main")
 
@@ -75,6 +76,10 @@ class Place:
     def folder(self, cache: Path) -> Path:
         """Where the hub's client keeps the repository."""
         return cache / f"models--{self.repo.replace('/', '--')}"
+
+
+def _place(place: str) -> re.Match[str] | None:
+    return None if ".." in place else _PLACE.match(place)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def look(
     """
     place = Place.of(entry.place[1], entry.name)
     with _told(place, entry.name):
-        from huggingface_hub import HfApi  # noqa: PLC0415 - it brings an HTTP client
+        from huggingface_hub import HfApi, constants  # noqa: PLC0415 - it brings an HTTP client
 
         info: Any = HfApi(endpoint=endpoint).model_info(place.repo, revision=place.revision, files_metadata=True)
         listed = {one.rfilename: one for one in info.siblings or ()}
@@ -161,6 +166,12 @@ def look(
             raise LoadError(f"the hub does not say how large {name} is.", component=entry.name)
         there = (snapshot / name).is_file() and (snapshot / name).stat().st_size == size
         have = size if there else _begun(snapshot / name, size)
+        if size > constants.MAX_HTTP_DOWNLOAD_SIZE and not there:
+            raise LoadError(
+                f"{name} has {size:,} bytes; the hub gives no file above {constants.MAX_HTTP_DOWNLOAD_SIZE:,} this way.",
+                component=entry.name,
+                remedy="Choose a repository that has it in parts, or fetch it with the hub's own tool and write path:.",
+            )
         files.append(File(name, size, lfs.sha256 if lfs else None, there, have))
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     takes = _takes(entry, place, commit, files, device, endpoint)
@@ -272,7 +283,8 @@ def _wanted(place: Place, names: list[str], entry: CatalogueEntry) -> list[str]:
         weights = [name for name in names if name == "model.safetensors"]
     if weights and "config.json" in names:
         return sorted({*weights, *(name for name in names if _BESIDE_WEIGHTS.match(name))})
-    files = [name for name in names if name.endswith(".gguf") and "/" not in name]
+    known = [name for name in names if name.endswith(".gguf") and _place(f"{place.repo}/{name}")]
+    files = [name for name in known if "/" not in name] or known
     sets = {_SHARD.sub("", name) for name in files}
     if len(sets) == 1:
         return files

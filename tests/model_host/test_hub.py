@@ -173,6 +173,37 @@ def test_of_several_gguf_files_one_is_named(tmp_path: Path) -> None:
         hub.close()
 
 
+def test_gguf_files_in_folders_are_named_with_them(tmp_path: Path) -> None:
+    content = gguf(LLAMA_TENSORS, **LLAMA)
+    parts = [f"Q8/big-0000{n}-of-00002.gguf" for n in (1, 2)]
+    hub = LoopbackHub(REPO, {"Q4/a.gguf": content, parts[0]: content, parts[1]: b"rest", "../x.gguf": b"x"})
+    try:
+        with pytest.raises(LoadError, match="has 2 models as GGUF") as refused:
+            seen(hub, tmp_path)
+        assert "Name one: hub:acme/tiny/Q4/a.gguf" in refused.value.remedy
+        one = entry(f"hub:{REPO}/{parts[0]}")
+        files = pull(seen(hub, tmp_path, one), tmp_path, endpoint=hub.url)
+        assert files.gguf == files.folder / parts[0]
+        assert files == found(Place.of(one.place[1], "m"), tmp_path)
+        assert hub.fetched == set(parts)
+        for bad in ("../x.gguf", "Q4/../../x.gguf", ".git/x.gguf", "Q4//a.gguf", "/etc/x.gguf"):
+            with pytest.raises(ConfigurationError, match="names no repository"):
+                seen(hub, tmp_path, entry(f"hub:{REPO}/{bad}"))
+    finally:
+        hub.close()
+
+
+def test_a_file_that_is_too_large_for_the_hub_is_refused_before_it_is_fetched(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 1_000_000)
+    with pytest.raises(LoadError, match=r"model\.safetensors has .* above 1,000,000") as refused:
+        seen(hub, tmp_path)
+    assert "in parts" in refused.value.remedy
+
+
 def test_what_the_hub_does_not_have_or_nobody_answers_is_said(hub: LoopbackHub, tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"is not there, or may not be seen|could not be fetched"):
         seen(hub, tmp_path, entry("hub:acme/other"))
