@@ -59,7 +59,8 @@ class CatalogueEntry(Value):
     source: str = Field(
         description=(
             "`path:FOLDER` (Hugging Face's layout), `path:FILE.gguf`, `package:NAME` or `package:NAME/FILE` of an "
-            "installed Python package, or `hub:OWNER/NAME[/[FOLDER/]FILE.gguf][@REVISION]`, which `lama models pull` fetches."
+            "installed Python package, or `hub:OWNER/NAME[/[FOLDER/]FILE.gguf][@REVISION]`, which `lama models pull` "
+            "fetches."
         )
     )
     kind: ModelKind = Field(default=ModelKind.generate, description="`generate` text, or `embed` it.")

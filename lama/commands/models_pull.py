@@ -53,9 +53,7 @@ def pull_model(*, model: str, dry_run: bool, as_json: bool) -> int:
     gpus = chosen_gpus(configured.device)
     cache = Home(settings()).models
     smallest = min(gpus, key=lambda gpu: gpu.memory_bytes, default=None)  # each of several has the whole catalogue
-    fetch = look(
-        entry, cache, device="cuda" if gpus else "cpu", memory_bytes=memory_of(configured, smallest)
-    )
+    fetch = look(entry, cache, device="cuda" if gpus else "cpu", memory_bytes=memory_of(configured, smallest))
     if not dry_run:
         folder = _fetched(entry.name, fetch, cache, quiet=as_json)
     if as_json:

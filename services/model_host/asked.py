@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from models.model_host import MODEL_NAME, Priority
+from models.model_host import MODEL_NAME, ModelKind, Priority, Requirements
 from services.model_host.problems import RefusedError
 from tasks.model_host.engine import Ask, Sampling
+from tasks.model_host.preparing import estimate
 
 AUTO = "auto"
 """The name that lets the host choose."""
@@ -260,6 +261,32 @@ def _each(given: Any) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(given[0], int):
         return (tuple(given),)
     return tuple(one if isinstance(one, str) else tuple(one) for one in given)
+
+
+def needs_of(asks: Sequence[Ask], use_case: str, priority: Priority | None) -> Requirements:
+    """What a model has to be able to that is to answer `asks`; the number of tokens is an estimate."""
+    return Requirements(
+        kind=ModelKind.generate,
+        use_case=use_case,
+        priority=priority or Priority.normal,
+        context_tokens=max(map(estimate, asks)),
+        structured=any(ask.schema is not None for ask in asks),
+    )
+
+
+def needs_of_texts(texts: Sequence[str | tuple[int, ...]], use_case: str, priority: Priority | None) -> Requirements:
+    """What a model has to be able to that is to embed `texts`; the number of tokens is an estimate."""
+    return Requirements(
+        kind=ModelKind.embed,
+        use_case=use_case,
+        priority=priority or Priority.normal,
+        context_tokens=max(len(text) // 4 if isinstance(text, str) else len(text) for text in texts),
+    )
+
+
+def use_case_of(header: str | None) -> str:
+    """What `X-Lama-Use-Case` says."""
+    return (header or "")[:100]
 
 
 def priority_of(header: str | None) -> Priority | None:

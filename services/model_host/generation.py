@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from models.model_host import Choice, ModelKind, Priority, Requirements
+from models.model_host import Choice, Priority, Requirements
 from services.guard import LESSER
 from services.model_host.answers import Marks, Shape, event, together
-from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, claimed
+from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, claimed, needs_of, use_case_of
 from services.model_host.door import GoneError, read_json, while_connected
 from services.model_host.host import Answer, Host
 from services.model_host.measures import Measures
@@ -24,7 +24,6 @@ from services.model_host.problems import RefusedError, problem_of
 from services.model_host.reply import Outbox, Reply
 from tasks.model_host.engine import Ask, FinishReason, Piece, TokenLogprob
 from tasks.model_host.errors import EngineError, NoModelError, RequestError
-from tasks.model_host.preparing import estimate
 from tasks.model_host.serving import Served
 
 T = TypeVar("T")
@@ -153,19 +152,13 @@ class Generation(Endpoint):
         asked = _Asked(request.asks(), priority, cached, bool(request.stream), request.with_usage, started)
         with self._turnstile.inside(len(asked.asks) - 1, high=self._high(document, priority)):
             if request.model == AUTO:
-                await self._by_choice(asked, headers.get("x-lama-use-case", "")[:100], reply)
+                await self._by_choice(asked, use_case_of(headers.get("x-lama-use-case")), reply)
             else:
                 await self._by(request.model, (), asked, reply)
 
     async def _by_choice(self, asked: _Asked, use_case: str, reply: Reply) -> None:
         """Answer by the model that fits best, or by one with more room if the prompt turns out to need it."""
-        needs = Requirements(
-            kind=ModelKind.generate,
-            use_case=use_case,
-            priority=asked.priority or Priority.normal,
-            context_tokens=max(map(estimate, asked.asks)),
-            structured=any(ask.schema is not None for ask in asked.asks),
-        )
+        needs = needs_of(asked.asks, use_case, asked.priority)
         choice = self._choose(needs)
         while True:
             try:
@@ -229,7 +222,8 @@ class Generation(Endpoint):
             if answer.fallback:  # the next one should hear the model that he asks for
                 self._host.answers.forget(key)
         marks = Marks(
-            answer.model if answer.fallback else model, answer.fallback, "off" if key is None else "hit" if known else "miss",
+            answer.model if answer.fallback else model, answer.fallback,
+            "off" if key is None else "hit" if known else "miss",
             (*shape.marks.reasons, *answer.reasons),
         )  # fmt: skip
         if known and to:

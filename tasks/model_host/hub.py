@@ -168,7 +168,7 @@ def look(
         have = size if there else _begun(snapshot / name, size)
         if size > constants.MAX_HTTP_DOWNLOAD_SIZE and not there:
             raise LoadError(
-                f"{name} has {size:,} bytes; the hub gives no file above {constants.MAX_HTTP_DOWNLOAD_SIZE:,} this way.",
+                f"{name} has {size:,} bytes; above {constants.MAX_HTTP_DOWNLOAD_SIZE:,} the hub gives none this way.",
                 component=entry.name,
                 remedy="Choose a repository that has it in parts, or fetch it with the hub's own tool and write path:.",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,31 @@ async def test_the_end_of_a_run_is_not_known_while_its_device_may_be_away(tmp_pa
         async with Front(tmp_path, *hosts).http() as http:
             answer = await http.delete("/host/jobs/run-1")
             assert (answer.status_code, answer.json().get("error", {}).get("code")) == (status, code), hosts
+
+
+async def test_a_device_is_chosen_by_all_that_the_request_needs(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def host(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/host/select":
+            return httpx.Response(200, json={})
+        seen.append(json.loads(request.content))
+        if seen[-1]["context_tokens"] > 1_000:
+            return httpx.Response(404, json={"error": {"message": "No model has room for it."}})
+        return httpx.Response(200, json={"model": "one", "score": 1.0, "reasons": []})
+
+    schema = {"type": "json_object"}
+    chat = {"messages": [{"role": "user", "content": "x" * 400}], "max_tokens": 50, "response_format": schema}
+    async with Front(tmp_path, host).http() as http:
+
+        async def asked(where: str, **more: Any) -> int:
+            answer = await http.post(f"/v1/{where}", json={"model": "auto", **more}, headers={"X-Lama-Use-Case": "c"})
+            return answer.status_code
+
+        assert await asked("chat/completions", **chat) == 200
+        assert await asked("embeddings", input=["y" * 400]) == 200
+        assert await asked("completions", prompt="x", max_tokens=5_000) == 200
+        assert await asked("completions", prompt="x", max_tokens=-1) == 400
+    kinds = [(one["kind"], one["use_case"], one["structured"]) for one in seen]
+    assert kinds == [("generate", "c", True), ("embed", "c", False), *[("generate", "c", False)] * 2]
+    assert [one["context_tokens"] for one in seen] == [158, 100, 5_008, 0]
