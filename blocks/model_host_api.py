@@ -13,7 +13,7 @@ import httpx
 from blocks.errors import LamaError, UnavailableError
 from blocks.home import Home
 from blocks.settings import Settings
-from models.model_host import HostStatus, ModelStatus, Priority
+from models.model_host import HostStatus, ModelDone, Priority
 
 _Event = dict[str, Any]
 _COMPONENT = "model host"
@@ -143,16 +143,16 @@ class ModelHostApi:
         for event in self._events("GET", "/host/events", None, ends=False):
             yield HostStatus.model_validate(event)
 
-    def load(self, model: str, priority: Priority | None = None, device: str | None = None) -> ModelStatus:
+    def load(self, model: str, priority: Priority | None = None, device: str | None = None) -> ModelDone:
         """Load a model, and wait for it. `device`: a number, a UUID or `all`; by default where it fits best."""
         headers = {} if priority is None else {"X-Lama-Priority": priority.name}
         path = f"/host/models/{path_of(model)}/load{self._at(device)}"
-        return ModelStatus.model_validate(self._call("POST", path, headers=headers))
+        return ModelDone.model_validate(self._call("POST", path, headers=headers))
 
-    def unload(self, model: str, device: str | None = None) -> ModelStatus:
+    def unload(self, model: str, device: str | None = None) -> ModelDone:
         """Unload a model, once nobody is served by it; by default everywhere."""
         path = f"/host/models/{path_of(model)}/unload{self._at(device)}"
-        return ModelStatus.model_validate(self._call("POST", path))
+        return ModelDone.model_validate(self._call("POST", path))
 
     def reserve(self, model: str, promised: Mapping[str, Any], device: str | None = None) -> HostStatus:
         """Promise memory to a model; by default so much of every device."""

@@ -72,7 +72,8 @@ class CatalogueEntry(Value):
     source: str = Field(
         description=(
             "`path:FOLDER` (Hugging Face's layout), `path:FILE.gguf`, `package:NAME` or `package:NAME/FILE` of an "
-            "installed Python package, or `hub:OWNER/NAME[/FILE.gguf][@REVISION]`, which `lama models pull` fetches."
+            "installed Python package, or `hub:OWNER/NAME[/[FOLDER/]FILE.gguf][@REVISION]`, which `lama models pull` "
+            "fetches."
         )
     )
     kind: ModelKind = Field(default=ModelKind.generate, description="`generate` text, or `embed` it.")
@@ -373,6 +374,13 @@ class Unseen(Value):
     device: str
     """Its number."""
     reason: str
+
+
+class ModelDone(ModelStatus):
+    """A model that was told what to do, as it is then on the devices that did it."""
+
+    incomplete: tuple[Unseen, ...] = ()
+    """Devices that were meant, too, and whose host does not answer."""
 
 
 class HostStatus(Value):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from blocks.model_host_api import ModelHostApi
-    from models.model_host import HostStatus, ModelStatus
+    from models.model_host import HostStatus, ModelDone, ModelStatus
 
 
 class ModelName(click.ParamType[str]):
@@ -147,7 +147,10 @@ def load_model(*, model: str, priority: str | None, device: str | None, as_json:
 @_device
 @_json
 def unload_model(*, model: str, device: str | None, as_json: bool) -> int:
-    """Unload MODEL, once nobody is served by it; of several devices, from all."""
+    """Unload MODEL, once nobody is served by it; of several devices, from all.
+
+    Exit code 1: a device that is meant does not answer.
+    """
     with _host() as host:
         status = host.unload(model, device)
     return _told(status, as_json=as_json, did="unloaded")
@@ -176,7 +179,7 @@ def reserve_memory(
     """Promise MEMORY, such as 40GB, to MODEL; of several devices, so much of each.
 
     Until the host ends, or `maintain-models` (every hour) brings the reserves to what lama.toml says: what is to stay
-    is written there, as `reserve_bytes`.
+    is written there, as `reserve_bytes`. Exit code 1: a device that is meant does not answer.
     """
     with _host() as host:
         windows = {one.name: one.context_window for one in host.status().models}
@@ -190,7 +193,7 @@ def reserve_memory(
         where = f" on {'each device' if device in {None, 'all'} else f'device {device}'}" if several else ""
         click.echo(f"{model}: {shown(memory)} reserved{where}; {shown(_left(status))} are promised to nobody.")
     _say_unseen(status)
-    return OK
+    return _reached(status, device)
 
 
 @click.command("release")
@@ -198,7 +201,10 @@ def reserve_memory(
 @_device
 @_json
 def release_memory(*, model: str, device: str | None, as_json: bool) -> int:
-    """Take the reserve of MODEL back."""
+    """Take the reserve of MODEL back.
+
+    Exit code 1: a device that is meant does not answer.
+    """
     with _host() as host:
         status = host.release(model, device)
     if as_json:
@@ -208,22 +214,28 @@ def release_memory(*, model: str, device: str | None, as_json: bool) -> int:
         rest = f"{shown(kept)} are still reserved on other devices" if kept else "nothing is reserved"
         click.echo(f"{model}: {rest}; {shown(_left(status))} are promised to nobody.")
     _say_unseen(status)
-    return OK
+    return _reached(status, device)
 
 
-def _told(status: ModelStatus, *, as_json: bool, did: str) -> int:
+def _told(status: ModelDone, *, as_json: bool, did: str) -> int:
     if as_json:
         echo_json(status.model_dump(mode="json"))
     else:
         there = status.state is ModelState.ready and status.held_bytes is not None
         held = f"; it holds {shown(status.held_bytes or 0)}" if there else ""
         click.echo(f"{status.name}: {did}{held}.")
-    return OK
+    _say_unseen(status)
+    return FINDINGS if status.incomplete else OK
 
 
-def _say_unseen(status: HostStatus) -> None:
+def _say_unseen(status: HostStatus | ModelDone) -> None:
     for one in status.incomplete:
         click.echo(f"lama: device {one.device}: {printable(one.reason)}", err=True)
+
+
+def _reached(status: HostStatus, device: str | None) -> int:
+    """The exit code of what was told to `device`."""
+    return FINDINGS if status.incomplete and device in {None, "all"} else OK
 
 
 def _whole(status: HostStatus) -> RenderableType:

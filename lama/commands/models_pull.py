@@ -52,8 +52,9 @@ def pull_model(*, model: str, dry_run: bool, as_json: bool) -> int:
         )
     gpus = chosen_gpus(configured.device)
     cache = Home(settings()).models
+    smallest = min(gpus, key=lambda gpu: gpu.memory_bytes, default=None)  # each of several has the whole catalogue
     together = max((len(group) for group in configured.groups), default=1) if gpus else 1
-    memory = memory_of(configured, gpus[0] if gpus else None) * together
+    memory = memory_of(configured, smallest) * together
     fetch = look(entry, cache, device="cuda" if gpus else "cpu", memory_bytes=memory)
     if not dry_run:
         folder = _fetched(entry.name, fetch, cache, quiet=as_json)

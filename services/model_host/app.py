@@ -34,6 +34,8 @@ from services.model_host.problems import Problem, RefusedError, answer_problem, 
 
 _AT_ONCE = 256
 """Requests to models; those for which there is no memory wait among them."""
+_FOR_HIGH = 64
+"""Of these, the ones that only requests of high priority have."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 KEY = "model_host.key"
 CLIENT_KEY = "model_host_client.key"
@@ -53,7 +55,7 @@ def create_app(
         client_priority: the highest that the clients' key may claim.
     """
     measures = Measures()
-    turnstile = Turnstile(_AT_ONCE)
+    turnstile = Turnstile(_AT_ONCE, _FOR_HIGH)
     started = int(time.time())
     failed: list[str] = []
 

@@ -6,14 +6,15 @@ https://platform.openai.com/docs/api-reference
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from models.model_host import MODEL_NAME, Priority
+from models.model_host import MODEL_NAME, ModelKind, Priority, Requirements
 from services.model_host.problems import RefusedError
 from tasks.model_host.engine import Ask, Sampling
+from tasks.model_host.preparing import estimate
 
 AUTO = "auto"
 """The name that lets the host choose."""
@@ -262,6 +263,32 @@ def _each(given: Any) -> tuple[str | tuple[int, ...], ...]:
     return tuple(one if isinstance(one, str) else tuple(one) for one in given)
 
 
+def needs_of(asks: Sequence[Ask], use_case: str, priority: Priority | None) -> Requirements:
+    """What a model has to be able to that is to answer `asks`; the number of tokens is an estimate."""
+    return Requirements(
+        kind=ModelKind.generate,
+        use_case=use_case,
+        priority=priority or Priority.normal,
+        context_tokens=max(map(estimate, asks)),
+        structured=any(ask.schema is not None for ask in asks),
+    )
+
+
+def needs_of_texts(texts: Sequence[str | tuple[int, ...]], use_case: str, priority: Priority | None) -> Requirements:
+    """What a model has to be able to that is to embed `texts`; the number of tokens is an estimate."""
+    return Requirements(
+        kind=ModelKind.embed,
+        use_case=use_case,
+        priority=priority or Priority.normal,
+        context_tokens=max(len(text) // 4 if isinstance(text, str) else len(text) for text in texts),
+    )
+
+
+def use_case_of(header: str | None) -> str:
+    """What `X-Lama-Use-Case` says."""
+    return (header or "")[:100]
+
+
 def priority_of(header: str | None) -> Priority | None:
     """What `X-Lama-Priority` says; None: nothing.
 
@@ -275,13 +302,20 @@ def priority_of(header: str | None) -> Priority | None:
     return Priority[header.strip().lower()]
 
 
-def claimed(header: str | None, most: Priority, *, lesser: bool) -> Priority | None:
+def claimed(headers: Sequence[str], most: Priority, *, lesser: bool) -> Priority | None:
     """What `X-Lama-Priority` says, which whoever has only the clients' key may claim up to `most`.
 
+    Args:
+        headers: its values, of which there may be one.
+        most: the highest that this key may claim.
+        lesser: whether it is the clients' key.
+
     Raises:
-        RefusedError: it is none, or more than that.
+        RefusedError: it is none, or more than that, or said more than once.
     """
-    priority = priority_of(header)
+    if len(headers) > 1:  # who judges and who obeys might read different ones
+        raise RefusedError(400, "X-Lama-Priority is said more than once.", parameter="X-Lama-Priority")
+    priority = priority_of(headers[0] if headers else None)
     if lesser and priority is not None and priority < most:
         raise RefusedError(
             403, f"With this key, X-Lama-Priority is {most.name} at most.", parameter="X-Lama-Priority",

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 from starlette.datastructures import Headers
 
-from models.model_host import ModelKind, Priority, Requirements
+from models.model_host import Priority
 from services.model_host.answers import Marks
-from services.model_host.asked import AUTO, EmbeddingRequest
+from services.model_host.asked import AUTO, EmbeddingRequest, needs_of_texts, use_case_of
 from services.model_host.generation import Endpoint
 from services.model_host.reply import Reply
 from tasks.model_host.engine import Embedded
@@ -32,13 +32,7 @@ class Embeddings(Endpoint):
         texts = request.texts()
         model, reasons = request.model, tuple[str, ...]()
         if model == AUTO:
-            needs = Requirements(
-                kind=ModelKind.embed,
-                use_case=headers.get("x-lama-use-case", "")[:100],
-                priority=priority or Priority.normal,
-                context_tokens=max(len(text) // 4 if isinstance(text, str) else len(text) for text in texts),
-            )
-            choice = self._choose(needs)
+            choice = self._choose(needs_of_texts(texts, use_case_of(headers.get("x-lama-use-case")), priority))
             model, reasons = choice.model, choice.reasons
         made = await self._host.embed(model, texts, priority)
         marks = Marks(made.model, made.fallback, "off", (*reasons, *made.reasons))

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from models.model_host import Choice, ModelKind, Priority, Requirements
+from models.model_host import Choice, Priority, Requirements
 from services.guard import LESSER
 from services.model_host.answers import Marks, Shape, event, together
-from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, claimed
+from services.model_host.asked import AUTO, ChatRequest, CompletionRequest, claimed, needs_of, use_case_of
 from services.model_host.door import GoneError, read_json, while_connected
 from services.model_host.host import Answer, Host
 from services.model_host.measures import Measures
@@ -24,7 +24,6 @@ from services.model_host.problems import RefusedError, problem_of
 from services.model_host.reply import Outbox, Reply
 from tasks.model_host.engine import Ask, FinishReason, Piece, TokenLogprob
 from tasks.model_host.errors import EngineError, NoModelError, RequestError
-from tasks.model_host.preparing import estimate
 from tasks.model_host.serving import Served
 
 T = TypeVar("T")
@@ -33,19 +32,29 @@ _HUNG_UP = 499
 
 
 class Turnstile:
-    """How many requests are inside at a time; the next one is told to come again."""
+    """How many requests are inside at a time; the next one is told to come again.
 
-    def __init__(self, most: int) -> None:
+    Args:
+        most: places of all.
+        kept: those of them that only requests of high priority may take: nobody else can shut these out.
+    """
+
+    def __init__(self, most: int, kept: int = 0) -> None:
         self._left = most
+        self._kept = kept
 
     @contextmanager
-    def inside(self, places: int = 1) -> Iterator[None]:
+    def inside(self, places: int = 1, *, high: bool = False) -> Iterator[None]:
         """Take `places` while the block lasts.
+
+        Args:
+            places: how many; none may be taken, too.
+            high: whether the request has high priority.
 
         Raises:
             RefusedError: there are not so many left.
         """
-        if self._left < places:
+        if places and self._left - places < (0 if high else self._kept):
             raise RefusedError(429, "Too many requests wait already.", code="queue_full", retry_after_s=1.0)
         self._left -= places
         try:
@@ -76,8 +85,8 @@ class Endpoint:
         reply = Reply(send)
         try:
             document = await read_json(receive, headers.get("content-length"))
-            priority = claimed(headers.get("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
-            with self._turnstile.inside():
+            priority = claimed(headers.getlist("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
+            with self._turnstile.inside(high=self._high(document, priority)):
                 await while_connected(receive, self._answer(document, headers, priority, reply))
         except GoneError:
             self._measures.failed(_HUNG_UP)
@@ -94,6 +103,11 @@ class Endpoint:
         self, document: dict[str, Any], headers: Headers, priority: Priority | None, reply: Reply
     ) -> None:
         raise NotImplementedError
+
+    def _high(self, document: dict[str, Any], claimed: Priority | None) -> bool:
+        """Whether a request has high priority, claimed or that of its model."""
+        given = self._host.priority(str(document.get("model"))) if claimed is None else claimed
+        return given is Priority.high
 
     def _choose(self, needs: Requirements) -> Choice:
         """The best model for `needs`, whose number of tokens is an estimate."""
@@ -136,21 +150,15 @@ class Generation(Endpoint):
         request = (ChatRequest if self._chat else CompletionRequest).model_validate(document)
         cached = headers.get("x-lama-cache", "").strip().lower() != "off"
         asked = _Asked(request.asks(), priority, cached, bool(request.stream), request.with_usage, started)
-        with self._turnstile.inside(len(asked.asks) - 1):
+        with self._turnstile.inside(len(asked.asks) - 1, high=self._high(document, priority)):
             if request.model == AUTO:
-                await self._by_choice(asked, headers.get("x-lama-use-case", "")[:100], reply)
+                await self._by_choice(asked, use_case_of(headers.get("x-lama-use-case")), reply)
             else:
                 await self._by(request.model, (), asked, reply)
 
     async def _by_choice(self, asked: _Asked, use_case: str, reply: Reply) -> None:
         """Answer by the model that fits best, or by one with more room if the prompt turns out to need it."""
-        needs = Requirements(
-            kind=ModelKind.generate,
-            use_case=use_case,
-            priority=asked.priority or Priority.normal,
-            context_tokens=max(map(estimate, asked.asks)),
-            structured=any(ask.schema is not None for ask in asked.asks),
-        )
+        needs = needs_of(asked.asks, use_case, asked.priority)
         choice = self._choose(needs)
         while True:
             try:
@@ -207,13 +215,15 @@ class Generation(Endpoint):
                 )  # fmt: skip
                 return await self._generate(serving, replace(shape, marks=marks), to, asked.started)
 
-        answer, known = await self._host.answers.answer(key, compute, apart=asked.priority)
+        # Names of one copy share what it has answered, but neither their patience nor their fallbacks.
+        answer, known = await self._host.answers.answer(key, compute, apart=(model, asked.priority))
         if key is not None:
             self._measures.recalled(hit=known)
-            if answer.model != model:  # the next one should hear the model that he asks for
+            if answer.fallback:  # the next one should hear the model that he asks for
                 self._host.answers.forget(key)
         marks = Marks(
-            answer.model, answer.fallback, "off" if key is None else "hit" if known else "miss",
+            answer.model if answer.fallback else model, answer.fallback,
+            "off" if key is None else "hit" if known else "miss",
             (*shape.marks.reasons, *answer.reasons),
         )  # fmt: skip
         if known and to:

@@ -104,6 +104,9 @@ class Host(Protocol):
     async def embed(self, model: str, texts: Sequence[str | tuple[int, ...]], priority: Priority | None) -> Vectors:
         """Vectors of `texts`, by `model` or a fallback of it. Takes and raises what `serve` does."""
 
+    def priority(self, model: str) -> Priority | None:
+        """A model's own priority; None: there is no such model."""
+
     def key(self, model: str, ask: Ask) -> str | None:
         """What `answers` know this request by; None: its answer differs every time."""
 

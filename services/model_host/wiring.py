@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,10 +15,12 @@ from blocks.gpus import chosen_gpus
 from blocks.logs import logger
 from models.configuration import Configuration
 from models.model_host import (
+    CatalogueEntry,
     Choice,
     EngineKind,
     HostStatus,
     ModelHostSettings,
+    ModelPath,
     ModelStatus,
     Priority,
     Requirements,
@@ -26,7 +29,7 @@ from models.model_host import (
 from services.model_host.host import Answer, Host, JobLease, JobRequest, Plan
 from tasks.model_host import sources
 from tasks.model_host.accounts import weights_key
-from tasks.model_host.engine import Ask
+from tasks.model_host.engine import Ask, Engine
 from tasks.model_host.errors import LoadError, NobodyAnsweredError, NoRoomError, RequestError
 from tasks.model_host.identity import one_source_each
 from tasks.model_host.opening import Machine, memory_of, open_engine, predict_entry
@@ -77,7 +80,7 @@ class ResidentHost:
             settings,
             capacity,
             lambda entry: predict_entry(entry, machine),
-            lambda entry: open_engine(entry, machine),
+            self._open,
             entries=self._entries.values(),
             device=machine.device,
             device_uuid=uuid,
@@ -90,6 +93,7 @@ class ResidentHost:
         )
         self.left: tuple[str, ...] = ()
         self._started = False
+        self._files: dict[str, ModelPath] = {}
 
     @property
     def ready(self) -> bool:
@@ -109,6 +113,10 @@ class ResidentHost:
 
     async def embed(self, model: str, texts: Sequence[str | tuple[int, ...]], priority: Priority | None) -> Vectors:
         return await embedded(self._residency, model, texts, priority, timeout_s=self._settings.first_token_s)
+
+    def priority(self, model: str) -> Priority | None:
+        entry = self._entries.get(model)
+        return None if entry is None else entry.priority
 
     def key(self, model: str, ask: Ask) -> str | None:
         entry = self._entries.get(model)
@@ -133,6 +141,7 @@ class ResidentHost:
 
     async def unload(self, model: str) -> ModelStatus:
         await self._residency.unload(model)
+        self.answers.clear()  # its next load may find other files, such as those of a newer commit
         return self._status_of(model)
 
     async def reserve(self, reserve: Reserve) -> HostStatus:
@@ -174,6 +183,13 @@ class ResidentHost:
         engines = {name: self._engine(name) for name in self._entries} if requirements.structured else {}
         known = {name: engine for name, engine in engines.items() if engine is not None}
         return select(self._entries.values(), requirements, self.status(), outlooks, self._speeds, known)
+
+    async def _open(self, entry: CatalogueEntry) -> Engine:
+        found = await asyncio.to_thread(sources.locate, entry)
+        if self._files.setdefault(weights_key(entry), found) != found:  # it was pulled again, and has left meanwhile
+            self._files[weights_key(entry)] = found
+            self.answers.clear()
+        return await open_engine(entry, self._machine)
 
     def _engine(self, model: str) -> EngineKind | None:
         """What runs a model, as far as it can be known without a network."""

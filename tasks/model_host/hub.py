@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
+
 from blocks.errors import ConfigurationError
 from models.model_host import CatalogueEntry, EngineKind, ModelPath, Quantisation
 from tasks.model_host.counting import Counted, window_of
@@ -28,7 +30,7 @@ from tasks.model_host.prediction import DeviceKind
 from tasks.model_host.shapes import of_config
 
 _PLACE = re.compile(
-    r"^(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:/(?P<file>(?!\.)[\w.-]{1,200}\.gguf))?"
+    r"^(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:/(?P<file>(?:(?!\.)[\w.-]{1,60}/){0,3}(?!\.)[\w.-]{1,200}\.gguf))?"
     r"(?:@(?P<revision>[\w./-]{1,100}))?$",
     re.ASCII,
 )
@@ -44,7 +46,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Place:
-    """`OWNER/NAME[/FILE.gguf][@REVISION]`."""
+    """`OWNER/NAME[/[FOLDER/]FILE.gguf][@REVISION]`."""
 
     repo: str
     file: str | None
@@ -57,11 +59,12 @@ class Place:
         Raises:
             ConfigurationError: it names no repository.
         """
-        if not (found := _PLACE.match(place)) or ".." in place:
+        found = _place(place)
+        if not found:
             raise ConfigurationError(
                 f"hub:{place[:100]} names no repository.",
                 component=component,
-                remedy="Write hub:OWNER/NAME[@REVISION], or hub:OWNER/NAME/FILE.gguf[@REVISION].",
+                remedy="Write hub:OWNER/NAME[@REVISION], or hub:OWNER/NAME/[FOLDER/]FILE.gguf[@REVISION].",
             )
         return cls(found["repo"], found["file"], found["revision"] or "main")
 
@@ -75,6 +78,10 @@ class Place:
         return cache / f"models--{self.repo.replace('/', '--')}"
 
 
+def _place(place: str) -> re.Match[str] | None:
+    return None if ".." in place else _PLACE.match(place)
+
+
 @dataclass(frozen=True)
 class File:
     """A file of a repository that is wanted."""
@@ -84,6 +91,8 @@ class File:
     sha256: str | None
     """None: it is small and lies in the repository itself."""
     fetched: bool
+    have: int
+    """Bytes of it that are here, also those of an attempt that was broken off."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,8 @@ class Fetch:
 
     @property
     def left_bytes(self) -> int:
-        """Of those that are not here yet."""
-        return sum(one.bytes for one in self.files if not one.fetched)
+        """Of all files, those that are not here yet."""
+        return sum(one.bytes - one.have for one in self.files)
 
 
 def found(place: Place, cache: Path) -> ModelPath | None:
@@ -132,7 +141,8 @@ def look(
         entry: of the catalogue, with a source `hub:...`.
         cache: the folder for models.
         device: what it is to run on.
-        memory_bytes: what models may use there; None: that is not looked at.
+        memory_bytes: what models may use there; None: that is not looked at. What llama.cpp runs beside a GPU has the
+            machine's memory instead.
         endpoint: the hub's address; by default what HF_ENDPOINT says.
 
     Raises:
@@ -141,7 +151,7 @@ def look(
     """
     place = Place.of(entry.place[1], entry.name)
     with _told(place, entry.name):
-        from huggingface_hub import HfApi  # noqa: PLC0415 - it brings an HTTP client
+        from huggingface_hub import HfApi, constants  # noqa: PLC0415 - it brings an HTTP client
 
         info: Any = HfApi(endpoint=endpoint).model_info(place.repo, revision=place.revision, files_metadata=True)
         listed = {one.rfilename: one for one in info.siblings or ()}
@@ -155,7 +165,14 @@ def look(
         if not isinstance(size, int) or size < 0:
             raise LoadError(f"the hub does not say how large {name} is.", component=entry.name)
         there = (snapshot / name).is_file() and (snapshot / name).stat().st_size == size
-        files.append(File(name, size, lfs.sha256 if lfs else None, there))
+        have = size if there else _begun(snapshot / name, size)
+        if size > constants.MAX_HTTP_DOWNLOAD_SIZE and not there:
+            raise LoadError(
+                f"{name} has {size:,} bytes; above {constants.MAX_HTTP_DOWNLOAD_SIZE:,} the hub gives none this way.",
+                component=entry.name,
+                remedy="Choose a repository that has it in parts, or fetch it with the hub's own tool and write path:.",
+            )
+        files.append(File(name, size, lfs.sha256 if lfs else None, there, have))
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     takes = _takes(entry, place, commit, files, device, endpoint)
     fetch = Fetch(place, commit, tuple(files), takes, shutil.disk_usage(cache).free)
@@ -165,13 +182,28 @@ def look(
             component=entry.name,
             remedy=f"Make room in {cache}, or move LAMA_HOME.",
         )
-    if memory_bytes is not None and takes > memory_bytes:
+    room = memory_bytes
+    beside = device == "cuda" and entry.engine is not EngineKind.transformers  # then it runs on the CPU
+    if memory_bytes is not None and beside and any(one.name.endswith(".gguf") for one in files):
+        room = int(psutil.virtual_memory().total)
+    if room is not None and takes > room:
         raise LoadError(
-            f"it takes {takes:,} bytes of memory as {entry.quantisation.value}; models may use {memory_bytes:,} here.",
+            f"it takes {takes:,} bytes of memory as {entry.quantisation.value}; models may use {room:,} here.",
             component=entry.name,
             remedy="Choose a smaller form (`quantisation`), a narrower `context_window`, or another model.",
         )
     return fetch
+
+
+def _begun(path: Path, size: int) -> int:
+    """Bytes of a file that an attempt has left which was broken off: of more than it has, nothing can be used."""
+    part = _part(path)
+    have = part.stat().st_size if part.is_file() else 0
+    return have if have <= size else 0
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 def pull(
@@ -196,7 +228,7 @@ def pull(
         if path.is_file() and path.stat().st_size == file.bytes:
             continue
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_name(f"{path.name}.part")
+        part = _part(path)
         with _told(fetch.place, component):
             _transfer(fetch, file, part, heard, endpoint)
         if part.stat().st_size != file.bytes or (file.sha256 and _digest(part) != file.sha256):
@@ -251,7 +283,8 @@ def _wanted(place: Place, names: list[str], entry: CatalogueEntry) -> list[str]:
         weights = [name for name in names if name == "model.safetensors"]
     if weights and "config.json" in names:
         return sorted({*weights, *(name for name in names if _BESIDE_WEIGHTS.match(name))})
-    files = [name for name in names if name.endswith(".gguf") and "/" not in name]
+    known = [name for name in names if name.endswith(".gguf") and _place(f"{place.repo}/{name}")]
+    files = [name for name in known if "/" not in name] or known
     sets = {_SHARD.sub("", name) for name in files}
     if len(sets) == 1:
         return files

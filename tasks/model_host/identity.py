@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import LamaError
@@ -17,25 +18,46 @@ _READ = {".safetensors", ".json", ".txt", ".model", ".jinja", ".gguf"}
 """Files that what a model answers depends on."""
 
 
+@dataclass
+class _Group:
+    """Entries of the same bytes."""
+
+    found: ModelPath
+    files: dict[str, Path]
+    sources: set[str]
+
+    @property
+    def source(self) -> str | None:
+        """The one of all; None: they have the same already."""
+        # Each one's own may lead elsewhere later (a revision is pulled again); what was compared does not.
+        return f"path:{self.found.gguf or self.found.folder}" if len(self.sources) > 1 else None
+
+
 def one_source_each(entries: Iterable[CatalogueEntry]) -> tuple[CatalogueEntry, ...]:
-    """The catalogue with one source for models of the same bytes: that of the first of them.
+    """The catalogue with one source for models of the same bytes: the files that were found for the first of them.
 
     Files are compared by their size and their ends first. Only those that agree in that, and are not one file under two
     names, are read as a whole, which takes a second for each gigabyte or so. What cannot be read keeps its source.
     """
-    kept: list[CatalogueEntry] = []
-    known: dict[str, tuple[str, dict[str, Path]]] = {}
+    groups: dict[str, _Group] = {}
+    kept: list[tuple[CatalogueEntry, _Group | None]] = []
     for entry in entries:
         try:
-            files = _files(locate(entry))
+            found = locate(entry)
+            files = _files(found)
             rough = hashlib.sha256(repr([(name, _rough(path)) for name, path in files.items()]).encode()).hexdigest()
-            first = known.setdefault(rough, (entry.source, files))
-            same = first[0] != entry.source and all(_same(path, first[1][name]) for name, path in files.items())
+            group = groups.setdefault(rough, _Group(found, files, {entry.source}))
+            same = entry.source in group.sources or all(_same(path, group.files[name]) for name, path in files.items())
         except (LamaError, OSError):
-            kept.append(entry)  # it is told when it is to be loaded
+            kept.append((entry, None))  # it is told when it is to be loaded
             continue
-        kept.append(entry.model_copy(update={"source": first[0]}) if same else entry)
-    return tuple(kept)
+        if same:
+            group.sources.add(entry.source)
+        kept.append((entry, group if same else None))
+    return tuple(
+        entry if group is None or group.source is None else entry.model_copy(update={"source": group.source})
+        for entry, group in kept
+    )
 
 
 def _files(found: ModelPath) -> dict[str, Path]:

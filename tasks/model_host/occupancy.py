@@ -387,12 +387,19 @@ class Occupancy:
     async def make_room(self, want: Want, memory: int) -> bool:
         """Evict idle weights for a guaranteed reserve. False: they are not enough."""
         leaving = plan_eviction(self.ledger, want, memory, self._rules, self._clock(), sure=True)
-        for account in leaving or ():
-            self.ledger.leave(account)
-            self._move(account, self._take_away(account))
-        while leaving and any(self.ledger.resident(account) for account in leaving):
-            await self.next_change(None)
-        return leaving is not None
+        if leaving is None:
+            return False
+        self._barred.update(leaving)  # who asks for them meanwhile would have them loaded again, for ever
+        try:
+            for account in leaving:
+                self.ledger.leave(account)
+                self._move(account, self._take_away(account))
+            while any(self.ledger.resident(account) for account in leaving):
+                await self.next_change(None)
+        finally:
+            self._barred.subtract(leaving)
+            self.soon()
+        return True
 
     async def next_change(self, timeout_s: float | None) -> bool:
         """Wait until something has changed. False: nothing did in time."""

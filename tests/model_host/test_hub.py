@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
@@ -14,7 +16,7 @@ from blocks.settings import settings
 from lama.cli import cli
 from models.model_host import CatalogueEntry, ModelKind
 from tasks.model_host.errors import LoadError
-from tasks.model_host.hub import Place, found, look, pull
+from tasks.model_host.hub import Fetch, Place, found, look, pull
 from tasks.model_host.shapes import of_config
 from tasks.model_host.sources import locate
 from tests.conftest import free_port
@@ -83,6 +85,25 @@ def test_what_there_is_no_room_for_is_not_fetched(
     assert hub.fetched == {"config.json"}
 
 
+def test_a_gguf_file_beside_a_gpu_has_the_memory_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = LoopbackHub(REPO, {"a.Q4.gguf": gguf(LLAMA_TENSORS, **LLAMA)})
+
+    def seen_on_cuda(**more: object) -> Fetch:
+        return look(entry(**more), tmp_path, device="cuda", memory_bytes=100, endpoint=hub.url)
+
+    try:
+        assert seen_on_cuda().takes_bytes > 100
+        with pytest.raises(LoadError, match="models may use 100 here"):
+            seen_on_cuda(engine="transformers")
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=90))
+        with pytest.raises(LoadError, match="models may use 90 here"):
+            seen_on_cuda()
+    finally:
+        hub.close()
+
+
 def test_it_is_fetched_checked_and_found_without_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
     told: dict[str, int] = {}
 
@@ -117,6 +138,8 @@ def test_what_was_cut_off_goes_on_where_it_stopped(
     assert "goes on where it stopped" in refused.value.remedy
     assert found(fetch.place, tmp_path) is None, "not before it is whole"
     hub.cut_after, hub.goes_down = None, False
+    again = seen(hub, tmp_path)
+    assert 0 < again.left_bytes <= fetch.left_bytes - 1_900_000, "what is here already needs no room"
     hub.asked.clear()
     files = pull(fetch, tmp_path, endpoint=hub.url)
     starts = [wanted for method, name, wanted in hub.asked if method == "GET" and name == "model.safetensors"]
@@ -148,6 +171,37 @@ def test_of_several_gguf_files_one_is_named(tmp_path: Path) -> None:
         assert hub.fetched == {"a.Q8.gguf"}
     finally:
         hub.close()
+
+
+def test_gguf_files_in_folders_are_named_with_them(tmp_path: Path) -> None:
+    content = gguf(LLAMA_TENSORS, **LLAMA)
+    parts = [f"Q8/big-0000{n}-of-00002.gguf" for n in (1, 2)]
+    hub = LoopbackHub(REPO, {"Q4/a.gguf": content, parts[0]: content, parts[1]: b"rest", "../x.gguf": b"x"})
+    try:
+        with pytest.raises(LoadError, match="has 2 models as GGUF") as refused:
+            seen(hub, tmp_path)
+        assert "Name one: hub:acme/tiny/Q4/a.gguf" in refused.value.remedy
+        one = entry(f"hub:{REPO}/{parts[0]}")
+        files = pull(seen(hub, tmp_path, one), tmp_path, endpoint=hub.url)
+        assert files.gguf == files.folder / parts[0]
+        assert files == found(Place.of(one.place[1], "m"), tmp_path)
+        assert hub.fetched == set(parts)
+        for bad in ("../x.gguf", "Q4/../../x.gguf", ".git/x.gguf", "Q4//a.gguf", "/etc/x.gguf"):
+            with pytest.raises(ConfigurationError, match="names no repository"):
+                seen(hub, tmp_path, entry(f"hub:{REPO}/{bad}"))
+    finally:
+        hub.close()
+
+
+def test_a_file_that_is_too_large_for_the_hub_is_refused_before_it_is_fetched(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 1_000_000)
+    with pytest.raises(LoadError, match=r"model\.safetensors has .* above 1,000,000 the hub") as refused:
+        seen(hub, tmp_path)
+    assert "in parts" in refused.value.remedy
 
 
 def test_what_the_hub_does_not_have_or_nobody_answers_is_said(hub: LoopbackHub, tmp_path: Path) -> None:

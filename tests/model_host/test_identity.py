@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from blocks.settings import settings
 from models.model_host import CatalogueEntry
 from tasks.model_host.accounts import accounts_of
 from tasks.model_host.errors import LoadError
+from tasks.model_host.hub import Place
 from tasks.model_host.identity import one_source_each
 from tasks.model_host.sources import locate
 from tests.model_host.files import safetensors, write
@@ -57,6 +59,36 @@ def test_one_byte_makes_them_two(tmp_path: Path, changed: str) -> None:
     content[len(content) // 2] ^= 1  # far from both ends: the size and the ends are alike
     (other / changed).write_bytes(content)
     assert not shared(entry("x", one), entry("y", other))
+
+
+def test_what_is_pulled_again_changes_nothing_for_who_did_not_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMA_HOME", str(tmp_path))
+    settings.cache_clear()
+    cache = tmp_path / "models"
+    old, new = "a" * 40, "b" * 40
+
+    def pulled(revision: str, commit: str, content: bytes = b"") -> CatalogueEntry:
+        place = Place.of(f"acme/tiny@{revision}", "x")
+        files = place.folder(cache) / "snapshots" / commit
+        if not files.exists():
+            folder(files, content)
+        place.mark(cache).parent.mkdir(exist_ok=True)
+        told = {"commit": commit, "gguf": "", "files": {one.name: one.stat().st_size for one in files.iterdir()}}
+        place.mark(cache).write_text(json.dumps(told))
+        return CatalogueEntry(name=revision, source=f"hub:acme/tiny@{revision}")
+
+    try:
+        moving, pinned = one_source_each([pulled("main", old), pulled(old, old)])
+        assert accounts_of([moving, pinned])["main"].names == ("main", old)
+        pulled("main", new, b"other weights")
+        assert locate(pinned).folder.name == locate(moving).folder.name == old
+        moving, pinned = one_source_each([pulled("main", new), pulled(old, old)])
+        assert (locate(moving).folder.name, locate(pinned).folder.name) == (new, old)
+        assert accounts_of([moving, pinned])["main"].names == ("main",)
+    finally:
+        settings.cache_clear()
 
 
 def test_what_cannot_be_read_keeps_its_source(tmp_path: Path) -> None:

@@ -363,3 +363,17 @@ async def test_a_host_that_stops_ends_what_is_in_flight_and_takes_nothing_new() 
     await stopping
     assert await work == whole("path:a", "one two", 10)
     assert bench.used() == bench.device.used == 0
+
+
+async def test_a_reserve_that_others_leave_for_is_made_though_they_are_asked_for_meanwhile() -> None:
+    bench = Bench()
+    await bench.answer("a")
+    await bench.answer("d")
+    reserve = Reserve(model="b", bytes=500 * KIB, context_window=64, sharing=False)
+    async with asyncio.timeout(5):
+        made = asyncio.create_task(bench.host.reserve(reserve))
+        await asyncio.sleep(0)
+        await asyncio.gather(made, *(bench.answer(name, prompt="again") for name in "ad"))
+        assert bench.host.status().reserved_bytes == 500 * KIB
+        await bench.host.reserve(reserve.model_copy(update={"bytes": 480 * KIB}))
+    await bench.host.drain()

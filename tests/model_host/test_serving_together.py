@@ -13,6 +13,7 @@ import pytest
 
 from blocks.settings import Settings
 from models.model_host import CatalogueEntry, Footprint, ModelHostSettings, ModelState
+from services.model_host import app
 from services.model_host.app import create_app
 from services.model_host.door import GoneError
 from services.model_host.reply import Outbox, Reply
@@ -89,6 +90,47 @@ async def test_who_gets_an_answer_that_was_computed_for_another_is_told_who_coul
     told = [one["lama"] for one in answers]
     assert sorted(one["cache"] for one in told) == ["hit", "hit", "miss"]
     assert {(*one["fallback"], *one["reasons"]) for one in told} == {("a", "a: its file ends in the middle")}
+
+
+async def test_names_of_one_copy_share_its_answers_each_under_its_own_name(tmp_path: Path) -> None:
+    place = Place(tmp_path, entry("batch", source="path:a", priority="low"), entry("vip", source="path:a"))
+    place.bench.loader.footprints["path:batch"] = place.bench.loader.footprints["path:a"]
+    told = [(await place.ask(name))["lama"] for name in ("batch", "vip", "vip")]
+    assert [(one["model"], one["cache"]) for one in told] == [("batch", "miss"), ("vip", "hit"), ("vip", "hit")]
+
+
+async def test_who_is_of_low_priority_does_not_shut_out_who_is_guaranteed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_AT_ONCE", 6)
+    monkeypatch.setattr(app, "_FOR_HIGH", 2)
+    place = Place(tmp_path, entry("batch", source="path:a"), entry("vip", source="path:d", priority="high"))
+    place.bench.loader.delay_s = 0.05
+    many = asyncio.create_task(place.ask("batch", prompt=["one", "two", "three", "four"], max_tokens=40))
+    await place.bench.becomes("batch", ModelState.ready)
+    assert (await place.ask("batch"))["error"]["code"] == "queue_full"
+    low = await place.ask("vip", {"X-Lama-Priority": "low"})
+    assert low["error"]["code"] == "queue_full"
+    assert (await place.ask("vip"))["status"] == 200
+    assert (await place.ask("batch", {"X-Lama-Priority": "high"}, prompt=["x", "y"]))["status"] == 200
+    assert (await place.ask("vip", prompt=["x", "y", "z"]))["status"] == 429
+    assert (await many)["status"] == 200
+
+
+async def test_what_was_unloaded_has_no_old_answers(tmp_path: Path) -> None:
+    place = Place(tmp_path, entry("a"))
+    assert [(await place.ask("a"))["lama"]["cache"] for _ in range(2)] == ["miss", "hit"]
+    await place.host.unload("a")
+    assert (await place.ask("a"))["lama"]["cache"] == "miss"
+
+
+async def test_names_of_one_copy_have_neither_the_failures_nor_the_fallbacks_of_each_other(tmp_path: Path) -> None:
+    batch = entry("batch", source="path:a", fallback=("b",), priority="high")
+    place = Place(tmp_path, batch, entry("vip", source="path:a", priority="high"), entry("b"))
+    place.bench.loader.fails = lambda source: source == "path:a"
+    first, second = await asyncio.gather(place.ask("batch"), place.ask("vip"))
+    assert (first["status"], first["lama"]["model"], first["lama"]["fallback"]) == (200, "b", ["batch"])
+    assert (second["status"], second["error"]["code"]) == (503, "load_failed")
 
 
 async def test_who_reads_slowly_keeps_neither_the_memory_nor_those_who_asked_the_same(tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ def test_a_device_that_is_gone_is_said(several: Several) -> None:
     assert "device 1: Its host" in listed.stderr
     assert re.search(r"(?m)^1: Its host", status.output)
     assert json.loads(lama("status", "--json").output)["incomplete"][0]["device"] == "1"
+    for words in (("unload", "one"), ("reserve", "one", "400MB"), ("release", "one")):
+        done = lama(*words)
+        assert (done.return_value, "device 1: Its host" in done.stderr) == (1, True), words
+        assert lama(*words, "--device", "0").return_value == 0, words
+    assert json.loads(lama("unload", "one", "--json").stdout)["incomplete"][0]["device"] == "1"
 
 
 async def test_reserves_of_every_device_are_brought_to_what_the_catalogue_says(

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from blocks.errors import LamaError
 from blocks.home import Home
 from blocks.settings import Settings
-from models.model_host import ModelKind, ModelStatus, Priority
+from models.model_host import ModelKind, ModelStatus, Priority, Unseen
 from services.guard import Guard, Names
 from services.model_host.app import KEY, for_clients
 from services.model_host.door import GoneError
@@ -34,6 +34,7 @@ from services.model_host.front.passing import Passing
 from services.model_host.problems import Problem, RefusedError, answer_problem, guarded
 
 _FIGURES_S = 5.0
+_READY_S = 1.0
 _OPEN = frozenset({"/health", "/ready"})
 
 
@@ -60,11 +61,18 @@ def create_front(
         return _json({"status": "ok"})
 
     async def ready(_: Request) -> Response:
-        """Whether anybody answers; who does not is said."""
-        gone = [one.unseen.model_dump() for one in devices.all if one.status is None]
-        if len(gone) == len(devices.all):
+        """Whether anybody is ready; who is not is said, and why."""
+        up = devices.up
+        if not up:
             return Problem(503, "No device answers yet.", code="no_device", headers={"Retry-After": "1"})
-        return _json({"status": "ok", **({"incomplete": gone} if gone else {})})
+        why = await asyncio.gather(*(_unready(device) for device in up))
+        unready = [Unseen(device=str(one.number), reason=told) for one, told in zip(up, why, strict=True) if told]
+        gone = [one.unseen for one in devices.all if one.status is None]
+        if len(unready) == len(up):
+            told = " ".join(f"Device {one.device}: {one.reason}" for one in (*unready, *gone))
+            return Problem(503, told, headers={"Retry-After": "1"})
+        left_out = sorted((*gone, *unready), key=lambda one: int(one.device))
+        return _json({"status": "ok", **({"incomplete": [one.model_dump() for one in left_out]} if left_out else {})})
 
     async def metrics(_: Request) -> Response:
         up = devices.up
@@ -104,6 +112,19 @@ def create_front(
         app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded,
         lesser=for_clients(settings),
     )  # fmt: skip
+
+
+async def _unready(device: Device) -> str:
+    """Why a device's host is not ready; empty: it is."""
+    try:
+        answer = await device.client.get("/ready", timeout=_READY_S)
+        if answer.is_success:
+            return ""
+        return str(answer.json()["error"]["message"])
+    except httpx.HTTPError as error:
+        return f"Its host does not answer ({type(error).__name__})."
+    except (ValueError, KeyError, TypeError):
+        return f"Its host answered {answer.status_code}."
 
 
 async def _figures(device: Device) -> str | None:

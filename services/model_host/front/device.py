@@ -43,7 +43,7 @@ class Device:
         self.name = name
         self.status: HostStatus | None = None
         self.asked: Counter[str] = Counter()
-        self._why = "it has not answered yet"
+        self._why = "has not answered yet"
         self._changed = changed
         self.client = httpx.AsyncClient(
             base_url=url,

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from models.model_host import ModelStatus, Requirements
+from models.model_host import ModelDone, ModelStatus, Requirements, Unseen
 from models.report import Value
 from services.model_host.asked import priority_of
 from services.model_host.door import LARGEST_BODY, read_json
@@ -23,6 +23,7 @@ from services.model_host.front.merging import model_of
 from services.model_host.problems import Problem, RefusedError
 
 _PING_S = 15.0
+_AWAY = 503
 ALL = "all"
 
 
@@ -88,7 +89,8 @@ class FrontManagement:
         if "device" in request.query_params:
             return await self._models(request, self._named(request))
         model = str(request.path_params["name"])
-        return await self._models(request, [one for one in self._devices.up if has(one, model)] or self._some())
+        there = [one for one in self._devices.up if has(one, model)] or self._some()
+        return await self._models(request, there, everywhere=True)
 
     async def _reserves(self, request: Request) -> Response:
         """Everywhere, unless it is said where: every host makes the reserves of the same catalogue."""
@@ -126,7 +128,9 @@ class FrontManagement:
         answers = await self._each(request, asked)
         if isinstance(answers, Response):
             return answers
-        return _plain({"freed_bytes": sum(one["freed_bytes"] for one in answers), **self._left_out()})
+        freed = sum(one["freed_bytes"] for one in answers)
+        gone = [one.model_dump() for one in self._left_out(request)]
+        return _plain({"freed_bytes": freed, **({"incomplete": gone} if gone else {})})
 
     async def _lease(self, request: Request) -> Response:
         """On the device that is named: the run's own process is there."""
@@ -139,13 +143,21 @@ class FrontManagement:
     async def _end(self, request: Request) -> Response:
         asked = self._named(request) if "device" in request.query_params else self._some()
         answers = await asyncio.gather(*(self._send(device, request, b"") for device in asked))
-        return _passed(min(answers, key=lambda one: one.status_code))
+        first = min(answers, key=lambda one: one.status_code)
+        gone = self._left_out(request)
+        if gone and not first.is_success:  # who is away may be the one that it ran on
+            raise RefusedError(503, f"Device {gone[0].device}: {gone[0].reason}", code="device_away", retry_after_s=1.0)
+        away = (one for one in answers if one.status_code == _AWAY)
+        return _passed(first if first.is_success else next(away, first))
 
-    async def _models(self, request: Request, asked: Sequence[Device]) -> Response:
+    async def _models(self, request: Request, asked: Sequence[Device], *, everywhere: bool = False) -> Response:
         answers = await self._each(request, asked)
         if isinstance(answers, Response):
             return answers
-        return _told(model_of([ModelStatus.model_validate(one) for one in answers]))
+        status = model_of([ModelStatus.model_validate(one) for one in answers])
+        everywhere = everywhere or request.query_params.get("device") == ALL
+        gone = self._left_out(request) if everywhere else ()
+        return _told(ModelDone(**dict(status), incomplete=gone))
 
     def _named(self, request: Request) -> list[Device]:
         word = request.query_params["device"]
@@ -157,9 +169,11 @@ class FrontManagement:
             raise _nobody()
         return up
 
-    def _left_out(self) -> dict[str, Any]:
-        gone = [one.unseen.model_dump() for one in self._devices.all if one.status is None]
-        return {"incomplete": gone} if gone else {}
+    def _left_out(self, request: Request) -> tuple[Unseen, ...]:
+        """Who is meant, and does not answer."""
+        if request.query_params.get("device", ALL) != ALL:
+            return ()
+        return tuple(one.unseen for one in self._devices.all if one.status is None)
 
     async def _each(self, request: Request, asked: Sequence[Device]) -> list[dict[str, Any]] | Response:
         """What every device answered; the first refusal, with who did it all the same, where one refuses."""

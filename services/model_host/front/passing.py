@@ -19,7 +19,16 @@ from blocks.logs import logger
 from models.model_host import ModelKind, Priority, Requirements
 from services.guard import LESSER
 from services.model_host.answers import event
-from services.model_host.asked import AUTO, claimed
+from services.model_host.asked import (
+    AUTO,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    claimed,
+    needs_of,
+    needs_of_texts,
+    use_case_of,
+)
 from services.model_host.door import GoneError, read_json, while_connected
 from services.model_host.front.device import Device
 from services.model_host.front.devices import Devices
@@ -111,7 +120,7 @@ class Passing:
         try:
             document = await read_json(kept, headers.get("content-length"))
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            priority = claimed(headers.get("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
+            priority = claimed(headers.getlist("x-lama-priority"), self._claim, lesser=scope.get(LESSER, False))
             asked = _Asked(path, bytes(body), document, headers, priority)
             await while_connected(receive, self._answer(asked, reply))
         except GoneError:
@@ -168,9 +177,10 @@ class Passing:
         await reply.whole(Answer(503, tuple(_returned(httpx.Headers(problem.raw_headers))), bytes(problem.body)))
 
     async def _chosen(self, asked: _Asked) -> Device | None:
-        use_case = asked.headers.get("x-lama-use-case", "")[:100]
-        wanted = Requirements(kind=self._kind, use_case=use_case, priority=asked.priority or Priority.normal)
-        found = await self._devices.select(wanted)
+        needs = asked.needs(self._kind)
+        found = await self._devices.select(needs)
+        if found is None and needs.context_tokens:  # it may have been estimated too high
+            found = await self._devices.select(needs.model_copy(update={"context_tokens": 0}))
         return found[0] if found else None
 
     async def _ask(self, device: Device, asked: _Asked, reply: Reply) -> Answer | None:
@@ -201,10 +211,25 @@ class _Asked:
     headers: Headers
     priority: Priority | None
 
+    def needs(self, kind: ModelKind) -> Requirements:
+        """What the host that gets it will choose by.
+
+        Raises:
+            ValidationError: it is no request to models of that `kind`.
+        """
+        use_case = use_case_of(self.headers.get("x-lama-use-case"))
+        if kind is ModelKind.embed:
+            texts = EmbeddingRequest.model_validate(self.document).texts()
+            return needs_of_texts(texts, use_case, self.priority)
+        request = ChatRequest if self.path.endswith("/chat/completions") else CompletionRequest
+        return needs_of(request.model_validate(self.document).asks(), use_case, self.priority)
+
     def passed(self) -> dict[str, str]:
-        """The headers that mean something to a host."""
+        """The headers that mean something to a host, which believes them: the priority is the one that was judged."""
         ours = {name: value for name, value in self.headers.items() if name.startswith("x-lama-")}
-        return {"Content-Type": "application/json", **ours}
+        ours.pop("x-lama-priority", None)
+        judged = {} if self.priority is None else {"x-lama-priority": self.priority.name}
+        return {"Content-Type": "application/json", **ours, **judged}
 
 
 def _returned(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:
