@@ -72,7 +72,10 @@ async def market(
         capability=CAPABILITY,
         summary=_summary(chosen.name, len(sales.frame), found.series),
         scope=f"{config.node}; market: {chosen.name}; {rules.period}",
-        findings=_findings(chosen.name, left_out, len(sales.frame)),
+        findings=[
+            *_findings("left-out", chosen.name, left_out, len(sales.frame) + sum(left_out.values()), "sales"),
+            *_findings("offers-left-out", chosen.name, found.offers_left_out, found.offers, "offers"),
+        ],
         skipped=[*skipped, *found.skipped],
         metrics=_metrics(found.series, len(sales.frame)),
         started_at=started_at,
@@ -114,17 +117,17 @@ def _rules(configured: MarketSettings, period: Length | None, horizon: int | Non
     return configured.model_copy(update=changed)
 
 
-def _findings(name: str, left_out: dict[str, int], used: int) -> list[Finding]:
+def _findings(key: str, name: str, left_out: dict[str, int], of: int, what: str) -> list[Finding]:
     total = sum(left_out.values())
     if not total:
         return []
-    share = total / (total + used)
+    share = total / of
     return [
         Finding(
-            key=f"market.left-out:{name}",
+            key=f"market.{key}:{name}",
             severity=Severity.medium if share > 0.05 else Severity.low,
             component=name,
-            title=f"{total} rows ({share:.1%}) are no sales and were left out.",
+            title=f"{total} rows ({share:.1%}) are no {what} and were left out.",
             detail="; ".join(f"{reason}: {count}" for reason, count in left_out.items()),
             remedy="Correct the table, or its columns in lama.toml.",
             evidence=dict(left_out),

@@ -48,7 +48,8 @@ async def qualify(
             whose target is this flow names them.
         learn: Whether weights are learned first from the leads whose outcome is known. They are used when they are
             better than the rules beyond noise.
-        as_of: The time that engagement is decayed to, with its zone. Otherwise now.
+        as_of: The time that engagement is decayed to, with its zone, and not in the future; messages after it do
+            not count. Otherwise now.
         seed: Decides the folds and draws of learning; the same seed gives the same weights.
         wait_s: Seconds to wait for messages that no contact has yet.
         dry_run: Only say what the grades would be; nothing is written.
@@ -84,8 +85,9 @@ async def qualify(
     weights = None if findings else weights
     await progress.advance("weights read")
     routes = () if dry_run else (await asyncio.to_thread(load_routes, config)).settings.of_source(SOURCE)
-    grades, changed = await _grade(database, rules, weights, at, only=only, routes=routes, dry_run=dry_run)
+    grades, changed, later = await _grade(database, rules, weights, at, only=only, routes=routes, dry_run=dry_run)
     skipped += _not_there(contacts, grades)
+    findings += _of_later(later)
     await progress.advance("leads graded")
     best = sorted(grades, key=lambda one: (one.grade, -(one.probability or 0), -one.engagement, one.contact))
     report = compose(
@@ -119,18 +121,21 @@ async def _grade(
     only: Sequence[int] | None,
     routes: Sequence[Route],
     dry_run: bool,
-) -> tuple[list[LeadGrade], int]:
-    """The grades of everybody who is asked about, and how many of them changed."""
+) -> tuple[list[LeadGrade], int, list[int]]:
+    """The grades of everybody who is asked about, how many changed, and who has one of a later time."""
     grades: list[LeadGrade] = []
+    later: list[int] = []
     changed = 0
     while batch := await steps.read(database, after=grades[-1].contact if grades else 0, only=only):
         graded = steps.graded(batch, rules, weights, at)
         if dry_run:
             changed += sum(one.grade != one.before for one in graded)
         else:
-            changed += len(await steps.write(database, graded, rules=rules.digest, as_of=at, routes=routes))
+            other, stay = await steps.write(database, graded, rules=rules.digest, as_of=at, routes=routes)
+            changed += len(other)
+            later += stay
         grades += graded
-    return grades, changed
+    return grades, changed, later
 
 
 async def _learn(
@@ -152,6 +157,10 @@ def _time(as_of: datetime | None, now: datetime) -> datetime:
         return now
     if as_of.tzinfo is None:
         raise ConfigurationError("as_of needs a zone, such as 2026-12-01T09:00:00Z.", component=CAPABILITY)
+    if as_of > now:
+        raise ConfigurationError(
+            "as_of lies in the future: until then, no other grade could be written.", component=CAPABILITY
+        )
     return as_of
 
 
@@ -175,6 +184,23 @@ def _of_other_rules(weights: Weights | None, rules: QualifySettings) -> list[Fin
             component="weights",
             title="The learned weights are for other rules, so leads have no probability.",
             remedy="Learn them again: lama qualify run --learn.",
+        )
+    ]
+
+
+def _of_later(contacts: Sequence[int]) -> list[Finding]:
+    if not contacts:
+        return []
+    shown = ", ".join(map(str, contacts[:50])) + (f" and {len(contacts) - 50} more" if len(contacts) > 50 else "")
+    leads = "1 lead has" if len(contacts) == 1 else f"{len(contacts)} leads have"
+    return [
+        Finding(
+            key="qualify.later",
+            severity=Severity.info,
+            component="grades",
+            title=f"{leads} a grade of a later time, which was not overwritten.",
+            detail=f"Contacts: {shown}.",
+            remedy="Run it without as_of.",
         )
     ]
 

@@ -50,7 +50,9 @@ class DocumentsSettings(Value):
         default=(), description="Folders whose documents are read when none are named; `~` is expanded."
     )
     region: str = Field(
-        default="US", pattern=r"^[A-Z]{2}$", description="Country whose order of day and month dates in figures have."
+        default="US",
+        pattern=r"^[A-Z]{2}$",
+        description="Country whose order of day and month dates in figures have, and whose decimal mark areas.",
     )
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="Currency of amounts without one.")
     model: str | None = Field(

@@ -19,7 +19,7 @@ SOURCE = "lama:draft"
 
 Channel = Literal["whatsapp", "email"]
 Language = Literal["en", "de"]
-FactKind = Literal["money", "number", "percent", "area", "date", "text"]
+FactKind = Literal["money", "number", "percent", "area", "date", "period", "text"]
 State = Literal["refused", "waiting", "approved", "rejected"]
 
 _NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -91,7 +91,7 @@ class Fact(Value):
 
     name: str = Field(description="Such as `valuation.value`.")
     kind: FactKind
-    value: float | str = Field(description="A number, a day in ISO 8601, or words.")
+    value: float | str = Field(description="A number, a day in ISO 8601, a period such as `2014-05`, or words.")
     unit: str = Field(default="", description="Currency of money, unit of an area.")
 
 

@@ -20,7 +20,7 @@ from tasks.documents.text import Page
 from tasks.handoffs.functions import Context
 from tasks.step import step
 
-RULES = 1
+RULES = 2
 """Grows when the rules find something else: what was read by older ones is read again."""
 SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 _MOST_ENTRIES = 100_000

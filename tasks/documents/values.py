@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from models.documents import Kind
 from tasks.handoffs.functions import Context, FieldError, amounts, day, tidy
+from tasks.numerals import decimal_mark, plain_number
 
 _LONGEST = 200
 _UNITS = {
@@ -17,9 +18,11 @@ _UNITS = {
 }  # fmt: skip
 """Square metres in one; the international foot and acre."""
 _NUMBER = r"\d{1,3}(?:[.,' \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?|\d{1,9}(?:[.,]\d{1,2})?"
+_MEASURE = _NUMBER.replace(r"\d{1,2}", r"\d{1,4}")
+"""The same with the decimals that areas have: land of 0.1725 acres."""
 _ANY_UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
 AREA = re.compile(
-    rf"(?<![\d.,])(?P<number>{_NUMBER})\s?(?P<unit>{_ANY_UNIT})"
+    rf"(?<![\d.,])(?P<number>{_MEASURE})\s?(?P<unit>{_ANY_UNIT})"
     r"(?!\w)",
     re.IGNORECASE,
 )
@@ -63,7 +66,7 @@ def value_of(kind: Kind, quote: str, context: Context) -> JsonValue:
             re.sub(r"(?<=\d)(?:st|nd|rd|th)\b|\bday of\b", "", quote, flags=re.IGNORECASE), context.region
         ).isoformat()
     if kind == "area":
-        return _area(quote)
+        return _area(quote, context)
     told = tidy(quote).strip(" ,.;:-")
     if kind == "span":
         if SPAN.search(told) is None:
@@ -84,21 +87,12 @@ def _money(quote: str, context: Context) -> JsonValue:
     return {"amount": found[0].amount, "currency": found[0].currency}
 
 
-def _area(quote: str) -> JsonValue:
+def _area(quote: str, context: Context) -> JsonValue:
     match = AREA.search(quote)
     if match is None:
         raise FieldError("is no area")
-    number = float(_plain(match["number"]))
+    number = float(plain_number(match["number"], decimal_mark(context.region)))
     unit = match["unit"].lower()
     if not 0 < number < 1e9:
         raise FieldError("is no area that land could have")
     return {"square_metres": round(number * _UNITS[unit], 4), "written": number, "unit": unit}
-
-
-def _plain(number: str) -> str:
-    """A number as Python reads it: the last separator is the decimal point, unless three digits follow."""
-    digits = re.sub(r"[ \u00a0\u202f']", "", number)
-    last = max(digits.rfind("."), digits.rfind(","))
-    if last >= 0 and len(digits) - last - 1 != 3:
-        return re.sub(r"[.,]", "", digits[:last]) + "." + digits[last + 1 :]
-    return re.sub(r"[.,]", "", digits)

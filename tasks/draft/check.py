@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from datetime import date
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
@@ -20,6 +20,8 @@ _ADDRESS = re.compile(
     r"(?<![\w@.])(?:[a-z0-9-]+\.)+(?:com|org|net|io|de|info|biz|app|link|ru|cn|co|me|xyz)(?:/\S*)?(?!\w)",
     re.IGNORECASE,
 )
+_PERIOD = r"(?<![\w.,+-]){}(?!\w|[-.,]\d|\s?(?:[%\u2030$\u20ac\u00a3]|[A-Z]{{3}}\b))"
+"""A period as the record writes it, and no figure of something."""
 _LIST_MARK = re.compile(r"(?m)^[ \t]*\d{1,2}[.)](?=\s)")
 _UPPER = r"[A-ZÀ-ÖØ-Þ\u0100-\u024f\u0391-\u03a9\u0410-\u042f]"
 _WORD = rf"{_UPPER}[\w'\u2019-]*"
@@ -51,6 +53,7 @@ def check(
     rounding: float,
     allowed: Sequence[str] = (),
     words: str = "",
+    written: Sequence[str] = (),
 ) -> list[Problem]:
     """What `text` says and `facts` do not, in order; nothing: it may be approved.
 
@@ -62,12 +65,16 @@ def check(
         rounding: largest share by which a rounded figure may differ.
         allowed: what the sender may say beside the record, literally.
         words: the words of the template, whose names are the sender's own; figures in them are checked like all others.
+        written: figures of the facts as our own filters wrote them: they pass in that rounding, with that unit.
     """
     # NFC only: NFKC would make `m2` of `m²`, and figures of other scripts ours
     plain = unicodedata.normalize("NFC", text)
     masked = _LIST_MARK.sub(lambda match: " " * len(match[0]), plain)
     for one in sorted(allowed, key=len, reverse=True):
         masked = masked.replace(one, re.sub(r"\S", " ", one)) if one.strip() else masked
+    for fact in facts:
+        if fact.kind == "period" and not str(fact.value).isdigit():  # a year is looked for as one
+            masked = re.sub(_PERIOD.format(re.escape(str(fact.value))), lambda match: " " * len(match[0]), masked)
     texts = [str(fact.value) for fact in facts if fact.kind == "text"]
     problems = [*_hidden(masked)]
     for start, end, is_known in _addresses(masked, texts):
@@ -79,7 +86,7 @@ def check(
     # what stands in a text of the record, such as the number of a house, is the record's
     for one in sorted(texts, key=len, reverse=True):
         masked = _without(masked, one)
-    problems += [*names, *_figures(masked, facts, language, rounding)]
+    problems += [*names, *_figures(masked, facts, language, rounding, written)]
     return sorted(problems, key=lambda problem: (problem.start, problem.why))
 
 
@@ -116,16 +123,25 @@ def _addresses(text: str, texts: Sequence[str]) -> list[tuple[int, int, bool]]:
     return found
 
 
-def _figures(text: str, facts: Sequence[Fact], language: Language, rounding: float) -> Iterator[Problem]:
+def _figures(
+    text: str, facts: Sequence[Fact], language: Language, rounding: float, written: Sequence[str]
+) -> Iterator[Problem]:
+    ours = {
+        (one.value, one.kind, one.unit) for told in written for one in read(told, language) if isinstance(one, Figure)
+    }
+    periods = [_parts(str(fact.value)) for fact in facts if fact.kind == "period"]
     days = [date.fromisoformat(str(fact.value)) for fact in facts if fact.kind == "date"]
     for one in read(text, language):
         quote = text[one.start : one.end]
         if isinstance(one, Unreadable):
             yield Problem(quote=quote, start=one.start, why="write the figure in digits, so that it can be checked")
         elif isinstance(one, Day):
-            if not any(_is_day(reading, day) for reading in one.readings for day in days):
+            known = any(_is_day(reading, day) for reading in one.readings for day in days)
+            if not known and not any((year, month, None) in one.readings for year, month in periods):
                 yield Problem(quote=quote, start=one.start, why="no record has this date")
-        elif not any(_is(one, fact, rounding) for fact in facts) and not _is_year(one, days):
+        elif (one.value, one.kind, one.unit) in ours or _is_year(one, {*(day.year for day in days), *dict(periods)}):
+            continue
+        elif not any(_is(one, fact, rounding) for fact in facts):
             yield Problem(quote=quote, start=one.start, why=_why(one))
 
 
@@ -142,8 +158,14 @@ def _is_day(reading: tuple[int | None, int, int | None], day: date) -> bool:
     return month == day.month and year in (None, day.year) and number in (None, day.day)
 
 
-def _is_year(figure: Figure, days: Sequence[date]) -> bool:
-    return figure.kind == "number" and any(figure.value == day.year for day in days)
+def _parts(period: str) -> tuple[int, int | None]:
+    """Year and month of a period; a quarter or a year has no month."""
+    year, _, month = period.partition("-")
+    return int(year[:4]), int(month) if month else None
+
+
+def _is_year(figure: Figure, years: Set[int]) -> bool:
+    return figure.kind == "number" and figure.value in years
 
 
 def _is(figure: Figure, fact: Fact, rounding: float) -> bool:

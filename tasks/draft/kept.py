@@ -15,7 +15,9 @@ from blocks.errors import ConfigurationError
 from models.draft import SOURCE, Draft, DraftTemplate, Fact, Problem, State
 from models.handoff import Message
 from models.handoff_route import Route
+from tasks.handoffs.expressions import ExpressionError
 from tasks.handoffs.inbox import rows, storable, store
+from tasks.handoffs.transform import Transformation
 
 _COLUMNS = "id, contact_id AS contact, channel, template, subject, text, state, digest, facts, problems"
 _KEEP = """
@@ -128,7 +130,7 @@ async def decide(
         approve: whether it may be sent.
         by: who says so.
         digest: the first 8 or more digits of what they have read.
-        routes: those that take `SOURCE`.
+        routes: those of `SOURCE`; it is handed to the ones whose filter lets it through.
 
     Raises:
         ConfigurationError: it is not there or does not wait, is not what was read, has nobody to go to, or no route
@@ -161,10 +163,6 @@ async def decide(
 
 
 async def _hand_on(connection: psycopg.AsyncConnection[Any], draft: Draft, routes: Sequence[Route], *, by: str) -> None:
-    if not routes:
-        raise ConfigurationError(
-            "no route takes what is approved.", component="draft", remedy=f'Add one with source = "{SOURCE}".'
-        )
     person = await contact(connection, draft.contact)
     to = person["phone"] if draft.channel == "whatsapp" else person["email"]
     if not to:
@@ -181,7 +179,22 @@ async def _hand_on(connection: psycopg.AsyncConnection[Any], draft: Draft, route
             "subject": draft.subject, "text": draft.text, "approved_by": by,
         },
     )  # fmt: skip
-    await store(connection, rows(routes, [message]), datetime.now(UTC))
+    takers = [route for route in routes if _takes(route, message)]
+    if not takers:
+        raise ConfigurationError(
+            "no route takes what is approved.",
+            component="draft",
+            remedy=f'Add one with source = "{SOURCE}" whose `when` lets {draft.channel} through.',
+        )
+    await store(connection, rows(takers, [message]), datetime.now(UTC))
+
+
+def _takes(route: Route, message: Message) -> bool:
+    """Whether the filter of `route` lets `message` through; one that cannot be read sends nothing."""
+    try:
+        return Transformation(route).passes(message.attributes)
+    except ExpressionError:
+        return False
 
 
 async def listed(connection: psycopg.AsyncConnection[Any], *, state: str | None, limit: int) -> list[dict[str, Any]]:

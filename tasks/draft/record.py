@@ -73,8 +73,8 @@ def of_market(report: MarketReport) -> list[Fact]:
             change = (last.value or 0.0) / (known[0].value or 1.0) - 1
             facts += [
                 Fact(name="market.change", kind="percent", value=change),
-                _text("market.first_period", known[0].period),
-                _text("market.last_period", last.period),
+                Fact(name="market.first_period", kind="period", value=known[0].period),
+                Fact(name="market.last_period", kind="period", value=last.period),
             ]
     return [fact for fact in facts if fact is not None]
 
@@ -87,7 +87,7 @@ def nested(facts: list[Fact]) -> dict[str, Any]:
         place = tree
         for part in path:
             place = place.setdefault(part, {})
-        place[last] = fact.value if fact.kind == "text" else fact
+        place[last] = fact.value if fact.kind in {"text", "period"} else fact
     return tree
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Literal
 
 from models.draft import Language
+from tasks.numerals import plain_number
 
 _SYMBOLS = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 _CODES = "EUR|USD|GBP|CHF|CAD|AUD|NZD|JPY|INR|SEK|NOK|DKK|PLN|CZK|HUF|CNY|ZAR|AED|BRL|MXN|TRY"
@@ -196,29 +197,12 @@ def _figure(match: re.Match[str], start: int, language: Language) -> Figure:
     elif currency:
         kind, unit = "money", currency
     sign = -1 if (match["sign"] or "") in {"-", "\u2212"} else 1
-    told = _plain(match["number"], "scaled" if match["scale"] else kind, language)
+    # money has no thousandths, and before a scale nobody writes thousands: `1.234 million`
+    lone: Literal["decimal", "thousands"] | None = (
+        "decimal" if match["scale"] else "thousands" if kind == "money" else None
+    )
+    told = plain_number(match["number"], "." if language == "en" else ",", lone=lone)
     return Figure(start, match.end(), sign * Decimal(told) * scale, _step_of(told) * scale, kind, unit)
-
-
-def _plain(number: str, kind: str, language: Language) -> str:
-    """A number as Python reads it.
-
-    A single separator before three digits is one of thousands in money, which has no thousandths, the decimal one
-    before a scale (`1.234 million`), and otherwise what it is in `language`.
-    """
-    plain = re.sub(r"['\u2019\u00a0\u202f\u2009 ]", "", number)
-    marks = re.findall(r"[.,]", plain)
-    if not marks:
-        return plain
-    last = max(plain.rfind("."), plain.rfind(","))
-    whole, part = re.sub(r"[.,]", "", plain[:last]), plain[last + 1 :]
-    if marks.count(marks[-1]) > 1:  # a decimal mark is there once
-        return whole + part
-    of_thousands = "," if language == "en" else "."
-    groups = kind != "scaled" and (kind == "money" or marks[0] == of_thousands)
-    if len(marks) == 1 and len(part) == 3 and groups and whole.lstrip("0"):
-        return whole + part
-    return f"{whole}.{part}"
 
 
 def _step_of(number: str) -> Decimal:

@@ -16,7 +16,7 @@ from models.valuation import ValuationReport
 from tasks.draft import kept
 from tasks.draft.check import check
 from tasks.draft.record import of_contact, of_market, of_valuation
-from tasks.draft.writing import INSTRUCTION, LONGEST, Prose, question, render, words_of
+from tasks.draft.writing import INSTRUCTION, LONGEST, Prose, question, render, shown, words_of
 from tasks.reports import store
 from tasks.step import step
 
@@ -68,18 +68,19 @@ async def write(
     model: LanguageModel | None,
 ) -> Draft:
     """A draft that was checked, and kept with what is wrong with it."""
-    subject, text = render(template, facts)
+    subject, text, written = render(template, facts)
     problems: list[Problem] = []
     if template.prose and model is not None:
         asked = text
+        written += [shown(fact, template) for fact in facts]
         for _ in range(settings.attempts):
             answer = await model.answer(question(template, asked, facts, problems), Prose, instruction=INSTRUCTION)
             text = answer.text.strip()[: LONGEST[template.channel]]
-            problems = _checked(template, settings, facts, subject, text)
+            problems = _checked(template, settings, facts, subject, text, written)
             if not problems:
                 break
     else:
-        problems = _checked(template, settings, facts, subject, text)
+        problems = _checked(template, settings, facts, subject, text, written)
     written_by = model.model if template.prose and model is not None else "template"
     async with await database.get_async_client(autocommit=True) as connection:
         return await kept.keep(
@@ -89,7 +90,12 @@ async def write(
 
 
 def _checked(
-    template: DraftTemplate, settings: DraftSettings, facts: Sequence[Fact], subject: str, text: str
+    template: DraftTemplate,
+    settings: DraftSettings,
+    facts: Sequence[Fact],
+    subject: str,
+    text: str,
+    written: Sequence[str],
 ) -> list[Problem]:
     """What is wrong with subject and text; places count from the beginning of the subject, a line above the text."""
     told = f"{subject}\n\n{text}" if subject else text
@@ -100,6 +106,7 @@ def _checked(
         rounding=settings.rounding,
         allowed=settings.allowed,
         words=words_of(template),
+        written=written,
     )
 
 

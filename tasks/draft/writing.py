@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,8 +31,8 @@ class Prose(BaseModel):
     text: str = Field(min_length=1, max_length=6_000)
 
 
-def render(template: DraftTemplate, facts: Sequence[Fact]) -> tuple[str, str]:
-    """Subject and text of a draft.
+def render(template: DraftTemplate, facts: Sequence[Fact]) -> tuple[str, str, list[str]]:
+    """Subject and text of a draft, and what the template's filters wrote of the facts.
 
     Raises:
         ConfigurationError: the template cannot be used, or needs what the record does not have.
@@ -43,7 +43,8 @@ def render(template: DraftTemplate, facts: Sequence[Fact]) -> tuple[str, str]:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False
     )
-    environment.filters.update(_filters(template))
+    told_by_filters: list[str] = []
+    environment.filters.update({name: _noted(write, told_by_filters) for name, write in _filters(template).items()})
     environment.globals.clear()  # `range` and the like make large texts of small ones
     try:
         told = [
@@ -61,7 +62,15 @@ def render(template: DraftTemplate, facts: Sequence[Fact]) -> tuple[str, str]:
             f"the template {template.name!r} gives {len(text)} characters; {LONGEST[template.channel]} can be sent.",
             component="draft",
         )
-    return subject, text
+    return subject, text, told_by_filters
+
+
+def _noted(write: Callable[..., str], notes: list[str]) -> Callable[..., str]:
+    def noted(*given: Any, **named: Any) -> str:
+        notes.append(write(*given, **named))
+        return notes[-1]
+
+    return noted
 
 
 def words_of(template: DraftTemplate) -> str:
@@ -71,21 +80,22 @@ def words_of(template: DraftTemplate) -> str:
 
 def question(template: DraftTemplate, asked: str, facts: Sequence[Fact], refused: Sequence[Problem] = ()) -> str:
     """What a model is asked: the facts, what to write, and what was wrong with what it wrote before."""
-    told = "\n".join(f"{fact.name}: {_shown(fact, template)}" for fact in facts)
+    told = "\n".join(f"{fact.name}: {shown(fact, template)}" for fact in facts)
     again = "".join(f"\nDo not write {problem.quote!r}: {problem.why}." for problem in refused[:10])
     language = {"en": "English", "de": "German"}[template.language]
     return f"<facts>\n{told}\n</facts>\n\nWrite in {language}: {asked}{again}"
 
 
-def _shown(fact: Fact, template: DraftTemplate) -> str:
+def shown(fact: Fact, template: DraftTemplate) -> str:
+    """A fact as a model is shown it."""
     filters = _filters(template)
-    if fact.kind == "text":
+    if fact.kind in {"text", "period"}:
         return str(fact.value)
     kind = {"money": "money", "percent": "percent", "date": "day", "area": "area", "number": "number"}[fact.kind]
     return str(filters[kind](fact))
 
 
-def _filters(template: DraftTemplate) -> dict[str, Any]:
+def _filters(template: DraftTemplate) -> dict[str, Callable[..., str]]:
     language = template.language
 
     def number(fact: Fact, decimals: int | None = None) -> str:

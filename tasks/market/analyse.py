@@ -29,6 +29,9 @@ class Analysis:
     seasonality: Seasonality | None = None
     forecast: Forecast | None = None
     skipped: list[Skip] = field(default_factory=list)
+    offers: int = 0
+    """Offers that the table has."""
+    offers_left_out: dict[str, int] = field(default_factory=dict)
 
     def try_to(self, what: str, compute: Callable[[], T]) -> T | None:
         """What `compute` gives; None, and why it is not there, where it is too thin."""
@@ -62,7 +65,9 @@ def analyse(
     if listings is not None:
         chosen, table = listings
         both = found.try_to("inventory", lambda: figures.inventory(table, chosen, sales, settings.period))
-        found.series += both or ()
+        if both is not None:
+            found.series += both[:2]
+            found.offers, found.offers_left_out = len(table), both[2]
     found.skipped += [skip for one in found.series if (skip := _thin(one, settings)) is not None]
     _look_ahead(found, settings)
     return found

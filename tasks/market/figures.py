@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.market import PER_YEAR, Length, Listings, Point, Seasonality, Series
 from tasks.market.hedonic import TooThinError
-from tasks.market.sales import FREQUENCY, Sales
+from tasks.market.sales import FREQUENCY, Sales, dates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,18 +87,31 @@ def constant_mix(sales: Sales, *, least_sales: int) -> Series:
     )
 
 
-def inventory(listings: pd.DataFrame, chosen: Listings, sales: Sales, period: Length) -> tuple[Series, Series]:
-    """Offers at the end of each period, and the months in which they would be sold at the pace of the last year.
+def inventory(
+    listings: pd.DataFrame, chosen: Listings, sales: Sales, period: Length
+) -> tuple[Series, Series, dict[str, int]]:
+    """Offers at the end of each period, the months in which they would be sold at the pace of the last year, and how
+    many offers were left out, by why. An offer whose end cannot be read is none that is still there.
 
     Raises:
         TooThinError: no offer has a date on which it began.
     """
     import pandas as pd  # noqa: PLC0415
 
-    began, ended = (_dates(listings[name]) for name in (chosen.listed, chosen.ended))
-    good = began.notna() & ~(ended < began)
+    began, ended = (dates(listings[name]) for name in (chosen.listed, chosen.ended))
+    good = pd.Series(True, index=listings.index)  # noqa: FBT003
+    left_out: dict[str, int] = {}
+    for reason, bad in (
+        ("the day it began is no date", began.isna() & _said(listings[chosen.listed])),
+        ("there is no day on which it began", began.isna()),
+        ("the day it ended is no date", ended.isna() & _said(listings[chosen.ended])),
+        ("it ended before it began", ended < began),
+    ):
+        if (bad & good).any():
+            left_out[reason] = int((bad & good).sum())
+            good &= ~bad
     if not good.any():
-        raise TooThinError("no offer has a day on which it began")
+        raise TooThinError("no offer has days as YYYY-MM-DD on which it began and, where there is one, ended")
     began, ended = began[good], ended[good]
     months = 12 / PER_YEAR[period]
     counts = sales.counts
@@ -118,15 +131,13 @@ def inventory(listings: pd.DataFrame, chosen: Listings, sales: Sales, period: Le
             method="inventory over sales a month of the last year.",
             points=tuple(supply),
         ),
+        left_out,
     )
 
 
-def _dates(column: pd.Series[str]) -> pd.Series[pd.Timestamp]:
-    import pandas as pd  # noqa: PLC0415
-
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return column
-    return pd.to_datetime(column.astype("str"), errors="coerce", format="mixed")
+def _said(column: pd.Series[Any]) -> pd.Series[bool]:
+    """Where something stands, whatever it is."""
+    return column.notna() & (column.astype("str").str.strip() != "")
 
 
 def seasonality(levels: Sequence[float], first: str, period: Length) -> Seasonality:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blocks.errors import ConfigurationError
 from models.market import Length
@@ -58,8 +58,7 @@ def sales_of(table: pd.DataFrame, market: Market, period: Length) -> Sales:
     features = [name for name in market.features if name in table.columns]
     frame = table[[*named.values(), *features]].rename(columns={name: role for role, name in named.items()})
     frame = frame.reset_index(drop=True)
-    if not pd.api.types.is_datetime64_any_dtype(frame["sold"]):
-        frame["sold"] = pd.to_datetime(frame["sold"].astype("str"), errors="coerce", format="mixed")
+    frame["sold"] = dates(frame["sold"])
     frame["price"] = pd.to_numeric(frame["price"], errors="coerce")
     for role in ("area", "lot", "bedrooms", "bathrooms", "year_built", "latitude", "longitude"):
         if role in frame:
@@ -80,8 +79,19 @@ def sales_of(table: pd.DataFrame, market: Market, period: Length) -> Sales:
             left_out["the same sale again"] = int(twice.sum())
             frame = frame[~twice]
     if frame.empty:
-        raise ConfigurationError("no sale is left that has a price and a date.", component=market.name)
+        raise ConfigurationError(
+            "no sale is left that has a price and a date.", component=market.name, remedy="Write dates as YYYY-MM-DD."
+        )
     return _by_period(frame.sort_values("sold", kind="stable").reset_index(drop=True), period, features, left_out)
+
+
+def dates(column: pd.Series[Any]) -> pd.Series[pd.Timestamp]:
+    """A column of dates in ISO 8601, also where they are numbers such as 20250305; what is none becomes missing."""
+    import pandas as pd  # noqa: PLC0415
+
+    from tasks.valuation.market import dates_of  # noqa: PLC0415
+
+    return dates_of(column if pd.api.types.is_datetime64_any_dtype(column) else column.astype("str"))
 
 
 def _by_period(frame: pd.DataFrame, period: Length, features: list[str], left_out: dict[str, int]) -> Sales:

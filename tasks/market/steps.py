@@ -46,7 +46,7 @@ async def read_listings(chosen: Listings, database: Postgres) -> pd.DataFrame:
     table = TrainingTable(source=chosen.source, columns=Columns(), task="clustering")
 
     def read() -> pd.DataFrame:
-        frame = read_table(table, database=database)
+        frame = read_table(table, database=database, verbatim=(chosen.listed, chosen.ended))
         _refuse_missing(frame, [chosen.listed, chosen.ended], chosen.market)
         return frame
 

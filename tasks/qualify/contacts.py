@@ -120,7 +120,7 @@ async def write(
     rules: str,
     as_of: datetime,
     routes: Sequence[Route],
-) -> list[LeadGrade]:
+) -> tuple[list[LeadGrade], list[int]]:
     """Write `grades` back, and tell `routes` of those that changed, all in one transaction.
 
     Args:
@@ -131,7 +131,8 @@ async def write(
         routes: those that take `SOURCE`.
 
     Returns:
-        The grades that changed, each with the one before it. Contacts that are gone by now have none.
+        The grades that changed, each with the one before it, and the contacts whose grade is of a later time.
+        Contacts that are gone by now have none.
     """
     by_contact = {one.contact: one for one in grades}
     async with connection.transaction():
@@ -144,9 +145,11 @@ async def write(
         )
         written: list[LeadGrade] = []
         changed: list[LeadGrade] = []
+        later: list[int] = []
         messages: list[Message] = []
         for contact, phone, email, before, known_as_of in await there.fetchall():
             if known_as_of is not None and known_as_of > as_of:
+                later.append(contact)
                 continue
             one = by_contact[contact].model_copy(update={"before": before})
             written.append(one)
@@ -155,7 +158,7 @@ async def write(
                 messages.append(_told(one, {"phone": phone, "email": email}, as_of))
         await connection.execute(_WRITE, (rules, as_of, as_of, *_arrays(written)))
         await store(connection, rows(routes, messages), as_of)
-    return changed
+    return changed, later
 
 
 def _arrays(grades: Sequence[LeadGrade]) -> tuple[list[Any], ...]:

@@ -46,7 +46,7 @@ class Known:
 
 
 def grade(known: Known, settings: QualifySettings, as_of: datetime) -> LeadGrade:
-    """The grade of a lead at `as_of`, with where each of its points comes from."""
+    """The grade of a lead at `as_of`, with where each of its points comes from; what it said later does not count."""
     reasons = [reason for rule in settings.fit if (reason := _fit(rule, known)) is not None]
     disqualified = False
     for rule in settings.engagement:
@@ -129,7 +129,7 @@ def _reason(rule: FitRule, because: str) -> Reason:
 
 def _engagement(rule: EngagementRule, events: Sequence[Event], as_of: datetime) -> tuple[Reason | None, bool]:
     """The reason that `rule` gives, and whether it shuts the lead out."""
-    shares = [_share(rule, event, as_of) for event in events if _matches(rule, event)]
+    shares = [_share(rule, event, as_of) for event in events if _matches(rule, event, as_of)]
     if not shares:
         return None, False
     raw = rule.points * sum(shares)
@@ -151,7 +151,9 @@ def _share(rule: EngagementRule, event: Event, as_of: datetime) -> float:
     return float(2.0 ** (-days / rule.half_life_days))
 
 
-def _matches(rule: EngagementRule, event: Event) -> bool:
+def _matches(rule: EngagementRule, event: Event, as_of: datetime) -> bool:
+    if event.at > as_of:
+        return False
     if rule.routes and event.route not in rule.routes:
         return False
     if rule.fields and not event.found & frozenset(rule.fields):

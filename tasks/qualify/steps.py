@@ -44,8 +44,8 @@ async def read(database: Postgres, *, after: int, only: Sequence[int] | None) ->
 @step("write grades")
 async def write(
     database: Postgres, grades: Sequence[LeadGrade], *, rules: str, as_of: datetime, routes: Sequence[Route]
-) -> list[LeadGrade]:
-    """Write them back; those that changed. Repeated, it changes nothing more."""
+) -> tuple[list[LeadGrade], list[int]]:
+    """Write them back: those that changed, and contacts that stay as they are. Repeated, it changes nothing more."""
     async with await database.get_async_client(autocommit=True) as connection:
         return await contacts.write(connection, grades, rules=rules, as_of=as_of, routes=routes)
 

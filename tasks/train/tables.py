@@ -6,7 +6,7 @@ What is too large is refused before it is read where a file says so itself, and 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from blocks.errors import ConfigurationError, UnavailableError
-from models.training import Columns, TrainingTable, shown_source
+from models.training import TrainingTable, shown_source
 
 if TYPE_CHECKING:
     from blocks.postgres import Postgres
@@ -39,13 +39,20 @@ class Limits:
     """In memory, as a frame; reading takes up to about twice that for a moment."""
 
 
-def read_table(table: TrainingTable, *, database: Postgres | None = None, limits: Limits | None = None) -> pd.DataFrame:
+def read_table(
+    table: TrainingTable,
+    *,
+    database: Postgres | None = None,
+    limits: Limits | None = None,
+    verbatim: Collection[str] = (),
+) -> pd.DataFrame:
     """The table, with dates as dates and a row of numbers from 0 as its index.
 
     Args:
         table: where it is, and which columns it must have.
         database: what `sql:` is asked of, in a transaction that only reads.
         limits: the most that it may be.
+        verbatim: columns whose words stay words, so that what is no date can be told from what is not there.
 
     Raises:
         ConfigurationError: it cannot be read, is too large, or lacks a column; nothing was done.
@@ -64,7 +71,7 @@ def read_table(table: TrainingTable, *, database: Postgres | None = None, limits
                 remedy="Give the path of a CSV or Parquet file, or `sql:SELECT ...`.",
             )  # fmt: skip
         frame = _from_parquet(path, limits) if _is_parquet(path) else _from_csv(path, limits)
-    frame = _with_dates(frame.reset_index(drop=True), table.columns)
+    frame = _with_dates(frame.reset_index(drop=True), {table.columns.target, *verbatim})
     _check_columns(frame, table)
     return frame
 
@@ -261,14 +268,14 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _with_dates(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def _with_dates(frame: pd.DataFrame, verbatim: Collection[str | None]) -> pd.DataFrame:
     """Columns of words that are dates in ISO 8601 become dates; moments of other zones are put to UTC."""
     for name in frame.columns:
         column = frame[name]
         if isinstance(column.dtype, pd.DatetimeTZDtype):
             frame[name] = column.dt.tz_convert("UTC").dt.tz_localize(None)
             continue
-        if not isinstance(column.dtype, pd.StringDtype) or name == columns.target:
+        if not isinstance(column.dtype, pd.StringDtype) or name in verbatim:
             continue
         known = column.dropna()
         if not len(known) or known.iloc[:100].str.match(_ISO).mean() < _DATE_SHARE:

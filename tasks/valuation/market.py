@@ -214,10 +214,18 @@ def _as_number(column: pd.Series, name: str, market: str) -> pd.Series:
 def _as_date(column: pd.Series, name: str, market: str) -> pd.Series:
     if pd.api.types.is_numeric_dtype(column.dtype):
         raise ConfigurationError(f"sold ({name}) has numbers, not dates.", component=market, remedy="Use YYYY-MM-DD.")
-    dates = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
+    dates = dates_of(column)
     if len(column) > 1 and not dates.notna().any():
         raise ConfigurationError(f"sold ({name}) has no dates.", component=market, remedy="Use YYYY-MM-DD.")
     return dates.astype("datetime64[us]")
+
+
+def dates_of(column: pd.Series) -> pd.Series:
+    """The dates of a column in ISO 8601, those of other zones in UTC, without a zone; what is none becomes missing.
+
+    In no other format: `05.03.2025` is the third of May or the fifth of March, and each value would be read by itself.
+    """
+    return pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
 
 
 def _as_word(column: pd.Series) -> pd.Series:

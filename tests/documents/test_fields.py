@@ -62,6 +62,20 @@ def test_an_english_lease_and_a_german_deed_are_read() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "context", "number", "square_metres"),
+    [
+        ("0.172 acres", US, 0.172, 696.0593), ("0.1725 acres", US, 0.1725, 698.0827), ("0,172 ha", DE, 0.172, 1720.0),
+        ("1.234 acres", US, 1.234, 4993.8208), ("1,234 sq ft", US, 1234.0, 114.6424), ("1,234 ha", DE, 1.234, 12_340.0),
+        ("1.250 m²", DE, 1250.0, 1250.0), ("1'250.5 m²", Context("CH", "CHF"), 1250.5, 1250.5),
+        ("1.250,75 m²", DE, 1250.75, 1250.75), ("1,234,567 sq ft", US, 1_234_567.0, 114_695.0276),
+    ],
+)  # fmt: skip
+def test_three_decimals_are_no_thousands(words: str, context: Context, number: float, square_metres: float) -> None:
+    told = found(page(f"Lot size: {words}"), context)["lot"]
+    assert (told["written"], told["square_metres"]) == (number, pytest.approx(square_metres, abs=1e-3))
+
+
 def test_the_evidence_is_where_the_words_stand() -> None:
     told = page("Some words before", "The purchase price shall be", "$ 450,000 in all", number=7)
     (field,) = [one for one in find_fields([told], US) if one.name == "price"]

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.draft import Fact
+from models.draft import DraftSettings, Fact
 from tasks.draft.check import check
 from tasks.draft.spelling import Figure, read, written, written_day
+from tasks.draft.writing import render, words_of
 
 FACTS = [
     Fact(name="contact.name", kind="text", value="Ada Byron"),
@@ -162,3 +163,39 @@ def test_no_text_breaks_the_check_and_quotes_stand_where_it_says(text: str, lang
     plain = unicodedata.normalize("NFC", text)
     for problem in check(text, FACTS, language=language, rounding=0.01):
         assert plain[problem.start : problem.start + len(problem.quote)].split() == problem.quote.split()
+
+
+@pytest.mark.parametrize("change", [0.0123, -0.0007, 0.361, 1.0 / 3])
+@pytest.mark.parametrize(("first", "last"), [("2014-05", "2015-05"), ("2014Q2", "2015Q1"), ("2014", "2015")])
+def test_the_letter_about_a_market_that_is_built_in_passes_for_every_market(
+    change: float, first: str, last: str
+) -> None:
+    template = next(one for one in DraftSettings().templates if one.name == "market")
+    facts = [
+        *FACTS[:3],
+        Fact(name="market.market", kind="text", value="king-county"),
+        Fact(name="market.sales", kind="number", value=21_613.0),
+        Fact(name="market.change", kind="percent", value=change),
+        Fact(name="market.first_period", kind="period", value=first),
+        Fact(name="market.last_period", kind="period", value=last),
+    ]
+    subject, text, ours = render(template, facts)
+    how: dict[str, Any] = {"language": "en", "rounding": 0.01, "words": words_of(template), "written": ours}
+    assert check(f"{subject}\n\n{text}", facts, **how) == []
+    for other in (
+        "moved by 1.9 %",
+        "since 2014-06",
+        "since 2014Q3",
+        "in 2016",
+        "2014-05 EUR",
+        "21,613 EUR",
+        "in June 2014",
+    ):
+        assert check(f"{text}\n\n{other}", facts, **how) != [], other
+
+
+def test_a_month_of_a_period_may_be_written_in_words() -> None:
+    facts = [Fact(name="market.first_period", kind="period", value="2014-05")]
+    assert check("since May 2014, in 2014", facts, language="en", rounding=0.01) == []
+    assert check("since June 2014", facts, language="en", rounding=0.01) != []
+    assert check("since 5 May 2014", facts, language="en", rounding=0.01) != []

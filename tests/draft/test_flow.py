@@ -187,6 +187,27 @@ async def test_two_who_approve_at_once_send_it_once_and_what_cannot_be_sent_stay
         await connection.close()
 
 
+async def test_a_draft_that_no_filter_lets_through_stays_undecided(configured: Path, migrated: Settings) -> None:
+    """The only route of drafts takes what goes by WhatsApp; this one is an e-mail."""
+    name = f"d-{uuid.uuid4().hex[:12]}"
+    mail = '[[draft.templates]]\nname = "mail"\nsubject = "Hello"\ntext = "Dear {{ contact.name }}, thank you."\n'
+    more(configured, ROUTE.format(name=name) + mail)
+    person, _ = await contact(migrated)
+    told = await draft(contact=person, template="mail")
+    refused = await asyncio.to_thread(lama, "approve", str(told.draft), answer="y\n")
+    assert "no route takes what is approved" in str(refused.exception)
+    more(
+        configured,
+        f'[[handoffs.routes]]\nname = "{name}-mail"\nsource = "lama:draft"\nwhen = "channel == \'email\'"\n'
+        'fields = { email = "to" }\ntarget = { kind = "crm" }\n',
+    )
+    good = await asyncio.to_thread(lama, "approve", str(told.draft), answer="y\n")
+    assert "approved and handed on" in good.output, good.exception
+    async with await connect(migrated) as connection:
+        assert (await kept.of_id(connection, told.draft or 0)).state == "approved"
+        assert [one["route"] for one in await kept.ways(connection, told.draft or 0)] == [f"{name}-mail"]
+
+
 async def test_a_suspended_run_goes_on_when_somebody_has_decided_and_does_not_write_again(
     configured: Path, migrated: Settings
 ) -> None:

@@ -31,7 +31,7 @@ async def test_a_table_of_sales_becomes_a_report_with_a_picture(
 ) -> None:
     table, index = planted(periods=24, per_period=90, repeats=0.9)
     table.to_parquet(tmp_path / "sales.parquet")
-    offers = pd.DataFrame({"from": ["2018-01-05", "2019-01-05"], "to": ["2018-12-31", None]})
+    offers = pd.DataFrame({"from": ["2018-01-05"] * 39 + ["2019-01-05"], "to": ["2018-12-31"] * 38 + ["sold", None]})
     offers.to_csv(tmp_path / "offers.csv", index=False)
     name = f"m{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]}"
     listings = (
@@ -48,6 +48,9 @@ async def test_a_table_of_sales_becomes_a_report_with_a_picture(
     assert last.high is not None
     assert last.low * 0.95 < 100 * index[-1] < last.high * 1.05
     assert by_name["inventory"].points[-1].value == 1
+    (odd,) = report.findings
+    assert odd.key == f"market.offers-left-out:{name}"
+    assert odd.evidence == {"the day it ended is no date": 1}
     assert report.forecast is not None
     assert report.seasonality is not None
     shown = await artifacts_of(report.run_id)

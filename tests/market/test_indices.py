@@ -226,10 +226,42 @@ def test_inventory_counts_what_is_on_offer_and_how_long_it_lasts() -> None:
          "to": [None, "2018-03-31", "2018-06-15", "2018-12-31", "2018-01-01", "2018-01-01"]}
     )  # fmt: skip
     chosen = Listings(market="town", source="x", listed="from", ended="to")
-    active, supply = inventory(offers, chosen, sales(table), "quarter")
+    active, supply, left_out = inventory(offers, chosen, sales(table), "quarter")
     assert [point.value for point in active.points] == [1, 2, 2, 1]
+    assert left_out == {"there is no day on which it began": 1, "it ended before it began": 1}
     assert supply.points[0].value == pytest.approx(1 / 10)
     assert supply.points[3].value == pytest.approx(1 / 10)
+
+
+def test_an_offer_whose_end_cannot_be_read_is_not_still_there() -> None:
+    table, _ = planted(periods=4, per_period=30)
+    days = {
+        "from": ["2018-01-05", "2018-01-05", "5.1.2018", "2018-01-05", ""],
+        "to": ["sold", "31.3.2018", "", " ", ""],
+    }
+    chosen = Listings(market="town", source="x", listed="from", ended="to")
+    told = analyse(sales(table), MarketSettings(), currency="EUR", listings=(chosen, pd.DataFrame(days)))
+    (active,) = [one for one in told.series if one.name == "inventory"]
+    assert [point.value for point in active.points] == [1, 1, 1, 1]
+    assert told.offers == 5
+    assert told.offers_left_out == {
+        "the day it began is no date": 1, "there is no day on which it began": 1, "the day it ended is no date": 2,
+    }  # fmt: skip
+
+
+def test_days_and_months_are_never_guessed() -> None:
+    """In one column, `05.03.2025` would be the third of May and `15.03.2025` the fifteenth of March."""
+    table, _ = planted(periods=4, per_period=30)
+    days = ["05.03.2025", "15.03.2025", "03/05/2025", "2018-02-03T00:00:00", "20180304", "2018-02-03T23:00:00-05:00"]
+    odd = table.head(6).assign(day=days, id=range(90_000, 90_006))
+    found = sales(pd.concat([table.astype({"day": str}), odd]))
+    assert found.left_out == {"there is no date": 3}
+    read = found.frame[found.frame["property"] >= 90_000]
+    assert sorted(str(day) for day in read["sold"]) == [
+        "2018-02-03 00:00:00", "2018-02-04 04:00:00", "2018-03-04 00:00:00",
+    ]  # fmt: skip
+    with pytest.raises(ConfigurationError, match="no sale is left"):
+        sales(table.assign(day="05.03.2025"))
 
 
 def test_a_season_is_found_where_there_is_one_and_not_where_there_is_none() -> None:

@@ -73,24 +73,35 @@ async def kept(config: Settings, *contacts: int) -> list[tuple[Any, ...]]:
 async def test_grades_are_written_once_and_fade_and_a_dry_run_writes_nothing(
     configured: Path, migrated: Settings
 ) -> None:
-    keen = await contact(migrated, "a viewing please", "and soon", "today?", name="Jane", timeline="asap")
-    cold = await contact(migrated, name="Joe")
-    dry = await qualify(contacts=[keen, cold], as_of=NOW, dry_run=True)
+    then = NOW - timedelta(days=28)
+    words = ("a viewing please", "and soon", "today?")
+    keen = await contact(migrated, *words, name="Jane", timeline="asap", days_ago=28)
+    cold = await contact(migrated, name="Joe", days_ago=28)
+    dry = await qualify(contacts=[keen, cold], as_of=then, dry_run=True)
     assert dry.status is Status.ok
     assert await kept(migrated, keen, cold) == []
-    first = await qualify(contacts=[keen, cold], as_of=NOW)
+    first = await qualify(contacts=[keen, cold], as_of=then)
     assert [(one.contact, one.grade) for one in first.leads] == [(keen, "C1"), (cold, "D4")]
     assert first.metrics == {"graded_total": 2, "changed_total": 2}
     written = await kept(migrated, keen, cold)
-    again = await qualify(contacts=[keen, cold], as_of=NOW)
+    again = await qualify(contacts=[keen, cold], as_of=then)
     assert again.metrics["changed_total"] == 0
     assert await kept(migrated, keen, cold) == written
-    later = await qualify(contacts=[keen, cold], as_of=NOW + timedelta(days=28))
+    later = await qualify(contacts=[keen, cold], as_of=NOW)
     assert [(one.grade, one.before) for one in later.leads] == [("C3", "C1"), ("D4", "D4")]
     # a run that was asked about an earlier time does not take back what is known by now
-    await qualify(contacts=[keen, cold], as_of=NOW)
+    earlier = await qualify(contacts=[keen, cold], as_of=then)
     assert (await kept(migrated, keen))[0][1] == "C3"
+    (stays,) = [finding for finding in earlier.findings if finding.key == "qualify.later"]
+    assert stays.detail == f"Contacts: {keen}, {cold}."
     assert "C3 (was C1)" in str((await artifacts_of(later.run_id))["qualify"])
+
+
+async def test_a_time_in_the_future_is_refused_before_anything_is_written(configured: Path, migrated: Settings) -> None:
+    keen = await contact(migrated, "a viewing please")
+    with pytest.raises(ConfigurationError, match="in the future"):
+        await qualify(contacts=[keen], as_of=datetime.now(UTC) + timedelta(hours=1))
+    assert await kept(migrated, keen) == []
 
 
 async def test_a_clock_in_the_future_does_not_keep_a_lead_warm(configured: Path, migrated: Settings) -> None:

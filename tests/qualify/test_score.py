@@ -167,3 +167,12 @@ def test_the_digest_stands_for_the_rules_alone() -> None:
     assert rules.digest != QualifySettings(fit=rules.fit[:2]).digest
     with pytest.raises(ValidationError):
         rules.notable = ("A1",)  # type: ignore[misc]
+
+
+def test_what_was_said_after_the_time_of_grading_does_not_count() -> None:
+    known = lead(said(3, "when can I have a viewing?"), said(0, "unsubscribe"), **FLAT)
+    then = NOW - timedelta(days=2)
+    before = grade(lead(said(3, "when can I have a viewing?"), **FLAT), QualifySettings(), then)
+    assert before.engagement > 0
+    assert grade(known, QualifySettings(), then) == before
+    assert grade(known, QualifySettings(), NOW).disqualified
