@@ -260,8 +260,8 @@ class DriftSettings(Value):
     )
     models: tuple[str, ...] = Field(
         default=(),
-        description="Models that scheduled runs look at; empty: all that have predicted, or whose truth became known, in the "
-        "window.",
+        description="Models that scheduled runs look at; empty: all that have predicted, or whose truth became known, "
+        "in the window.",
     )
     truths: tuple[TruthSource, ...] = Field(default=(), description="Where it is said what came true.")
     trainings: dict[str, dict[str, JsonValue]] = Field(
