@@ -6,6 +6,7 @@ script of a document is run: there is nothing here that could.
 
     child text PATH MEMORY_MIB PAGE_S DOCUMENT_S MOST_PAGES
     child picture PATH MEMORY_MIB PAGE_S PAGE DOTS_PER_INCH     a PNG of one page
+    child become PROGRAM MEMORY_MIB ARGUMENTS                   another program instead, within the memory
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import resource
 import signal
 import sys
@@ -33,6 +35,10 @@ class _TooLong(BaseException):
 
 def main(arguments: list[str]) -> int:
     """Read what `arguments` say."""
+    if arguments[0] == "become":
+        _, program, memory_mib, *given = arguments
+        _limit((resource.RLIMIT_AS, int(memory_mib) << 20), (resource.RLIMIT_CORE, 0))
+        os.execv(program, [program, *given])  # noqa: S606 - a program that is named by its path, without a shell
     what, path, memory_mib, page_s, *rest = arguments
     _give_away(int(memory_mib))
     signal.signal(signal.SIGALRM, _ring)
@@ -53,11 +59,11 @@ def _give_away(memory_mib: int) -> None:
 
     logging.disable(logging.CRITICAL)  # pdfminer tells at length what is wrong with a file
     sys.setrecursionlimit(2000)
-    for what, most in (
-        (resource.RLIMIT_AS, memory_mib << 20),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    _limit((resource.RLIMIT_AS, memory_mib << 20), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0))
+
+
+def _limit(*limits: tuple[int, int]) -> None:
+    for what, most in limits:
         hard = resource.getrlimit(what)[1]
         limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with contextlib.suppress(ValueError, OSError):
@@ -148,8 +154,21 @@ def _page(page: Any) -> dict[str, Any]:
             [one["text"][:_LONGEST_WORD], *(round(float(one[side]), 2) for side in ("x0", "top", "x1", "bottom"))]
             for one in words
         ],
-        "pictures": len(page.images),
+        "picture": _largest_picture(page),
+        "curves": len(page.curves),
     }
+
+
+def _largest_picture(page: Any) -> float:
+    """The share of the page that its largest picture takes."""
+    whole = float(page.width) * float(page.height)
+    shares = [
+        max(0.0, min(float(one["x1"]), float(page.width)) - max(float(one["x0"]), 0.0))
+        * max(0.0, min(float(one["bottom"]), float(page.height)) - max(float(one["top"]), 0.0))
+        / (whole or 1.0)
+        for one in page.images
+    ]
+    return max(shares, default=0.0) if whole > 0 else 0.0
 
 
 def _count(document: Any) -> int:

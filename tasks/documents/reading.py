@@ -29,6 +29,9 @@ _STARTING_S = 30.0
 """Seconds that the process may take beside the document."""
 _LARGEST_ANSWER = 256 << 20
 _LEAST_CONFIDENCE = 30.0
+_LARGE = 0.5
+"""Share of a page above which a picture is looked at though there are a few words, such as a stamp, beside it."""
+_FEW_WORDS = 50
 _PICTURES: Mapping[bytes, str] = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -75,7 +78,8 @@ def kind_of(head: bytes) -> str | None:
 
 def tesseract_of(settings: DocumentsSettings) -> str | None:
     """Where Tesseract is; None: it is not installed."""
-    return shutil.which(settings.tesseract)
+    found = shutil.which(settings.tesseract)
+    return None if found is None else str(Path(found).absolute())
 
 
 async def read(path: Path, kind: str, settings: DocumentsSettings) -> Content:
@@ -84,26 +88,32 @@ async def read(path: Path, kind: str, settings: DocumentsSettings) -> Content:
     if kind != "PDF":
         return await _picture(path, settings, tesseract)
     content, scanned = await _text(path, settings)
-    if scanned and tesseract is None:
-        for number in scanned:
+    for number, beside in scanned.items():
+        words: list[Word] = []
+        if tesseract is None:
             content.unread[f"page {number}"] = "is a picture of text, and Tesseract is not installed"
-    elif tesseract is not None:
-        for number in scanned:
+        else:
             try:
                 words = await _read_picture(await _drawn(path, number, settings), settings, tesseract, _DENSITY)
             except UnavailableError as error:
                 content.unread[f"page {number}"] = f"is a picture that could not be read: {error.what}"
-            else:
-                content.read.append(page_of(number, words))
+        if beside or f"page {number}" not in content.unread:
+            content.read.append(page_of(number, [*beside, *(one for one in words if not _is_among(one, beside))]))
     content.read.sort(key=lambda page: page.number)
     return content
 
 
-async def _text(path: Path, settings: DocumentsSettings) -> tuple[Content, list[int]]:
-    """The pages that have text, and the numbers of those that are pictures."""
+def _is_among(word: Word, others: Sequence[Word]) -> bool:
+    """Whether `word` stands where one of `others` does: the drawn page shows those as well."""
+    across, down = (word.box.left + word.box.right) / 2, (word.box.top + word.box.bottom) / 2
+    return any(one.box.left <= across <= one.box.right and one.box.top <= down <= one.box.bottom for one in others)
+
+
+async def _text(path: Path, settings: DocumentsSettings) -> tuple[Content, dict[int, list[Word]]]:
+    """The pages that have text; and those that are pictures, with the few words beside the picture."""
     given = [str(settings.page_s), str(settings.document_s), str(settings.most_pages)]
     content = Content()
-    scanned: list[int] = []
+    scanned: dict[int, list[Word]] = {}
     try:
         outcome = await run_engine(
             _child("text", path, settings, *given),
@@ -114,7 +124,7 @@ async def _text(path: Path, settings: DocumentsSettings) -> tuple[Content, list[
         )
     except UnavailableError as error:
         content.unread["the document"] = error.what.rstrip(".")
-        return content, []
+        return content, {}
     for line in outcome.stdout.splitlines():
         told = json.loads(line)
         if "pages" in told:
@@ -132,16 +142,17 @@ async def _text(path: Path, settings: DocumentsSettings) -> tuple[Content, list[
     return content, scanned
 
 
-def _note(content: Content, scanned: list[int], told: Mapping[str, Any]) -> None:
+def _note(content: Content, scanned: dict[int, list[Word]], told: Mapping[str, Any]) -> None:
     number = told["page"]
     if "error" in told:
         content.unread[f"page {number}"] = told["error"]
-    elif not told["words"] and told["pictures"]:
-        scanned.append(number)
+        return
+    words = [Word(text, Box(left=x0, top=top, right=x1, bottom=bottom)) for text, x0, top, x1, bottom in told["words"]]
+    if told["picture"] > (_LARGE if words else 0) and len(words) < _FEW_WORDS:
+        scanned[number] = words
+    elif not words and told["curves"]:
+        content.unread[f"page {number}"] = "has drawings and no text that can be read"
     else:
-        words = [
-            Word(text, Box(left=x0, top=top, right=x1, bottom=bottom)) for text, x0, top, x1, bottom in told["words"]
-        ]
         content.read.append(page_of(number, words))
 
 
@@ -180,8 +191,19 @@ async def _picture(path: Path, settings: DocumentsSettings, tesseract: str | Non
 
 async def _read_picture(picture: bytes, settings: DocumentsSettings, tesseract: str, density: float) -> list[Word]:
     outcome = await run_engine(
-        [tesseract, "stdin", "stdout", "-l", settings.languages, "--dpi", str(int(density)), "tsv"],
+        [
+            *(
+                sys.executable,
+                "-m",
+                "tasks.documents.child",
+                "become",
+                tesseract,
+                str(settings.memory_mib),
+            ),
+            *("stdin", "stdout", "-l", settings.languages, "--dpi", str(int(density)), "tsv"),
+        ],
         timeout_s=settings.page_s + _STARTING_S,
+        cwd=CHECKOUT,
         environment={"PATH": "/usr/bin:/bin", "OMP_THREAD_LIMIT": "1"} | _language_data(tesseract),
         stdin=picture,
         max_output=_LARGEST_ANSWER,

@@ -71,7 +71,7 @@ def read_table(
                 remedy="Give the path of a CSV or Parquet file, or `sql:SELECT ...`.",
             )  # fmt: skip
         frame = _from_parquet(path, limits) if _is_parquet(path) else _from_csv(path, limits)
-    frame = _with_dates(frame.reset_index(drop=True), {table.columns.target, *verbatim})
+    frame = _with_dates(frame.reset_index(drop=True), table.columns, verbatim)
     _check_columns(frame, table)
     return frame
 
@@ -268,14 +268,14 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _with_dates(frame: pd.DataFrame, verbatim: Collection[str | None]) -> pd.DataFrame:
+def _with_dates(frame: pd.DataFrame, columns: Columns, verbatim: Collection[str] = ()) -> pd.DataFrame:
     """Columns of words that are dates in ISO 8601 become dates; moments of other zones are put to UTC."""
     for name in frame.columns:
         column = frame[name]
         if isinstance(column.dtype, pd.DatetimeTZDtype):
             frame[name] = column.dt.tz_convert("UTC").dt.tz_localize(None)
             continue
-        if not isinstance(column.dtype, pd.StringDtype) or name in verbatim:
+        if not isinstance(column.dtype, pd.StringDtype) or name == columns.target or name in verbatim:
             continue
         known = column.dropna()
         if not len(known) or known.iloc[:100].str.match(_ISO).mean() < _DATE_SHARE:

@@ -58,8 +58,8 @@ def pdf(
     return _file(objects, kids, catalog=catalog, trailer=trailer, broken=broken)
 
 
-def scan(lines: Sequence[str]) -> bytes:
-    """A PDF of one page that is a picture of `lines`."""
+def scan(lines: Sequence[str], *, stamp: str = "") -> bytes:
+    """A PDF of one page that is a picture of `lines`, under a stamp that is text."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("L", (1700, 2200), 255)
@@ -72,10 +72,12 @@ def scan(lines: Sequence[str]) -> bytes:
         "/Filter /FlateDecode"
     )
     page = (
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /XObject << /I 3 0 R >> >> "
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /XObject << /I 3 0 R >> "
+        b"/Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> "
         b"/Contents 4 0 R >>"
     )
-    objects = [b"", b"", _stream(raw, keys), _stream(b"q 612 0 0 792 0 0 cm /I Do Q", ""), page]
+    text = f"BT /F1 10 Tf 400 20 Td ({stamp}) Tj ET".encode() if stamp else b""
+    objects = [b"", b"", _stream(raw, keys), _stream(b"q 612 0 0 792 0 0 cm /I Do Q " + text, ""), page]
     return _file(objects, [5])
 
 
@@ -90,6 +92,11 @@ def picture(lines: Sequence[str]) -> bytes:
     content = io.BytesIO()
     image.save(content, format="PNG")
     return content.getvalue()
+
+
+def drawing() -> bytes:
+    """A PDF whose first page is a curve, and nothing else."""
+    return pdf([_stream(b"100 100 m 150 200 250 200 300 100 c S", ""), LEASE])
 
 
 def bomb(mebibytes: int) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -122,6 +124,27 @@ async def test_ten_thousand_pages_are_refused_beyond_the_limit_and_counted(tmp_p
     assert content.pages == 10_000
     assert [page.number for page in content.read] == [1, 2, 3, 4, 5]
     assert list(content.unread) == ["pages 6 to 10000"]
+
+
+async def test_a_stamp_does_not_hide_a_scan_nor_curves_a_page_without_text(tmp_path: Path) -> None:
+    rules = DocumentsSettings(tesseract="/nowhere/tesseract")
+    file = tmp_path / "stamped.pdf"
+    file.write_bytes(making.scan(["Monthly rent: $2,450.00"], stamp="Exhibit 12"))
+    content = await reading.read(file, "PDF", rules)
+    assert [page.text.strip() for page in content.read] == ["Exhibit 12"]
+    assert "Tesseract is not installed" in content.unread["page 1"]
+    file.write_bytes(making.drawing())
+    content = await reading.read(file, "PDF", rules)
+    assert content.unread == {"page 1": "has drawings and no text that can be read"}
+    assert [page.number for page in content.read] == [2]
+
+
+def test_another_program_has_the_same_limit_of_memory() -> None:
+    def become(mib: int) -> int:
+        command = [sys.executable, "-m", "tasks.documents.child", "become", sys.executable, str(mib)]
+        return subprocess.run([*command, "-c", "bytearray(600 << 20)"], check=False, capture_output=True).returncode
+
+    assert (become(4096), become(512)) == (0, 1)
 
 
 async def test_without_tesseract_a_scan_makes_it_incomplete_and_it_is_read_again_later(
