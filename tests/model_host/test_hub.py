@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -90,7 +91,7 @@ def test_a_gguf_file_beside_a_gpu_has_the_memory_of_the_machine(
 ) -> None:
     hub = LoopbackHub(REPO, {"a.Q4.gguf": gguf(LLAMA_TENSORS, **LLAMA)})
 
-    def seen_on_cuda(**more: object) -> Fetch:
+    def seen_on_cuda(**more: Any) -> Fetch:
         return look(entry(**more), tmp_path, device="cuda", memory_bytes=100, endpoint=hub.url)
 
     try:
