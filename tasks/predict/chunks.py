@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from blocks.errors import ConfigurationError, UnavailableError
+from models.training import Columns
 from tasks.train.tables import SQL, _batches, _delimiter, _first_line, _is_parquet, _plain, _with_dates
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def chunks(source: str, rows: int, *, database: Postgres | None = None) -> Itera
         if len(part.columns) > _MOST_COLUMNS:
             raise ConfigurationError(f"it has more than {_MOST_COLUMNS:,} columns.", component=source[:100])
         part.columns = [str(name) for name in part.columns]
-        frame = _with_dates(part.reset_index(drop=True), ())
+        frame = _with_dates(part.reset_index(drop=True), Columns())
         frame.index = pd.RangeIndex(start, start + len(frame))
         start += len(frame)
         yield frame

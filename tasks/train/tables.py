@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from blocks.errors import ConfigurationError, UnavailableError
-from models.training import TrainingTable, shown_source
+from models.training import Columns, TrainingTable, shown_source
 
 if TYPE_CHECKING:
     from blocks.postgres import Postgres
