@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
 import tempfile
 import time
@@ -18,7 +17,7 @@ import httpx
 import openai
 import pytest
 
-from tests.model_host.running import smollm2
+from tests.model_host.running import a_model_of_its_own, smollm2
 from tests.model_host.several import MIB, Several, running, within
 
 _FRANCE = "What is the capital of France? Answer in one short sentence."
@@ -30,7 +29,7 @@ def _several() -> Iterator[Several]:
     folder = Path(tempfile.mkdtemp(prefix="lama-models-"))
     entries = ""
     for name in ("one", "two", "three"):
-        file = shutil.copyfile(smollm2(), folder / f"{name}.gguf")
+        file = a_model_of_its_own(folder, name)
         entries += (
             f'[[model_host.models]]\nname = "{name}"\nsource = "path:{file}"\ncontext_window = 1024\nconcurrency = 4\n'
             'use_cases = ["chat"]\n'

@@ -212,7 +212,7 @@ async def test_weights_that_were_parked_come_back_by_a_copy() -> None:
 
 async def test_fragments_are_given_back_while_nobody_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.model_host.residency._TEND_S", 0.01)
-    share, cleaned = 0.6, 0
+    share, cleaned = 0.0, 0
     bench = Bench()
     bench.host._fragmentation = lambda: share
 
@@ -223,6 +223,7 @@ async def test_fragments_are_given_back_while_nobody_is_served(monkeypatch: pyte
     bench.host._clean = clean
     await bench.host.start()
     async with bench.host.serve("a", Ask(prompt="one two", max_tokens=4)):
+        share = 0.6  # from here on: until it was loaded nobody was served
         await asyncio.sleep(0.1)
         assert (bench.host.status().fragmentation, cleaned) == (0.6, 0), "not while somebody is served"
     await asyncio.sleep(0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 import uuid
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import free_port
-from tests.model_host.running import RunningHost, smollm2
+from tests.model_host.running import RunningHost, a_model_of_its_own
 from tests.worker.conftest import Bench, Started, Worker
 
 MIB = 1024 * 1024
@@ -26,7 +25,7 @@ def make_host(folder: Path) -> RunningHost:
     """A host of three models that share nothing; not started."""
     entries = ""
     for name in ("one", "two", "three"):
-        file = Path(shutil.copyfile(smollm2(), folder / f"{name}.gguf"))
+        file = a_model_of_its_own(folder, name)
         entries += (
             f'[[model_host.models]]\nname = "{name}"\nsource = "path:{file}"\ncontext_window = 256\nconcurrency = 1\n'
         )

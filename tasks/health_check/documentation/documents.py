@@ -104,6 +104,8 @@ def _judge_code(text: str, known: References) -> Iterator[tuple[str, str, bool] 
         return
     name = _CALL.sub("", text)
     name = name.replace(":", ".") if name.count(":") == 1 else name  # entry points: package.module:object
+    if text in known.names.words and text != name:
+        return  # the code spells it with its colon: it is data, such as the name of a source
     if _DOTTED.fullmatch(name) and name.rpartition(".")[2] not in _SUFFIXES:
         yield _judge_name(name, known)
 
