@@ -96,11 +96,12 @@ def config() -> Settings:
 @pytest.fixture(scope="session")
 def _servers(config: Settings) -> Iterator[Platform]:
     platform = Platform(config, only=["postgres"])
-    platform.start()
-    with psycopg.connect(dsn(config, "postgres"), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{_TEMPLATE}"')
-    upgrade(config, _TEMPLATE)
-    yield platform
+    with platform.in_use():  # commands that a test calls leave it up
+        platform.start()
+        with psycopg.connect(dsn(config, "postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{_TEMPLATE}"')
+        upgrade(config, _TEMPLATE)
+        yield platform
     platform.stop()
     if config.embeds_postgres:
         EmbeddedPostgres(config).remove()

@@ -19,10 +19,8 @@ import pytest
 from click.testing import CliRunner
 
 from blocks.errors import ConfigurationError
-from blocks.home import Home
 from blocks.model_registry import ModelRegistry
 from blocks.postgres import Postgres
-from blocks.settings import Settings
 from flows.train import train
 from lama.cli import cli
 from models.report import Status
@@ -52,14 +50,10 @@ def _collected() -> Iterator[None]:
 
 
 @pytest.fixture
-def own_registry(
-    registry: ModelRegistry, postgres: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ModelRegistry]:
-    """The flow's and the command's registry is this test's; commands leave the session's PostgreSQL up."""
+def own_registry(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
+    """The flow's and the command's registry is this test's."""
     monkeypatch.setattr(ModelRegistry, "of", classmethod(lambda _cls, *_a, **_k: registry))
-    Home(postgres).keep_mark.touch()
-    yield registry
-    Home(postgres).keep_mark.unlink()
+    return registry
 
 
 async def test_a_table_becomes_the_champion_and_a_better_one_takes_its_place(

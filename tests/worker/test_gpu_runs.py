@@ -255,7 +255,7 @@ async def test_the_lease_of_a_killed_worker_goes(place: Place) -> None:
         assert http.post(path, json=asked).json()["expires_s"] == JOB_TTL_S, "as long as the worker's own request"
         assert http.post(path, json=asked | {"ttl_s": 1}).json()["expires_s"] == 1
     assert not empty(place.host)
-    took_s = within(5, lambda: empty(place.host), "the lease ended")
+    took_s = within(20, lambda: empty(place.host), "the lease ended")
     print(f"ended after {took_s:.1f} s")
     place.worker.start()
     assert (await next_one.final()).state_type is StateType.CRASHED
