@@ -128,10 +128,10 @@ def test_a_stream_passes_as_it_is_made(several: Several) -> None:
     several.load("one", 0)
     began, times = time.monotonic(), list[float]()
     with several.front.client() as client:
-        for _ in client.completions.create(model="one", prompt=_STORY, max_tokens=60, seed=1, stream=True):
+        for _ in client.completions.create(model="one", prompt=_STORY, max_tokens=120, seed=1, stream=True):
             times.append(time.monotonic() - began)
     assert len(times) > 30
-    assert times[0] < times[-1] / 2, "it was held back"
+    assert times[-1] - times[0] > times[-1] / 4, "held back, all pieces would come at once"
 
 
 def test_who_hangs_up_is_not_generated_for_further(several: Several) -> None:
