@@ -1,10 +1,35 @@
-"""How our HTTP services are served."""
+"""How our services are run, and those that speak HTTP are served."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from blocks.errors import LamaError
+from blocks.logs import log_to_stderr, logger
+from blocks.settings import Settings, settings
+
 _STOP_S = 5
+
+
+def run(component: str, serve: Callable[[Settings], None]) -> int:
+    """Run a service as a process: it logs to standard error, and says in words why it cannot.
+
+    Args:
+        component: what it is called in the log.
+        serve: serves until a signal ends it.
+
+    Returns:
+        The exit code: 2 when it must not, or cannot, start like this.
+    """
+    config = settings()
+    log_to_stderr(config.log_level)
+    try:
+        serve(config)
+    except LamaError as error:
+        logger(component).error("%s", error)
+        return 2
+    return 0
 
 
 def options(*, connections: int) -> dict[str, Any]:

@@ -5,25 +5,16 @@ from __future__ import annotations
 import sys
 
 from blocks.configuration import load_configuration
-from blocks.errors import LamaError
 from blocks.home import Home
-from blocks.logs import log_to_stderr, logger
-from blocks.settings import Settings, settings
-from services.serving import options
+from blocks.settings import Settings
+from services.serving import options, run
 
 _CONNECTIONS = 1000
 
 
 def main() -> int:
     """Serve. Returns 2 when it must not, or cannot, start like this."""
-    config = settings()
-    log_to_stderr(config.log_level)
-    try:
-        serve(config)
-    except LamaError as error:
-        logger("gateway").error("%s", error)
-        return 2
-    return 0
+    return run("gateway", serve)
 
 
 def serve(config: Settings) -> None:

@@ -8,24 +8,17 @@ import sys
 
 from blocks.configuration import load_configuration
 from blocks.database import dsn
-from blocks.errors import ConfigurationError, LamaError, UnavailableError
+from blocks.errors import ConfigurationError, UnavailableError
 from blocks.home import Home
-from blocks.logs import log_to_stderr, logger
-from blocks.settings import Settings, settings
+from blocks.settings import Settings
+from services.serving import run
 
 _STOP_S = 10.0
 
 
 def main() -> int:
     """Serve. Returns 2 when it cannot."""
-    config = settings()
-    log_to_stderr(config.log_level)
-    try:
-        asyncio.run(serve(config))
-    except LamaError as error:
-        logger("mail").error("%s", error)
-        return 2
-    return 0
+    return run("mail", lambda config: asyncio.run(serve(config)))
 
 
 async def serve(config: Settings) -> None:

@@ -7,26 +7,17 @@ import logging
 import sys
 
 from blocks.configuration import load_configuration
-from blocks.errors import LamaError
 from blocks.home import Home
-from blocks.logs import log_to_stderr, logger
-from blocks.settings import Settings, settings
-from services.serving import options
+from blocks.settings import Settings
+from services.serving import options, run
 
 _CONNECTIONS = 500
 
 
 def main() -> int:
     """Serve. Returns 2 when it cannot."""
-    config = settings()
-    log_to_stderr(config.log_level)
     logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of every session, with its id
-    try:
-        asyncio.run(serve(config))
-    except LamaError as error:
-        logger("mcp").error("%s", error)
-        return 2
-    return 0
+    return run("mcp", lambda config: asyncio.run(serve(config)))
 
 
 async def serve(config: Settings) -> None:

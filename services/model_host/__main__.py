@@ -9,11 +9,9 @@ import os
 import sys
 
 from blocks.configuration import load_configuration
-from blocks.errors import LamaError
 from blocks.home import Home
-from blocks.logs import log_to_stderr, logger
-from blocks.settings import Settings, settings
-from services.serving import options
+from blocks.settings import Settings
+from services.serving import options, run
 
 _CONNECTIONS = 1_000
 _LEFT = 3
@@ -26,14 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="`cpu`, or the UUID of one GPU.")
     parser.add_argument("--port", type=int, default=None, help="TCP port, instead of LAMA_MODEL_HOST_PORT.")
     given = parser.parse_args(arguments)
-    config = settings()
-    log_to_stderr(config.log_level)
-    try:
-        asyncio.run(serve(config, given.device, given.port or config.model_host_port))
-    except LamaError as error:
-        logger("model host").error("%s", error)
-        return 2
-    return 0
+    return run(
+        "model host", lambda config: asyncio.run(serve(config, given.device, given.port or config.model_host_port))
+    )
 
 
 async def serve(config: Settings, device: str, port: int) -> None:

@@ -7,12 +7,10 @@ import asyncio
 import sys
 
 from blocks.configuration import load_configuration
-from blocks.errors import LamaError
 from blocks.home import Home
-from blocks.logs import log_to_stderr, logger
 from blocks.model_host_api import key_of
-from blocks.settings import Settings, settings
-from services.serving import options
+from blocks.settings import Settings
+from services.serving import options, run
 
 _CONNECTIONS = 4_000
 
@@ -26,14 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
                         help="`cpu`, or the UUID of a GPU, and the address of its host; may be repeated.")  # fmt: skip
     parser.add_argument("--port", type=int, default=None, help="TCP port, instead of LAMA_MODEL_HOST_PORT.")
     given = parser.parse_args(arguments)
-    config = settings()
-    log_to_stderr(config.log_level)
-    try:
-        asyncio.run(serve(config, given.device, given.port or config.model_host_port))
-    except LamaError as error:
-        logger("model host").error("%s", error)
-        return 2
-    return 0
+    return run(
+        "model host", lambda config: asyncio.run(serve(config, given.device, given.port or config.model_host_port))
+    )
 
 
 async def serve(config: Settings, places: list[tuple[str, str]], port: int) -> None:
