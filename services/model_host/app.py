@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -22,7 +21,7 @@ from blocks.errors import LamaError
 from blocks.home import Home
 from blocks.logs import logger
 from blocks.settings import Settings
-from models.model_host import ModelStatus, Priority
+from models.model_host import Priority
 from services.guard import Guard, Lesser, Names
 from services.model_host.door import GoneError
 from services.model_host.embeddings import Embeddings
@@ -31,6 +30,7 @@ from services.model_host.host import Host
 from services.model_host.management import Management
 from services.model_host.measures import Measures
 from services.model_host.problems import Problem, RefusedError, answer_problem, guarded
+from services.model_host.responses import model_document, plain
 
 _AT_ONCE = 256
 """Requests to models; those for which there is no memory wait among them."""
@@ -71,12 +71,12 @@ def create_app(
             await host.close()
 
     async def health(_: Request) -> Response:
-        return _json({"status": "ok"})
+        return plain({"status": "ok"})
 
     async def ready(_: Request) -> Response:
         told = dict(host.unkept)
         if host.ready:
-            return _json({"status": "ok"} | ({"reserves": told} if told else {}))
+            return plain({"status": "ok"} | ({"reserves": told} if told else {}))
         why = "; ".join([*failed[-1:], *told.values()])
         return Problem(503, why or "The model host is starting or stopping.")
 
@@ -84,13 +84,13 @@ def create_app(
         return Response(measures.text(host.status()), media_type=CONTENT_TYPE_LATEST)
 
     async def models(_: Request) -> Response:
-        return _json({"object": "list", "data": [_model(one, started) for one in host.status().models]})
+        return plain({"object": "list", "data": [model_document(one, started) for one in host.status().models]})
 
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
         for one in host.status().models:
             if one.name == name:
-                return _json(_model(one, started))
+                return plain(model_document(one, started))
         return Problem(404, "No model is called that.", parameter="model", code="model_not_found")
 
     inside = (host, measures, turnstile, client_priority)
@@ -105,17 +105,28 @@ def create_app(
         Route("/v1/embeddings", Embeddings(*inside), methods=["POST"]),
         *Management(host).routes(),
     ]
+    return guarded_app(routes, lifespan, settings, hosts)
+
+
+def guarded_app(
+    routes: Sequence[Route], lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]], settings: Settings,
+    hosts: Iterable[str],
+) -> ASGIApp:  # fmt: skip
+    """`routes` behind the keys and names of a model host; whatever goes wrong is told in OpenAI's shape.
+
+    Args:
+        routes: what is asked.
+        lifespan: what lives as long as the application.
+        settings: have the key and the address.
+        hosts: further names that this machine is asked by.
+    """
     kinds = (HTTPException, RefusedError, ValidationError, LamaError, GoneError, Exception)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(kinds, answer_problem))
+    lesser = Lesser(CLIENT_KEY, settings.model_host_client_key, _FOR_CLIENTS)
     return Guard(
         app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded,
-        lesser=for_clients(settings),
+        lesser=lesser,
     )  # fmt: skip
-
-
-def for_clients(settings: Settings) -> Lesser:
-    """The key of programs that only ask models."""
-    return Lesser(CLIENT_KEY, settings.model_host_client_key, _FOR_CLIENTS)
 
 
 async def _start(host: Host, failed: list[str]) -> None:
@@ -132,14 +143,3 @@ async def _start(host: Host, failed: list[str]) -> None:
             return
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-
-def _model(status: ModelStatus, started: int) -> dict[str, Any]:
-    own = status.model_dump(
-        mode="json", include={"state", "kind", "engine", "quantisation", "context_window", "priority"}
-    )
-    return {"id": status.name, "object": "model", "created": started, "owned_by": "lama", "lama": own}
-
-
-def _json(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")

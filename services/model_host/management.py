@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator
-from typing import Any
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from models.model_host import MODEL_NAME, Priority, Requirements, Reserve
-from models.report import Value
 from services.model_host.asked import priority_of
-from services.model_host.door import read_json
 from services.model_host.host import Host, JobRequest
 from services.model_host.problems import RefusedError
+from services.model_host.responses import body_of, events, plain, told
 
-_PING_S = 15.0
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
@@ -67,65 +60,46 @@ class Management:
         ]
 
     async def _status(self, _: Request) -> Response:
-        return _told(self._host.status())
+        return told(self._host.status())
 
     async def _events(self, _: Request) -> Response:
-        return StreamingResponse(self._stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-
-    async def _stream(self) -> AsyncIterator[bytes]:
-        changes = self._host.changes()
-        pending = asyncio.ensure_future(anext(changes, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait({pending}, timeout=_PING_S)
-                if not done:
-                    yield b": still here\n\n"
-                    continue
-                status = pending.result()
-                if status is None:
-                    return
-                yield b"event: status\ndata: " + status.model_dump_json().encode() + b"\n\n"
-                pending = asyncio.ensure_future(anext(changes, None))
-        finally:
-            pending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
-                await pending
+        return events(self._host.changes())
 
     async def _load(self, request: Request) -> Response:
         priority = priority_of(request.headers.get("x-lama-priority"))
-        return _told(await self._host.load(_name(request), priority))
+        return told(await self._host.load(_name(request), priority))
 
     async def _unload(self, request: Request) -> Response:
-        return _told(await self._host.unload(_name(request)))
+        return told(await self._host.unload(_name(request)))
 
     async def _reserve(self, request: Request) -> Response:
-        given = _Promised.model_validate(await _body(request))
-        return _told(await self._host.reserve(Reserve(model=_name(request), **given.model_dump())))
+        given = _Promised.model_validate(await body_of(request))
+        return told(await self._host.reserve(Reserve(model=_name(request), **given.model_dump())))
 
     async def _release(self, request: Request) -> Response:
-        return _told(await self._host.release(_name(request)))
+        return told(await self._host.release(_name(request)))
 
     async def _plan(self, request: Request) -> Response:
         priority = priority_of(request.headers.get("x-lama-priority"))
-        return _told(await self._host.plan(_Planned.model_validate(await _body(request)).model, priority))
+        return told(await self._host.plan(_Planned.model_validate(await body_of(request)).model, priority))
 
     async def _select(self, request: Request) -> Response:
-        given = await _body(request)
+        given = await body_of(request)
         named = given.get("priority")
         if isinstance(named, str):
             given["priority"] = priority_of(named)
-        return _told(self._host.select(Requirements.model_validate(given)))
+        return told(self._host.select(Requirements.model_validate(given)))
 
     async def _clean(self, _: Request) -> Response:
-        return _plain({"freed_bytes": await self._host.clean()})
+        return plain({"freed_bytes": await self._host.clean()})
 
     async def _lease(self, request: Request) -> Response:
-        return _told(await self._host.lease_job(_run(request), JobRequest.model_validate(await _body(request))))
+        return told(await self._host.lease_job(_run(request), JobRequest.model_validate(await body_of(request))))
 
     async def _end(self, request: Request) -> Response:
         if not await self._host.end_job(_run(request)):
             raise RefusedError(404, "This run has no lease.", parameter="run_id", code="not_found")
-        return _plain({"ended": True})
+        return plain({"ended": True})
 
 
 def _name(request: Request) -> str:
@@ -140,15 +114,3 @@ def _run(request: Request) -> str:
     if not _RUN_ID.fullmatch(run_id):
         raise RefusedError(400, "A run's id has up to 128 letters, digits and `._:-`.", parameter="run_id")
     return run_id
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    return await read_json(request.receive, request.headers.get("content-length"))
-
-
-def _told(value: Value) -> Response:
-    return Response(value.model_dump_json(), media_type="application/json")
-
-
-def _plain(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,11 @@ class Reply:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.begun = False
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send what comes before the first byte."""
+        self.begun = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
     async def whole(self, body: bytes, headers: dict[str, str]) -> None:
         """Send all of it."""
@@ -47,9 +53,9 @@ class Reply:
         told = {"Content-Type": kind, "Cache-Control": "no-store", **headers}
         if length is not None:
             told["Content-Length"] = str(length)
-        raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
-        self.begun = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+        await self.start(
+            200, ((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in told.items())
+        )
 
 
 class Outbox:

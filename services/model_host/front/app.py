@@ -9,33 +9,26 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import httpx
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from blocks.errors import LamaError
-from blocks.home import Home
 from blocks.settings import Settings
 from models.model_host import ModelKind, ModelStatus, Priority, Unseen
-from services.guard import Guard, Names
-from services.model_host.app import KEY, for_clients
-from services.model_host.door import GoneError
+from services.model_host.app import guarded_app
 from services.model_host.front.device import Device
 from services.model_host.front.devices import Devices
 from services.model_host.front.management import FrontManagement
 from services.model_host.front.measures import FrontMeasures
 from services.model_host.front.passing import Passing
-from services.model_host.problems import Problem, RefusedError, answer_problem, guarded
+from services.model_host.problems import Problem
+from services.model_host.responses import model_document, plain
 
 _FIGURES_S = 5.0
 _READY_S = 1.0
-_OPEN = frozenset({"/health", "/ready"})
 
 
 def create_front(
@@ -58,7 +51,7 @@ def create_front(
             yield
 
     async def health(_: Request) -> Response:
-        return _json({"status": "ok"})
+        return plain({"status": "ok"})
 
     async def ready(_: Request) -> Response:
         """Whether anybody is ready; who is not is said, and why."""
@@ -72,7 +65,7 @@ def create_front(
             told = " ".join(f"Device {one.device}: {one.reason}" for one in (*unready, *gone))
             return Problem(503, told, headers={"Retry-After": "1"})
         left_out = sorted((*gone, *unready), key=lambda one: int(one.device))
-        return _json({"status": "ok", **({"incomplete": [one.model_dump() for one in left_out]} if left_out else {})})
+        return plain({"status": "ok", **({"incomplete": [one.model_dump() for one in left_out]} if left_out else {})})
 
     async def metrics(_: Request) -> Response:
         up = devices.up
@@ -84,12 +77,12 @@ def create_front(
         status = devices.status()
         gone = [one.model_dump() for one in status.incomplete]
         data = [_model(one, started, devices) for one in status.models]
-        return _json({"object": "list", "data": data, **({"lama": {"incomplete": gone}} if gone else {})})
+        return plain({"object": "list", "data": data, **({"lama": {"incomplete": gone}} if gone else {})})
 
     async def model(request: Request) -> Response:
         for one in devices.status().models:
             if one.name == request.path_params["name"]:
-                return _json(_model(one, started, devices))
+                return plain(_model(one, started, devices))
         return Problem(404, "No model is called that.", parameter="model", code="model_not_found")
 
     generating, embedding = (
@@ -106,12 +99,7 @@ def create_front(
         Route("/v1/embeddings", embedding, methods=["POST"]),
         *FrontManagement(devices).routes(),
     ]
-    kinds = (HTTPException, RefusedError, ValidationError, LamaError, GoneError, Exception)
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=dict.fromkeys(kinds, answer_problem))
-    return Guard(
-        app, Names(settings, hosts), Home(settings), KEY, settings.model_host_key, without_key=_OPEN, refused=guarded,
-        lesser=for_clients(settings),
-    )  # fmt: skip
+    return guarded_app(routes, lifespan, settings, hosts)
 
 
 async def _unready(device: Device) -> str:
@@ -136,17 +124,10 @@ async def _figures(device: Device) -> str | None:
 
 
 def _model(status: ModelStatus, started: int, devices: Devices) -> dict[str, Any]:
-    own = status.model_dump(
-        mode="json", include={"state", "kind", "engine", "quantisation", "context_window", "priority"}
-    )
-    own["devices"] = {
+    where = {
         str(device.number): one.state
         for device in devices.up
         for one in (device.status.models if device.status else ())
         if one.name == status.name
     }
-    return {"id": status.name, "object": "model", "created": started, "owned_by": "lama", "lama": own}
-
-
-def _json(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")
+    return model_document(status, started, devices=where)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from models.model_host import ModelDone, ModelStatus, Requirements, Unseen
-from models.report import Value
 from services.model_host.asked import priority_of
-from services.model_host.door import LARGEST_BODY, read_json
+from services.model_host.door import LARGEST_BODY
 from services.model_host.front.device import Device
 from services.model_host.front.devices import Devices, has
 from services.model_host.front.merging import model_of
 from services.model_host.problems import Problem, RefusedError
+from services.model_host.responses import body_of, events, plain, told
 
-_PING_S = 15.0
 _AWAY = 503
 ALL = "all"
 
@@ -50,26 +48,12 @@ class FrontManagement:
 
     async def _status(self, request: Request) -> Response:
         word = request.query_params.get("device", ALL)
-        return _told(self._devices.status() if word == ALL else self._devices.called(word).status)
+        status = self._devices.status() if word == ALL else self._devices.called(word).status
+        assert status is not None  # noqa: S101 - a device that does not answer has been refused before
+        return told(status)
 
     async def _events(self, _: Request) -> Response:
-        return StreamingResponse(self._stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-
-    async def _stream(self) -> AsyncIterator[bytes]:
-        changes = self._devices.changes()
-        pending = asyncio.ensure_future(anext(changes))
-        try:
-            while True:
-                done, _ = await asyncio.wait({pending}, timeout=_PING_S)
-                if not done:
-                    yield b": still here\n\n"
-                    continue
-                yield b"event: status\ndata: " + pending.result().model_dump_json().encode() + b"\n\n"
-                pending = asyncio.ensure_future(anext(changes))
-        finally:
-            pending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
-                await pending
+        return events(self._devices.changes())
 
     async def _load(self, request: Request) -> Response:
         """Where it is, or fits; or where it is said."""
@@ -100,25 +84,25 @@ class FrontManagement:
             return answers
         for device, answer in zip(asked, answers, strict=True):
             device.heard(answer)  # sooner than its events tell
-        return _told(self._devices.status())
+        return told(self._devices.status())
 
     async def _plan(self, request: Request) -> Response:
         asked = self._named(request) if "device" in request.query_params else self._some()
         answers = await self._each(request, asked)
         if isinstance(answers, Response):
             return answers
-        plans = [{"device": str(one.number), **told} for one, told in zip(asked, answers, strict=True)]
+        plans = [{"device": str(one.number), **answer} for one, answer in zip(asked, answers, strict=True)]
         best = min(plans, key=lambda one: (not one["fits"], len(one["evicted"])))
-        return _plain(best | {"devices": plans})
+        return plain(best | {"devices": plans})
 
     async def _select(self, request: Request) -> Response:
-        given = await _body(request)
+        given = await body_of(request)
         named = given.get("priority")
         if isinstance(named, str):
             given["priority"] = priority_of(named)
         found = await self._devices.select(Requirements.model_validate(given))
         if found is not None:
-            return _told(found[1])
+            return told(found[1])
         if not self._devices.up:
             raise _nobody()
         return _passed(await self._send(self._devices.up[0], request, orjson.dumps(given)))  # it says why
@@ -130,7 +114,7 @@ class FrontManagement:
             return answers
         freed = sum(one["freed_bytes"] for one in answers)
         gone = [one.model_dump() for one in self._left_out(request)]
-        return _plain({"freed_bytes": freed, **({"incomplete": gone} if gone else {})})
+        return plain({"freed_bytes": freed, **({"incomplete": gone} if gone else {})})
 
     async def _lease(self, request: Request) -> Response:
         """On the device that is named: the run's own process is there."""
@@ -157,7 +141,7 @@ class FrontManagement:
         status = model_of([ModelStatus.model_validate(one) for one in answers])
         everywhere = everywhere or request.query_params.get("device") == ALL
         gone = self._left_out(request) if everywhere else ()
-        return _told(ModelDone(**dict(status), incomplete=gone))
+        return told(ModelDone(**dict(status), incomplete=gone))
 
     def _named(self, request: Request) -> list[Device]:
         word = request.query_params["device"]
@@ -179,7 +163,7 @@ class FrontManagement:
         """What every device answered; the first refusal, with who did it all the same, where one refuses."""
         body = await _bytes(request)
         answers = await asyncio.gather(*(self._send(device, request, body) for device in asked))
-        done = [str(one.number) for one, told in zip(asked, answers, strict=True) if told.is_success]
+        done = [str(one.number) for one, answer in zip(asked, answers, strict=True) if answer.is_success]
         for device, answer in zip(asked, answers, strict=True):
             if not answer.is_success:
                 document = _document(answer)
@@ -225,19 +209,6 @@ async def _bytes(request: Request) -> bytes:
         if len(body) > LARGEST_BODY:
             raise RefusedError(413, f"The request has more than {LARGEST_BODY:,} bytes.")
     return bytes(body)
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    return await read_json(request.receive, request.headers.get("content-length"))
-
-
-def _told(value: Value | None) -> Response:
-    assert value is not None  # noqa: S101 - a device that does not answer has been refused before
-    return Response(value.model_dump_json(), media_type="application/json")
-
-
-def _plain(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")
 
 
 def _passed(answer: httpx.Response) -> Response:

@@ -5,9 +5,7 @@ Until the first byte of an answer has been passed on, another device is asked wh
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +32,8 @@ from services.model_host.front.device import Device
 from services.model_host.front.devices import Devices
 from services.model_host.front.measures import FrontMeasures
 from services.model_host.problems import Problem, problem_of
+from services.model_host.reply import Reply
 
-_SLOW_S = 60.0
-"""Longest that a client may leave what it is sent unread."""
 _BACK = frozenset(
     {"content-type", "cache-control", "retry-after", "x-should-retry", "x-accel-buffering", "www-authenticate"}
 )
@@ -56,40 +53,19 @@ class Answer:
         """Whether another device might do better: this one has no room, or cannot load the model."""
         return self.status in {429, 503}
 
-
-class BrokenOffError(Exception):
-    """A host ended while it answered."""
-
-
-class Reply:
-    """An answer on its way to the client."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.begun = False
-
-    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send what comes before the first byte."""
-        self.begun = True
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
-
-    async def more(self, body: bytes, *, last: bool = False) -> None:
-        """Send a part.
+    async def send(self, reply: Reply) -> None:
+        """Send all of it.
 
         Raises:
             GoneError: the client does not read.
         """
-        try:
-            async with asyncio.timeout(_SLOW_S):
-                await self._send({"type": "http.response.body", "body": body, "more_body": not last})
-        except TimeoutError:
-            raise GoneError from None
+        length = (b"content-length", str(len(self.body)).encode())
+        await reply.start(self.status, [*self.headers, length])
+        await reply.more(self.body, last=True)
 
-    async def whole(self, answer: Answer) -> None:
-        """Send all of it."""
-        length = (b"content-length", str(len(answer.body)).encode())
-        await self.start(answer.status, [*answer.headers, length])
-        await self.more(answer.body, last=True)
+
+class BrokenOffError(Exception):
+    """A host ended while it answered."""
 
 
 class Passing:
@@ -164,17 +140,17 @@ class Passing:
             if answer is None:
                 return
             if not answer.elsewhere:
-                await reply.whole(answer)
+                await answer.send(reply)
                 return
             refused.append(answer)
             self._measures.moved(device.number)
         if refused:  # whoever may have room later says so
             waiting = (one for one in refused if any(name == b"retry-after" for name, _ in one.headers))
-            await reply.whole(next(waiting, refused[0]))
+            await next(waiting, refused[0]).send(reply)
             return
         away = " ".join(f"Device {one.number}: {one.unseen.reason}" for one in self._devices.all)
         problem = Problem(503, f"No device answers. {away}", code="no_device", headers={"Retry-After": "1"})
-        await reply.whole(Answer(503, tuple(_returned(httpx.Headers(problem.raw_headers))), bytes(problem.body)))
+        await Answer(503, tuple(_returned(httpx.Headers(problem.raw_headers))), bytes(problem.body)).send(reply)
 
     async def _chosen(self, asked: _Asked) -> Device | None:
         needs = asked.needs(self._kind)
