@@ -228,7 +228,7 @@ def main() -> None:
         server.prepare()
         os.chdir(server.path)
         command = server.command()
-        os.execve(command[0], command, server.environment())  # nosec B606 - our own list, no shell
+        os.execve(command[0], command, server.environment())  # noqa: S606  # nosec B606 - our own list, no shell
     except (ConfigurationError, StartError, OSError) as error:
         sys.stderr.write(f"lama: {error}\n")
         raise SystemExit(2) from error
