@@ -1,9 +1,9 @@
 """The knowledge graph's store: facts in, facts out, at any point of both times.
 
-    async with Store.open(block) as store:
-        await store.prepare()
-        written = await store.replace("code:shop", nodes, relationships)
-        edges = await store.edges([ref], direction=Direction.in_)
+async with Store.open(block) as store:
+    await store.prepare()
+    written = await store.replace("code:shop", nodes, relationships)
+    edges = await store.edges([ref], direction=Direction.in_)
 """
 
 from __future__ import annotations
