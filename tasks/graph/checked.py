@@ -44,8 +44,6 @@ class Said:
 
     fact: Ref | tuple[Type, Ref, Ref]
     scope: str
-    value: str
-    """Its properties as canonical JSON: sorted by name, without spaces."""
     said: str
     """The hash of scope and value: the same exactly when the same source says the same."""
     properties: Mapping[str, Any]
@@ -53,6 +51,16 @@ class Said:
     valid_to: int = FOREVER
     implied: bool = False
     """Only because a relationship starts here; it contradicts nothing that the source says of it otherwise."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it still holds."""
+        return self.valid_to == FOREVER
+
+    @property
+    def value(self) -> str:
+        """Its properties, canonical."""
+        return canonical(self.properties)
 
 
 def micros(moment: datetime) -> int:
@@ -143,7 +151,7 @@ def relationship(fact: RelationshipFact, scope: str, now: int) -> Said:
 
 
 def hash_of(fact: Ref | tuple[Type, Ref, Ref]) -> str:
-    """What names a fact in every index: 128 bits of BLAKE2b, in hexadecimal, over its label and key, or type and ends."""
+    """What names a fact in every index: 128 bits of BLAKE2b over its label and key, or its type and ends."""
     if isinstance(fact, Ref):
         text = f"{fact.label.value}\0{fact.key}"
     else:
@@ -180,19 +188,30 @@ def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact,
                 raise ConfigurationError(f"{name} is an integer of more than 64 bits.", component=_shown(fact))
         elif kind is not bool:
             _other(value, name, fact)
-    try:
-        text = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS)
-    except TypeError:
+    if type(properties) is not dict:
         properties = dict(properties)
-        text = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS)
+    text = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS) if properties else b"{}"
     start = now if given.valid_from is None else micros(given.valid_from)
     end = FOREVER if given.valid_to is None else micros(given.valid_to)
     if start > now or (end != FOREVER and end > now):
         raise ConfigurationError("It is said to be true of a time that lies in the future.", component=_shown(fact))
     if start >= end:
         raise ConfigurationError("It is said to end before it begins.", component=_shown(fact))
-    digest = blake2b(text, digest_size=16, key=_salt(scope)).hexdigest()
-    return Said(fact, scope, text.decode(), digest, properties, start, end)
+    return Said(fact, scope, _digest(text, scope), properties, start, end)
+
+
+def implied(ref: Ref, scope: str, now: int) -> Said:
+    """That `scope` says a node because a relationship that it says starts there."""
+    return Said(ref, scope, _digest(b"{}", scope), {}, now, implied=True)
+
+
+def digest(value: str, scope: str) -> str:
+    """The hash of what a source says, given as canonical properties."""
+    return _digest(value.encode(), scope)
+
+
+def _digest(text: bytes, scope: str) -> str:
+    return blake2b(text, digest_size=16, key=_salt(scope)).hexdigest()
 
 
 def _salt(scope: str) -> bytes:

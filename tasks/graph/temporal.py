@@ -1,9 +1,9 @@
 """The rules of both times: what one source says of one fact, as records, and what a new statement does to them.
 
-A record holds in a rectangle: it was true from `valid_from` until `valid_to`, and that was believed from `recorded_from`
-until `recorded_to` (Snodgrass, Developing Time-Oriented Database Applications in SQL, chapter 10). Nothing is ever
-deleted: what is believed no longer gets an end in recorded time, and what holds instead is added beside it. Believed
-records of one fact never overlap in valid time, and two that meet there differ.
+A record holds in a rectangle: it was true from `valid_from` until `valid_to`, and that was believed from
+`recorded_from` until `recorded_to` (Snodgrass, Developing Time-Oriented Database Applications in SQL, chapter 10).
+Nothing is ever deleted: what is believed no longer gets an end in recorded time, and what holds instead is added beside
+it. Believed records of one fact never overlap in valid time, and two that meet there differ.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 FOREVER = 253_402_300_799_999_999
-"""The end of what has none: the last microsecond of the year 9999, in microseconds since 1970 UTC, like every time here."""
+"""The end of what has none: the year 9999. Every time here is in microseconds since 1970 UTC."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +59,7 @@ def test_every_point_of_both_times_says_what_was_said_last_of_it(said: list) -> 
                 expected = [] if truth[valid] is None else [truth[valid]]
                 assert _said(records, valid, point) == expected, (valid, point)
     believed = sorted((one for one in records if one.believed), key=lambda one: one.valid_from)
-    for one, two in zip(believed, believed[1:], strict=False):
+    for one, two in pairwise(believed):
         assert one.valid_to <= two.valid_from
         assert one.valid_to < two.valid_from or one.value != two.value, "what meets and is equal is one record"
 
