@@ -138,9 +138,12 @@ def test_too_big_a_question_ends_it_and_it_comes_back(server: OwnServer) -> None
     with Graph.of(server.settings).get_sync_client() as driver:
         driver.execute_query("CREATE (n:Kept {key: 'before'})")
     doubled = "WITH 'a' AS s " + "WITH s + s AS s " * 40 + "RETURN s"
-    with Graph.of(server.settings, reader=True).get_sync_client() as driver, pytest.raises((DriverError, Neo4jError)):
-        with driver.session() as session:  # which does not try again
-            session.run(doubled).consume()
+    with (
+        Graph.of(server.settings, reader=True).get_sync_client() as driver,
+        pytest.raises((DriverError, Neo4jError)),
+        driver.session() as session,  # which does not try again
+    ):
+        session.run(doubled).consume()
     assert server.process is not None
     if not server.embedded.ready():
         assert server.process.wait(30) != 0
