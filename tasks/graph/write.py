@@ -26,6 +26,8 @@ class Facts:
     """Facts that were checked, by group; nothing of them is written yet."""
 
     now: int
+    whole: bool
+    """Whether these are all the facts of their sources: what is only implied then says all of a node."""
     nodes: dict[Label, dict[tuple[str, str], Said]] = field(default_factory=lambda: defaultdict(dict))
     """By label, then by key and source."""
     edges: dict[Group, dict[tuple[str, str, str], Said]] = field(default_factory=lambda: defaultdict(dict))
@@ -56,7 +58,7 @@ class Facts:
             if said.open:
                 _put(self.edges[group], (start.key, end.key, scope), said)
                 if (start.key, scope) not in (there := self.nodes[start.label]):
-                    there[start.key, scope] = checked.implied(start, scope, now)
+                    there[start.key, scope] = checked.start(start, scope, now, implied=not self.whole)
             else:
                 self.ended[group].append(said)
 
