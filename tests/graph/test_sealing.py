@@ -43,7 +43,12 @@ def test_what_was_encrypted_is_read_back(value: object) -> None:
 
 
 def test_equal_values_look_different_elsewhere() -> None:
-    places = [(REF, "text"), (Ref(Label.memory, "note/2"), "text"), (Ref(Label.agent, "note/1"), "text"), (REF, "summary")]
+    places = [
+        (REF, "text"),
+        (Ref(Label.memory, "note/2"), "text"),
+        (Ref(Label.agent, "note/1"), "text"),
+        (REF, "summary"),
+    ]
     closed = [SEAL.close(ref, name, "secret") for ref, name in places]
     assert len(set(closed)) == len(places)
     for number, (ref, name) in enumerate(places):
@@ -122,7 +127,9 @@ async def test_no_plain_text_is_in_the_database_and_keys_rotate(graph: Settings)
         view = View(store, SEAL)
         await view.replace_all([Part("a", [_memory("one", "SECRET-1"), _memory("two", "SECRET-2")], mark="m")])
         await view.replace_all([Part("b", [_memory("two", "SECRET-3")])])
-        written = await view.replace_all([Part("a", [_memory("one", "SECRET-4"), _memory("two", "SECRET-2")], mark="m")])
+        written = await view.replace_all(
+            [Part("a", [_memory("one", "SECRET-4"), _memory("two", "SECRET-2")], mark="m")]
+        )
         assert (written.changed, written.same) == (1, 1)
         again = await view.replace_all([Part("a", [_memory("one", "SECRET-4"), _memory("two", "SECRET-2")], mark="m")])
         assert (again.same, again.changed, again.created, again.closed) == (2, 0, 0, 0)
@@ -133,7 +140,9 @@ async def test_no_plain_text_is_in_the_database_and_keys_rotate(graph: Settings)
         content = await everything()
         assert content.count(f"{MARK}{KEY.id}") >= 5
         assert "SECRET" not in content
-        before = {ref: node.properties for ref, node in (await view.get([_memory(k, "").ref for k in ("one", "two")])).items()}
+        before = {
+            ref: node.properties for ref, node in (await view.get([_memory(k, "").ref for k in ("one", "two")])).items()
+        }
         assert before[Ref(Label.memory, "one")]["text"] == "SECRET-4"
         history = [node.properties["text"] for node in await view.history(Ref(Label.memory, "one"))]
 
