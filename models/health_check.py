@@ -75,6 +75,10 @@ class Service(Value):
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
         description="Name of a file in the home's `secrets` folder with its password or token.",
     )
+    checkout: str | None = Field(
+        default=None, description="Name of the checkout whose code it runs, so that the graph knows what it hangs on."
+    )
+    needs: tuple[str, ...] = Field(default=(), description="Names of services that it does not work without.")
 
 
 class ArchitectureSettings(Value):

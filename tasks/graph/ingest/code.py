@@ -1,0 +1,163 @@
+"""Source code as facts: what modules define, import, call and inherit, as far as the syntax alone is sure. Pure.
+
+Lines and columns are left out: every edit moves those of what is below it, and the history of a function would tell of
+changes that were none. That a function has changed is told by the hashes of its source and of its interface.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import orjson
+
+from models.code import Codebase, Kind, Module, Symbol
+from models.graph import Label, Ref, Type
+from tasks.graph.ingest.facts import Facts, Saying, ref
+from tasks.graph.ingest.names import Names, aliases
+
+VERSION = 1
+"""Of what the mapping makes of a module; raise it when it makes something else."""
+_LABELS = {Kind.class_: Label.class_, Kind.function: Label.function}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a module was like when its facts were last kept: decides whether it has to be looked at again."""
+
+    content: str
+    """Hash of its file."""
+    aliases: str
+    """Hash of what others may take from it, which it has from elsewhere."""
+    facts: str
+    """Digest of its facts."""
+
+    @classmethod
+    def parse(cls, text: str) -> Mark | None:
+        """The mark that `str` made; None: it is none of this form."""
+        parts = text.split(" ")
+        return cls(*parts) if len(parts) == 3 else None
+
+    def __str__(self) -> str:
+        return f"{self.content} {self.aliases} {self.facts}"
+
+
+def checkout_facts(checkout: str, path: str) -> Facts:
+    """That there is a checkout."""
+    said = Saying()
+    said.node(ref(Label.checkout, checkout), name=checkout, path=path)
+    return said.facts()
+
+
+def module_facts(module: Module, names: Names) -> Facts:
+    """What `module` says."""
+    said = Saying()
+    checkout = names.checkout
+    own = said.node(
+        ref(Label.module, checkout, module.path),
+        name=_last(module.path),
+        file=module.file,
+        public=module.public,
+        summary=_summary(module.docstring),
+        source=module.content,
+    )
+    said.hang(Type.contains, ref(Label.checkout, checkout), own)
+    above = module.path.rpartition(".")[0]
+    if above and (package := names.node(above)) is not None and package.label is Label.module:
+        said.hang(Type.contains, package, own)
+    defined = {module.path: own} | {
+        symbol.path: ref(_LABELS[symbol.kind], checkout, symbol.path)
+        for symbol in module.symbols
+        if symbol.kind in _LABELS
+    }
+    for symbol in module.symbols:
+        if symbol.kind in _LABELS:
+            _symbol(said, symbol, defined, names)
+    _imports(said, module, own, names)
+    for call in module.calls:
+        caller, callee = _inside(call.caller, defined), names.node(call.callee)
+        if caller is not None and callee is not None and callee.label is not Label.module:
+            said.hang(Type.calls, caller, callee)
+    return said.facts()
+
+
+def mark_of(module: Module, facts: Facts) -> Mark:
+    """The mark of `module`, whose facts these are."""
+    return Mark(module.content, _digest(sorted(aliases(module).items())), facts.digest())
+
+
+def shape_of(codebase: Codebase, names: Names) -> str:
+    """What the facts of every module depend on beside its own file: what there is to import, and who brings the rest.
+
+    While it stays as it is, and no module hands on other names than before, a module whose file is unchanged has
+    unchanged facts.
+    """
+    there = sorted((path, one.kind) for path, one in codebase.names.items() if one.kind is not Kind.attribute)
+    others = sorted(names.brought.items()), sorted(names.unread.items())
+    return _digest([VERSION, there, sorted(codebase.files), sorted(codebase.packages), *others])
+
+
+def targets_of(module: Module) -> Iterator[str]:
+    """Every dotted name that `module` speaks of."""
+    yield from (one.target for one in module.imports)
+    yield from (call.callee for call in module.calls)
+    for symbol in module.symbols:
+        yield from symbol.bases
+
+
+def _symbol(said: Saying, symbol: Symbol, defined: dict[str, Ref], names: Names) -> None:
+    own = said.node(
+        defined[symbol.path],
+        name=_last(symbol.path),
+        public=symbol.public,
+        summary=_summary(symbol.docstring),
+        interface=symbol.interface,
+        source=symbol.source,
+        is_a=symbol.labels,
+    )
+    said.hang(Type.contains, defined.get(symbol.path.rpartition(".")[0], defined[next(iter(defined))]), own)
+    for base in symbol.bases:
+        if (above := names.node(base)) is not None and above.label is Label.class_:
+            said.hang(Type.inherits, own, above)
+
+
+def _imports(said: Saying, module: Module, own: Ref, names: Names) -> None:
+    """Imports that happen when the program runs. One that is for type checkers alone breaks nothing when it goes."""
+    running = [one for one in module.imports if not one.typing]
+    at_once = {one.target for one in running if not one.lazy}
+    ends: dict[tuple[Type, Ref], bool] = {}
+    for one in running:
+        lazy = one.target not in at_once
+        for kind, end in _imported(one.target, names):
+            ends[kind, end] = ends.get((kind, end), True) and lazy
+    for (kind, end), lazy in ends.items():
+        said.hang(kind, own, end, **({"lazy": True} if lazy else {}))
+
+
+def _imported(target: str, names: Names) -> Iterable[tuple[Type, Ref]]:
+    if (module := names.module_of(target)) is not None:
+        yield Type.imports, ref(Label.module, names.checkout, module)
+        if module != target and (member := names.node(target)) is not None:
+            yield Type.imports, member
+    elif (brought := names.dependency(target)) is not None:
+        yield Type.uses, brought
+
+
+def _inside(dotted: str, defined: dict[str, Ref]) -> Ref | None:
+    """The innermost thing of the module that `dotted` lies in."""
+    while dotted and dotted not in defined:
+        dotted = dotted.rpartition(".")[0]
+    return defined.get(dotted)
+
+
+def _last(dotted: str) -> str:
+    return dotted.rpartition(".")[2]
+
+
+def _summary(docstring: str | None) -> str:
+    return (docstring or "").strip().partition("\n")[0]
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(orjson.dumps(value), digest_size=12).hexdigest()
