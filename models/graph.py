@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -77,6 +77,18 @@ class RelationshipFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """All that one source says: what it said before, and is not here, holds no longer."""
+
+    scope: str
+    """The source, such as `code:shop/orders.prices`."""
+    nodes: Sequence[NodeFact] = ()
+    relationships: Sequence[RelationshipFact] = ()
+    mark: str = ""
+    """Kept beside the source when all of it is written, such as the hash of its content."""
+
+
+@dataclass(frozen=True, slots=True)
 class AsOf:
     """A point in both times: what was true at `valid`, by what was known at `recorded`; None means now."""
 
@@ -131,8 +143,6 @@ class Written:
     same: int = 0
     closed: int = 0
     """Facts that hold no longer, those included that hung on a node that is gone."""
-    dangling: tuple[RelationshipFact, ...] = ()
-    """Relationships of which an end is not in the graph: they were not written."""
 
     def __add__(self, other: Written) -> Written:
         """Both together."""
@@ -141,7 +151,6 @@ class Written:
             self.changed + other.changed,
             self.same + other.same,
             self.closed + other.closed,
-            self.dangling + other.dangling,
         )
 
 
