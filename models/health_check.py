@@ -39,6 +39,10 @@ class ServiceKind(StrEnum):
     letta = "letta"
 
 
+OWN_SERVICES = ("lama-postgresql", "lama-prefect", "lama-gateway")
+"""What Lama's own parts are called among the services."""
+
+
 class Checkout(Value):
     """A folder with source code that is watched."""
 

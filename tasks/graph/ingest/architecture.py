@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.graph import Label, Ref, Type
-from models.health_check import Service
+from models.health_check import OWN_SERVICES, Service
 from tasks.graph.ingest.facts import Facts, Saying, ref
 from tasks.health_check.architecture.drift import View
 
-GATEWAY, PREFECT, POSTGRESQL = "lama-gateway", "lama-prefect", "lama-postgresql"
-_OWN = {GATEWAY: (PREFECT, POSTGRESQL), PREFECT: (POSTGRESQL,), POSTGRESQL: ()}
-_CODE = {GATEWAY: "services.gateway.__main__"}
+_POSTGRESQL, _PREFECT, _GATEWAY = OWN_SERVICES
+_OWN = {_GATEWAY: (_PREFECT, _POSTGRESQL), _PREFECT: (_POSTGRESQL,)}
+_CODE = {_GATEWAY: "services.gateway.__main__"}
 
 
 def component(host: str, service: str = "") -> Ref:

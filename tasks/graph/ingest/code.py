@@ -7,15 +7,16 @@ changes that were none. That a function has changed is told by the hashes of its
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import orjson
 
 from models.code import Codebase, Kind, Module, Symbol
 from models.graph import Label, Ref, Type
+from tasks.advisories.package import PYPI
 from tasks.graph.ingest.facts import Facts, Saying, ref
-from tasks.graph.ingest.names import Names, aliases
+from tasks.graph.ingest.names import Names, aliases, dependency
 
 VERSION = 1
 """Of what the mapping makes of a module; raise it when it makes something else."""
@@ -43,10 +44,12 @@ class Mark:
         return f"{self.content} {self.aliases} {self.facts}"
 
 
-def checkout_facts(checkout: str, path: str) -> Facts:
-    """That there is a checkout."""
+def checkout_facts(checkout: str, path: str, brought: Mapping[str, str]) -> Facts:
+    """That there is a checkout, and the packages that its environment has (`brought`, as in `Names`)."""
     said = Saying()
     said.node(ref(Label.checkout, checkout), name=checkout, path=path)
+    for package in sorted({*brought.values()} - {""}):
+        said.node(dependency(checkout, package), name=package.rpartition("/")[2], ecosystem=PYPI)
     return said.facts()
 
 

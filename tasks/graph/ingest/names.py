@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
-from models.code import Codebase, Kind, Module
+from models.code import Codebase, Kind, Module, Unread
 from models.graph import Label, Ref
 from tasks.graph.ingest.facts import ref
 
+_STUB = re.compile(r"\.pyi?$")
 _MOST_HOPS = 16
 _LABELS = {Kind.module: Label.module, Kind.class_: Label.class_, Kind.function: Label.function}
 
@@ -95,3 +98,17 @@ def aliases(module: Module) -> dict[str, str]:
 def dependency(checkout: str, package: str) -> Ref:
     """A package (`pypi/requests`) as `checkout` has it: in its version, with its weaknesses."""
     return ref(Label.dependency, checkout, package)
+
+
+def is_unread(module: str, unread: Iterable[Unread]) -> bool:
+    """Whether the file of `module`, or a folder that it is in, is among what could not be read."""
+    for one in unread:
+        parts = list(PurePosixPath(_STUB.sub("", one.place)).parts)
+        if parts[-1:] == ["__init__"]:
+            parts.pop()
+        if parts[:1] == ["src"]:
+            parts = parts[1:]
+        dotted = ".".join(parts)
+        if not dotted or module == dotted or module.startswith(f"{dotted}."):
+            return True
+    return False

@@ -19,7 +19,7 @@ from blocks.errors import UnavailableError
 from blocks.home import Home
 from blocks.postgres import Postgres
 from blocks.settings import CHECKOUT, Settings
-from models.health_check import Checkout, Service, ServiceKind
+from models.health_check import OWN_SERVICES, Checkout, Service, ServiceKind
 from models.report import Finding, Report, Severity, Skip, compose
 from tasks.engine import run_engine
 from tasks.health_check.architecture import graph as code
@@ -199,7 +199,7 @@ async def remember(database: Postgres, views: dict[str, View], now: datetime) ->
 
 
 _GATEWAY = "lama-gateway"
-_OWN = ("lama-postgresql", "lama-prefect", _GATEWAY)
+_OWN = OWN_SERVICES
 
 
 def own_parts(settings: Settings) -> list[tuple[Service, SecretStr | None]]:
