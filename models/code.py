@@ -158,7 +158,7 @@ class Codebase:
     """Modules that differ from the last read with the same cache, or are new."""
     gone: frozenset[str] = field(default=frozenset())
     """Modules of the last read that are no more."""
-    resolve: Callable[[str], str | None] = field(default=lambda path: None)  # noqa: ARG005 - nothing is known
+    resolve: Callable[[str], str | None] = field(default=lambda path: None)
     """The definition that a dotted path leads to, through what modules import from each other: a key of `names`.
 
     None: outside of what was read, or not sure."""

@@ -106,9 +106,7 @@ class Definitions:
             return body.public and name in body.exports
         return body.public and not _is_private(name)
 
-    def _function(
-        self, body: _Body, node: ast.FunctionDef | ast.AsyncFunctionDef, statement: Statement
-    ) -> None:
+    def _function(self, body: _Body, node: ast.FunctionDef | ast.AsyncFunctionDef, statement: Statement) -> None:
         heads = [dotted(d.func if isinstance(d, ast.Call) else d) or "" for d in node.decorator_list]
         if any(head in {f"{node.name}.setter", f"{node.name}.deleter"} for head in heads):
             self._writable(body, node, heads)
@@ -235,9 +233,7 @@ class Definitions:
                 annotation=kept.annotation if kept.annotation is not None else other.annotation,
             )
             if symbol.annotation != kept.annotation:
-                symbol = replace(
-                    symbol, interface=_hash("attribute", str(symbol.annotation), str(symbol.value))
-                )
+                symbol = replace(symbol, interface=_hash("attribute", str(symbol.annotation), str(symbol.value)))
             body.groups[name] = [symbol]
             return
         self._put(body, name, [symbol], alternative=statement.alternative)
@@ -375,7 +371,7 @@ def _string(node: ast.stmt | None) -> str | None:
 
 
 def _targets(node: ast.Assign | ast.AnnAssign) -> Iterator[ast.expr]:
-    todo = [node.target] if isinstance(node, ast.AnnAssign) else list(reversed(node.targets))
+    todo: list[ast.expr] = [node.target] if isinstance(node, ast.AnnAssign) else list(reversed(node.targets))
     while todo:
         target = todo.pop()
         if isinstance(target, ast.Tuple | ast.List):
@@ -391,10 +387,9 @@ def _exports(tree: ast.Module) -> tuple[str, ...] | None:
     found: list[str] | None = None
     for statement in statements(tree.body):
         node = statement.node
-        value: ast.expr | None
-        if isinstance(node, ast.Assign) and any(dotted(t) == "__all__" for t in node.targets):
-            names, added = _strings(node.value), False
-        elif isinstance(node, ast.AnnAssign) and dotted(node.target) == "__all__" and node.value is not None:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            if not any(dotted(target) == "__all__" for target in _targets(node)):
+                continue
             names, added = _strings(node.value), False
         elif isinstance(node, ast.AugAssign) and dotted(node.target) == "__all__":
             names, added = _strings(node.value), True

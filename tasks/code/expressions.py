@@ -93,16 +93,7 @@ def _unquoted(node: ast.expr) -> ast.expr:
         except (SyntaxError, ValueError, MemoryError):
             return node
     if isinstance(node, ast.Subscript):
-        head = dotted(node.value)
-        if head in _LITERAL:
-            return node
-        inner: ast.expr = node.slice
-        if head in _ANNOTATED:
-            if isinstance(inner, ast.Tuple) and inner.elts:
-                inner = ast.Tuple([_unquoted(inner.elts[0]), *inner.elts[1:]], ast.Load())
-        else:
-            inner = _unquoted(inner)
-        return node if inner is node.slice else ast.Subscript(node.value, inner, ast.Load())
+        return _unquoted_subscript(node)
     if isinstance(node, ast.Tuple | ast.List):
         elements = [_unquoted(element) for element in node.elts]
         if all(new is old for new, old in zip(elements, node.elts, strict=True)):
@@ -112,6 +103,18 @@ def _unquoted(node: ast.expr) -> ast.expr:
         left, right = _unquoted(node.left), _unquoted(node.right)
         return node if left is node.left and right is node.right else ast.BinOp(left, node.op, right)
     return node
+
+
+def _unquoted_subscript(node: ast.Subscript) -> ast.expr:
+    head = dotted(node.value)
+    if head in _LITERAL:
+        return node
+    inner: ast.expr = node.slice
+    if head not in _ANNOTATED:
+        inner = _unquoted(inner)
+    elif isinstance(inner, ast.Tuple) and inner.elts:
+        inner = ast.Tuple([_unquoted(inner.elts[0]), *inner.elts[1:]], ast.Load())
+    return node if inner is node.slice else ast.Subscript(node.value, inner, ast.Load())
 
 
 def _text(node: ast.expr) -> str:

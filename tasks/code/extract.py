@@ -15,6 +15,7 @@ from tasks.code.definitions import Definitions, digest
 from tasks.code.related import relations_of
 from tasks.code.scopes import scopes_of
 
+
 class UnreadableError(Exception):
     """A source that says nothing: the reason is for people."""
 

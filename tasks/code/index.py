@@ -8,19 +8,17 @@ from typing import Any
 import orjson
 
 from models.code import Named
-from tasks.code.rows import named_of
 from tasks.code.relations import Relations
+from tasks.code.rows import named_of
 
 _AT_ONCE = 64
 _DEPTH = 30
 
 
 class Names(Mapping[str, Named]):
-    """What is defined, by dotted path. Which names there are is known at once; what is known of one is read when asked."""
+    """What is defined, by dotted path. Which names there are is known at once, the rest when it is asked for."""
 
-    def __init__(
-        self, quals: Mapping[str, str], entries: Callable[[Sequence[str]], Mapping[str, bytes]]
-    ) -> None:
+    def __init__(self, quals: Mapping[str, str], entries: Callable[[Sequence[str]], Mapping[str, bytes]]) -> None:
         """`quals`: of each module the names in it, one a line; `entries`: their entries in the index, by module."""
         self._module_of: dict[str, str] = {}
         self._modules = list(quals)

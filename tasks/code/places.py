@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,16 +73,24 @@ def packages_of(
     up to three folders below it (a namespace). Tests, examples and the like are left out unless they are asked for.
     """
     places = [folder for folder in (root, root / "src") if folder.is_dir()]
-    if packages:
-        found, unread = [], []
-        for name in packages:
-            home = next((p for p in places if (p / name).is_dir() or _module_file(p, name)), None)
-            if home is None:
-                unread.append(Unread(name, "there is no such package"))
-            else:
-                found.append((name, home))
-        return found, unread
+    return _asked(places, packages) if packages else _found(root, places, exclude)
+
+
+def _asked(places: list[Path], packages: Sequence[str]) -> tuple[list[tuple[str, Path]], list[Unread]]:
     found, unread = [], []
+    for name in packages:
+        usable = name.isidentifier()  # never a path that leads elsewhere
+        home = next((p for p in places if usable and ((p / name).is_dir() or _module_file(p, name))), None)
+        if home is None:
+            unread.append(Unread(name, "there is no such package"))
+        else:
+            found.append((name, home))
+    return found, unread
+
+
+def _found(root: Path, places: list[Path], exclude: Sequence[str]) -> tuple[list[tuple[str, Path]], list[Unread]]:
+    found: list[tuple[str, Path]] = []
+    unread: list[Unread] = []
     for place in places:
         try:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)
@@ -118,7 +126,9 @@ def _has_python(folder: Path, depth: int) -> bool:
         return False
     if any(entry.name.endswith((".py", ".pyi")) for entry in entries):
         return True
-    below = (e for e in entries if e.name.isidentifier() and e.name not in _NOT_CODE and e.is_dir(follow_symlinks=False))
+    below = (
+        e for e in entries if e.name.isidentifier() and e.name not in _NOT_CODE and e.is_dir(follow_symlinks=False)
+    )
     return depth > 0 and any(
         (Path(entry.path) / "__init__.py").exists() or _has_init(Path(entry.path), depth - 1) for entry in below
     )
@@ -204,7 +214,7 @@ class Places:
         self, entry: os.DirEntry[str], module: str, depth: int, todo: list[tuple[str, str, int]], root: str
     ) -> None:
         relative = entry.path.removeprefix(root)
-        if excluded(relative, self._exclude) or os.path.exists(f"{entry.path}/pyvenv.cfg"):
+        if excluded(relative, self._exclude) or Path(entry.path, "pyvenv.cfg").exists():
             return
         if entry.is_symlink():
             if _has_python(Path(entry.path), 0):

@@ -181,7 +181,7 @@ class _Reading:
         inside = f"{self.root}/"
         now = time.time_ns()
         known = self.before.get(source.module)
-        entry = _Entry(source.place, [None, None], False, source.package, "", None, "")
+        entry = _Entry(source.place, [None, None], sure=False, package=source.package, content="", last=None, quals="")
         if known is not None:
             entry.last, entry.quals = known.last, known.quals
         stub = stub_stamp = None
@@ -206,9 +206,7 @@ class _Reading:
         modules: dict[bytes, bytes] = {}
         index: dict[bytes, bytes] = {}
         for one in new:
-            answer = read_bytes(
-                one.source.module, one.data, one.stub, one.entry.content, package=one.source.package
-            )
+            answer = read_bytes(one.source.module, one.data, one.stub, one.entry.content, package=one.source.package)
             self._take(one, answer, modules, index)
         self.kept.put("module", modules)
         self.kept.put("index", index)

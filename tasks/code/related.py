@@ -15,9 +15,12 @@ _MEMBERS = frozenset({"property", "classmethod", "staticmethod", "abc.abstractme
 
 
 def relations_of(tree: ast.Module, module: str, scopes: Scopes, symbols: list[Symbol]) -> dict[str, Any]:
-    """`c`: bases, whether it is told to be a table, whether it names one, of each class with bases; `d`: decorators of
-    functions; `m`: functions that return what another decorator makes of theirs, and the path of that; `i`: what names
-    the module has from others; `s`: what it takes everything from."""
+    """What is true of the module, by a letter each.
+
+    `c`: of each class with bases these, whether it is told to be a table, and whether it names one; `d`: decorators of
+    functions; `m`: functions that return what another decorator makes of theirs, and the path of that; `i`: the names
+    that the module has from others; `s`: what it takes everything from.
+    """
     classes: dict[str, Any] = {}
     decorated: dict[str, tuple[str, ...]] = {}
     prefix = len(module) + 1
@@ -26,9 +29,8 @@ def relations_of(tree: ast.Module, module: str, scopes: Scopes, symbols: list[Sy
         if symbol.kind is Kind.class_ and symbol.bases:
             told = ("table", "True") in symbol.keywords
             classes[symbol.path[prefix:]] = [symbol.bases, told, symbol.path in tables]
-        elif symbol.kind is Kind.function and symbol.decorators:
-            if others := [path for path in symbol.decorators if path not in _MEMBERS]:
-                decorated[symbol.path[prefix:]] = tuple(others)
+        elif others := [path for path in symbol.decorators if path not in _MEMBERS]:
+            decorated[symbol.path[prefix:]] = tuple(others)
     names = {}
     for name, bindings in scopes.module.bindings.items():
         target = bindings[0].target
@@ -55,7 +57,7 @@ def _makers(tree: ast.Module, scopes: Scopes) -> dict[str, str]:
 
 
 def _root_of_function(node: ast.FunctionDef, scopes: Scopes) -> str | None:
-    """What all returns of a decorator, or of the function that makes it, come from; None when they are not all the same."""
+    """What all returns of a decorator, or of the function that makes it, come from; None when they differ."""
     inner = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef)}
     parameters = {one.arg for one in (*node.args.posonlyargs, *node.args.args)}
     roots: set[str | None] = set()
@@ -70,7 +72,7 @@ def _root_of_function(node: ast.FunctionDef, scopes: Scopes) -> str | None:
 
 
 def _made_of(value: ast.expr | None, parameters: set[str], scopes: Scopes) -> str | None:
-    """The path at the root of `decorator(...)(function)` or `decorator(function, ...)`, with a function of `parameters`."""
+    """The path at the root of `decorator(...)(f)` or `decorator(f, ...)`, where `f` is one of `parameters`."""
     if not isinstance(value, ast.Call) or not value.args:
         return None
     given = value.args[0]

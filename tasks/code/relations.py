@@ -1,7 +1,7 @@
 """What follows for a module from others: flows and tasks by decorators, settings and tables by bases.
 
-Each module says what it knows alone (`tasks.code.related`), and is kept with that; what follows from all of them together
-is worked out anew when any of them has changed.
+Each module says what it knows alone (`tasks.code.related`), and is kept with that; what follows from all of them
+together is worked out anew when any of them has changed.
 """
 
 from __future__ import annotations

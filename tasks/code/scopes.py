@@ -70,7 +70,11 @@ class Scope:
         """The scope that `name` is looked up in from here, and what binds it there."""
         scope: Scope | None = self
         while scope is not None:
-            if (scope is self or scope.kind not in {"class", "inner class"}) and name not in scope.elsewhere and name in scope.bindings:
+            if (
+                (scope is self or scope.kind not in {"class", "inner class"})
+                and name not in scope.elsewhere
+                and name in scope.bindings
+            ):
                 return scope, scope.bindings[name]
             scope = scope.parent
         return None
@@ -232,7 +236,7 @@ class _Walk:
 
 
 def scopes_of(tree: ast.Module, module: str, *, package: bool) -> Scopes:
-    """The scopes of the module `module`; `package`: it is an `__init__`, so that its relative imports begin at itself."""
+    """The scopes of the module `module`; `package`: it is an `__init__`, and its relative imports begin at itself."""
     return _Walk(module, package=package).run(tree)
 
 
@@ -291,6 +295,6 @@ def _push_children(node: ast.AST, stack: list[ast.AST]) -> None:
     for name in fields:
         value = getattr(node, name, None)
         if value.__class__ is list:
-            stack.extend(item for item in reversed(value) if isinstance(item, ast.AST))  # type: ignore[arg-type]
+            stack.extend(item for item in reversed(value) if isinstance(item, ast.AST))
         elif isinstance(value, ast.AST) and not isinstance(value, _LEAVES):
             stack.append(value)

@@ -35,9 +35,7 @@ def answer(root: str, request: list[object]) -> tuple[int, list[bytes]]:
     return read_bytes(str(module), data, second, content, package=bool(package))
 
 
-def read_bytes(
-    module: str, data: bytes, stub: bytes | None, content: str, *, package: bool
-) -> tuple[int, list[bytes]]:
+def read_bytes(module: str, data: bytes, stub: bytes | None, content: str, *, package: bool) -> tuple[int, list[bytes]]:
     """The answer for a file of which the bytes are known. A stub that cannot be read leaves its module as it is."""
     try:
         first, second = extracted(module, package=package, data=data, stub=stub)
