@@ -53,5 +53,6 @@ def codebase(*modules: Module, unread: Iterable[str] = ()) -> Codebase:
         files={path: one.content for path, one in by_path.items()},
         names=names,
         module=by_path.__getitem__,
+        resolve=lambda path: path if path in names else None,
         unread=tuple(Unread(place, "it is not valid Python") for place in unread),
     )

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.code import Import, Kind, Unread
+from models.code import Codebase, Import, Kind, Unread
 from models.graph import Label, NodeFact, Ref, RelationshipFact, Type
 from models.health_check import Checkout, Service, ServiceKind
 from models.report import Skip, Status
 from models.risk import AuditReport, ComponentRecord
+from tasks.code.read import read
 from tasks.graph.ingest.architecture import architecture_facts, component, latest_view
 from tasks.graph.ingest.audit import audit_facts, heard_of
 from tasks.graph.ingest.brought import brought_by
@@ -58,29 +59,70 @@ def test_a_module_says_what_it_defines_and_where_it_is_called_from() -> None:
     }  # fmt: skip
 
 
-def test_names_are_followed_through_re_exports_to_where_they_are_defined() -> None:
-    deep = module("app.deep.store", [symbol("app.deep.store.save"), symbol("app.deep.store.Base", Kind.class_)])
-    handing = module("app.deep", imports={"save": "app.deep.store.save", "Base": "app.deep.store.Base"})
-    top = module("app", imports={"save": "app.deep.save"})
-    user = module(
-        "app.user",
-        [symbol("app.user.run"), symbol("app.user.Mine", Kind.class_, bases=("app.deep.Base",))],
-        imports={"save": "app.save"},
-        calls=[("app.user.run", "app.save")],
+def _read(root: Path, files: dict[str, str]) -> Codebase:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return read(root)
+
+
+def test_names_are_followed_through_re_exports_to_where_they_are_defined(tmp_path: Path) -> None:
+    known = _read(
+        tmp_path,
+        {
+            "app/__init__.py": "from app.deep import save\n",
+            "app/deep/__init__.py": "from .store import *\n",
+            "app/deep/store.py": "class Base:\n    def go(self): ...\n\ndef save(): ...\n",
+            "app/user.py": "from app import save\nfrom app.deep import Base\n\nclass Mine(Base): ...\n\n"
+            "def run():\n    save()\n    Mine()\n",
+        },
     )
-    told = said(_facts("app.user", deep, handing, top, user))
+    facts = module_facts(known.module("app.user"), Names("shop", known))
+    told = said(facts)
     assert ("CALLS", "shop:app.user.run", "shop:app.deep.store.save") in told
+    assert ("CALLS", "shop:app.user.run", "shop:app.user.Mine") in told
     assert ("INHERITS", "shop:app.user.Mine", "shop:app.deep.store.Base") in told
-    assert {one for one in told if one[0] == "IMPORTS"} == {
+    assert {one for one in told if one[0] in {"IMPORTS", "DEPENDS_ON"}} == {
         ("IMPORTS", "shop:app.user", "shop:app"),
+        ("IMPORTS", "shop:app.user", "shop:app.deep"),
         ("IMPORTS", "shop:app.user", "shop:app.deep.store.save"),
+        ("IMPORTS", "shop:app.user", "shop:app.deep.store.Base"),
+        ("DEPENDS_ON", "shop:app.user", "shop:app.deep.store"),
     }
 
 
-def test_re_exports_in_a_circle_end() -> None:
-    one, other = module("a", imports={"x": "b.x"}), module("b", imports={"x": "a.x"})
-    user = module("c", imports={"x": "a.x"}, calls=[("c", "a.x")])
-    assert said(_facts("c", one, other, user)) == {("CONTAINS", "shop", "shop:c"), ("IMPORTS", "shop:c", "shop:a")}
+def test_who_takes_a_member_by_name_does_not_hang_on_the_rest_of_its_module(tmp_path: Path) -> None:
+    known = _read(
+        tmp_path,
+        {
+            "app/__init__.py": "",
+            "app/store.py": "LIMIT = 1\ndef save(): ...\ndef load(): ...\n",
+            "app/one.py": "from app.store import save\n",
+            "app/two.py": "from app import store\n",
+            "app/three.py": "from app.store import LIMIT\n",
+        },
+    )
+    told = set[tuple[str, str, str]]().union(
+        *(said(module_facts(known.module(f"app.{name}"), Names("shop", known))) for name in ("one", "two", "three"))
+    )
+    assert {one for one in told if one[0] in {"IMPORTS", "DEPENDS_ON"}} == {
+        ("IMPORTS", "shop:app.one", "shop:app.store.save"),
+        ("DEPENDS_ON", "shop:app.one", "shop:app.store"),
+        ("IMPORTS", "shop:app.two", "shop:app.store"),
+        ("IMPORTS", "shop:app.three", "shop:app.store"),
+    }
+
+
+def test_re_exports_in_a_circle_end(tmp_path: Path) -> None:
+    known = _read(
+        tmp_path, {"a.py": "from b import x\n", "b.py": "from a import x\n", "c.py": "from a import x\nx()\n"}
+    )
+    unread = {"zz": Kind.module}
+    for names in (Names("shop", known), Names("shop", known, unread=unread)):
+        assert said(module_facts(known.module("c"), names)) == {
+            ("CONTAINS", "shop", "shop:c"),
+            ("IMPORTS", "shop:c", "shop:a"),
+        }
 
 
 def test_imports_from_elsewhere_are_uses_of_what_brings_them() -> None:
@@ -164,7 +206,7 @@ def test_a_module_whose_file_is_the_same_says_the_same_unless_the_shape_or_what_
         return
     marks = {path: mark_of(old.module(path), module_facts(old.module(path), names)) for path in old.files}
     again = {path: mark_of(new.module(path), module_facts(new.module(path), others)) for path in new.files}
-    if any(marks[path].aliases != again[path].aliases for path in marks if marks[path].content != again[path].content):
+    if any(marks[path].joints != again[path].joints for path in marks if marks[path].content != again[path].content):
         return
     for path, mark in marks.items():
         if mark.content == again[path].content:

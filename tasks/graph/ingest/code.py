@@ -7,7 +7,7 @@ changes that were none. That a function has changed is told by the hashes of its
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -16,10 +16,12 @@ from models.code import Codebase, Kind, Module, Symbol
 from models.graph import Label, Ref, Type
 from tasks.advisories.package import PYPI
 from tasks.graph.ingest.facts import Facts, Saying, ref
-from tasks.graph.ingest.names import Names, aliases, dependency
+from tasks.graph.ingest.names import Names, dependency
 
 VERSION = 1
 """Of what the mapping makes of a module; raise it when it makes something else."""
+_OWN = frozenset({"abstractmethod", "async", "classmethod", "dataclass", "property", "staticmethod"})
+"""Labels that the module's own file gives. Others, such as `task`, follow from what decorators elsewhere do."""
 _LABELS = {Kind.class_: Label.class_, Kind.function: Label.function}
 
 
@@ -29,8 +31,8 @@ class Mark:
 
     content: str
     """Hash of its file."""
-    aliases: str
-    """Hash of what others may take from it, which it has from elsewhere."""
+    joints: str
+    """Hash of what the facts of other modules depend on: what it defines, has from elsewhere, and builds on."""
     facts: str
     """Digest of its facts."""
 
@@ -41,7 +43,7 @@ class Mark:
         return cls(*parts) if len(parts) == 3 else None
 
     def __str__(self) -> str:
-        return f"{self.content} {self.aliases} {self.facts}"
+        return f"{self.content} {self.joints} {self.facts}"
 
 
 def checkout_facts(checkout: str, path: str, brought: Mapping[str, str]) -> Facts:
@@ -87,26 +89,21 @@ def module_facts(module: Module, names: Names) -> Facts:
 
 def mark_of(module: Module, facts: Facts) -> Mark:
     """The mark of `module`, whose facts these are."""
-    return Mark(module.content, _digest(sorted(aliases(module).items())), facts.digest())
+    joints = [
+        sorted({(one.name, one.target) for one in module.imports if not one.lazy}),
+        sorted((one.path, one.kind, one.bases) for one in module.symbols if one.kind is not Kind.attribute),
+    ]
+    return Mark(module.content, _digest(joints), facts.digest())
 
 
 def shape_of(codebase: Codebase, names: Names) -> str:
     """What the facts of every module depend on beside its own file: what there is to import, and who brings the rest.
 
-    While it stays as it is, and no module hands on other names than before, a module whose file is unchanged has
-    unchanged facts.
+    While it stays as it is, and the joints of every other module do, a module whose file is unchanged has unchanged
+    facts.
     """
-    there = sorted((path, one.kind) for path, one in codebase.names.items() if one.kind is not Kind.attribute)
     others = sorted(names.brought.items()), sorted(names.unread.items())
-    return _digest([VERSION, there, sorted(codebase.files), sorted(codebase.packages), *others])
-
-
-def targets_of(module: Module) -> Iterator[str]:
-    """Every dotted name that `module` speaks of."""
-    yield from (one.target for one in module.imports)
-    yield from (call.callee for call in module.calls)
-    for symbol in module.symbols:
-        yield from symbol.bases
+    return _digest([VERSION, sorted(codebase.names), sorted(codebase.files), sorted(codebase.packages), *others])
 
 
 def _symbol(said: Saying, symbol: Symbol, defined: dict[str, Ref], names: Names) -> None:
@@ -117,7 +114,7 @@ def _symbol(said: Saying, symbol: Symbol, defined: dict[str, Ref], names: Names)
         summary=_summary(symbol.docstring),
         interface=symbol.interface,
         source=symbol.source,
-        is_a=symbol.labels,
+        is_a=[label for label in symbol.labels if label in _OWN],
     )
     said.hang(Type.contains, defined.get(symbol.path.rpartition(".")[0], defined[next(iter(defined))]), own)
     for base in symbol.bases:
@@ -126,7 +123,11 @@ def _symbol(said: Saying, symbol: Symbol, defined: dict[str, Ref], names: Names)
 
 
 def _imports(said: Saying, module: Module, own: Ref, names: Names) -> None:
-    """Imports that happen when the program runs. One that is for type checkers alone breaks nothing when it goes."""
+    """Imports that happen when the program runs. One that is for type checkers alone breaks nothing when it goes.
+
+    A module that only takes members of another by their names imports these, and depends on the other: it does not
+    hang on the rest of what is in there.
+    """
     running = [one for one in module.imports if not one.typing]
     at_once = {one.target for one in running if not one.lazy}
     ends: dict[tuple[Type, Ref], bool] = {}
@@ -135,14 +136,24 @@ def _imports(said: Saying, module: Module, own: Ref, names: Names) -> None:
         for kind, end in _imported(one.target, names):
             ends[kind, end] = ends.get((kind, end), True) and lazy
     for (kind, end), lazy in ends.items():
-        said.hang(kind, own, end, **({"lazy": True} if lazy else {}))
+        if kind is not Type.depends_on or (Type.imports, end) not in ends:
+            said.hang(kind, own, end, **({"lazy": True} if lazy else {}))
 
 
 def _imported(target: str, names: Names) -> Iterable[tuple[Type, Ref]]:
     if (module := names.module_of(target)) is not None:
-        yield Type.imports, ref(Label.module, names.checkout, module)
-        if module != target and (member := names.node(target)) is not None:
-            yield Type.imports, member
+        member = None if module == target else names.node(target)
+        taken = ref(Label.module, names.checkout, module)
+        if member is None or member.label is Label.module:
+            yield Type.imports, taken
+            if member is not None:
+                yield Type.imports, member
+            return
+        yield Type.imports, member
+        home = names.home_of(member)
+        yield Type.depends_on, home
+        if home != taken:
+            yield Type.imports, taken  # what hands a member on has a say of its own in what its name means
     elif (brought := names.dependency(target)) is not None:
         yield Type.uses, brought
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from models.code import Codebase, Kind, Module, Unread
+from models.code import Codebase, Kind, Unread
 from models.graph import Label, Ref
 from tasks.graph.ingest.facts import ref
 
@@ -31,19 +31,25 @@ class Names:
 
     def node(self, dotted: str) -> Ref | None:
         """The module, class or function of the checkout that `dotted` means; None: it means none for sure."""
-        for path in self._ways(dotted):
-            kind = self._kind(path)
-            if kind in _LABELS:
-                return ref(_LABELS[kind], self.checkout, path)
-        return None
+        path = self.codebase.resolve(dotted)
+        if path is None and self.unread:
+            path = next((way for way in self._ways(dotted) if way in self.unread), None)
+        kind = None if path is None else self._kind(path)
+        return ref(_LABELS[kind], self.checkout, path) if path is not None and kind in _LABELS else None
 
     def module_of(self, dotted: str) -> str | None:
         """The longest beginning of `dotted` that is a module of the checkout."""
         parts = dotted.split(".")
         for length in range(len(parts), 0, -1):
-            if self._kind(path := ".".join(parts[:length])) is Kind.module:
+            path = ".".join(parts[:length])
+            if path in self.codebase.files or self.unread.get(path) is Kind.module:
                 return path
         return None
+
+    def home_of(self, member: Ref) -> Ref:
+        """The module that defines `member`, which is a class or function of the checkout."""
+        dotted = member.key.removeprefix(ref(member.label, self.checkout, "").key)
+        return ref(Label.module, self.checkout, self.module_of(dotted) or dotted)
 
     def dependency(self, dotted: str) -> Ref | None:
         """The dependency that brings `dotted`; None: Python itself does, the checkout, or nobody knows who."""
@@ -56,43 +62,30 @@ class Names:
         return None
 
     def _kind(self, path: str) -> Kind | None:
+        if path in self.codebase.files:
+            return Kind.module
         known = self.codebase.names.get(path)
-        if known is not None:
-            return known.kind
-        return Kind.module if path in self.codebase.files else self.unread.get(path)
+        return self.unread.get(path) if known is None else known.kind
 
-    def _ways(self, dotted: str) -> Collection[str]:
-        """`dotted`, and what it is a re-export of, in turn."""
-        ways = {dotted: None}
-        current: str | None = dotted
-        for _ in range(_MOST_HOPS):
-            current = self._followed(current)
-            if current is None or current in ways:
-                break
-            ways[current] = None
-        return ways
-
-    def _followed(self, dotted: str) -> str | None:
-        """Where the module that `dotted` lies in has it from; None: it defines it, or is not ours."""
-        if self._kind(dotted) is not None or (module := self.module_of(dotted)) is None or module == dotted:
-            return None
-        name, dot, rest = dotted[len(module) + 1 :].partition(".")
-        target = self._imported(module).get(name)
-        return None if target is None else f"{target}{dot}{rest}"
+    def _ways(self, dotted: str) -> Iterable[str]:
+        """`dotted`, and what modules have it from in turn: where that cannot be read, nobody else follows it."""
+        seen: set[str] = set()
+        while dotted not in seen and len(seen) < _MOST_HOPS:
+            yield dotted
+            seen.add(dotted)
+            module = self.module_of(dotted)
+            if module is None or module == dotted or module in self.unread:
+                return
+            name, dot, rest = dotted[len(module) + 1 :].partition(".")
+            if (target := self._imported(module).get(name)) is None:
+                return
+            dotted = f"{target}{dot}{rest}"
 
     def _imported(self, path: str) -> Mapping[str, str]:
         if path not in self._aliases:
-            try:
-                module = self.codebase.module(path)
-            except KeyError:
-                return {}
-            self._aliases[path] = aliases(module)
+            module = self.codebase.module(path)
+            self._aliases[path] = {one.name: one.target for one in module.imports if not one.lazy}
         return self._aliases[path]
-
-
-def aliases(module: Module) -> dict[str, str]:
-    """The names that others may take from `module`, which has them from elsewhere."""
-    return {one.name: one.target for one in module.imports if not one.lazy}
 
 
 def dependency(checkout: str, package: str) -> Ref:

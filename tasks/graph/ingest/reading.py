@@ -48,10 +48,15 @@ async def read_checkout(checkout: Checkout, home: Home, store: Store, known: Col
             reason=f"{checkout.path} is not a folder, so what the graph knows of {checkout.name} stands as it was. "
             "Correct its path in lama.toml, or check it out there.",
         )
-    cache = home.cache / "code"
-    codebase = await asyncio.to_thread(
-        read, checkout.path, checkout.packages or None, exclude=checkout.exclude, cache=cache
-    )
+    # A cache of its own: what it says has changed is meant since the last ingest, whoever else reads in between.
+    cache = home.cache / "graph-code.sqlite"
+    try:
+        codebase = await asyncio.to_thread(
+            read, checkout.path, checkout.packages or None, exclude=checkout.exclude, cache=cache
+        )
+    except OSError as error:
+        reason = f"{checkout.path} cannot be read ({error.strerror}), so what the graph knows of it stands as it was."
+        return Skip(area=AREA, component=checkout.name, reason=reason)
     brought = await asyncio.to_thread(brought_by, checkout)
     kept = {path for path in known if path not in codebase.files and is_unread(path, codebase.unread)}
     unread = await _known_before(store, checkout.name, kept)

@@ -89,43 +89,59 @@ async def _code(run: Run) -> Gathered:
     kept = _of_absent(run, Source.code, found)
     skipped = [*run.absent]
     for reading in run.readings.values():
-        parts, same = await asyncio.to_thread(_of_checkout, reading, run.node, found)
-        said += parts
-        known |= same
+        looked = await asyncio.to_thread(_of_checkout, reading, run.node, found)
+        said += looked.parts
+        known |= looked.same
+        kept |= looked.lost.keys()
+        skipped += [Skip(area=AREA, component=reading.checkout.name, reason=why) for why in looked.lost.values()]
         kept |= {scope(run.node, Source.code.value, reading.checkout.name, path) for path in reading.kept}
         skipped += skips_of(reading)
     return Gathered(plan(said, found, known=known, kept=kept), skipped)
 
 
-def _of_checkout(reading: Reading, node: str, found: Mapping[str, str]) -> tuple[list[Part], set[str]]:
-    """Parts of the modules that have to be looked at, and the scopes of those that need not."""
+@dataclass(slots=True)
+class _Looked:
+    """What the modules of one checkout came to."""
+
+    parts: list[Part] = field(default_factory=list)
+    same: set[str] = field(default_factory=set)
+    """Scopes that say what they said."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """Scopes whose file changed since it was read, and the words for that."""
+    marks: dict[str, Mark] = field(default_factory=dict)
+
+
+def _of_checkout(reading: Reading, node: str, found: Mapping[str, str]) -> _Looked:
+    """Look at the modules whose facts may differ from those that the graph has."""
     codebase, names, checkout = reading.codebase, reading.names, reading.checkout
     top = scope(node, Source.code.value, checkout.name)
     scopes = {path: scope(node, Source.code.value, checkout.name, path) for path in codebase.files}
     marks = {path: Mark.parse(found.get(name, "")) for path, name in scopes.items()}
     shape = shape_of(codebase, names)
-    head = part(top, checkout_facts(checkout.name, str(checkout.path), names.brought), shape)
     unchanged = {path for path, mark in marks.items() if mark is not None and mark.content == codebase.files[path]}
     if found.get(top) != shape:
         unchanged = set()
-    parts, handed_on = _mapped(reading, scopes, codebase.files.keys() - unchanged)
-    if unchanged and any(marks[path] is None or marks[path].aliases != mark.aliases for path, mark in handed_on.items()):
-        # What others take through these modules may come from elsewhere now, without a change of their own.
-        more, _ = _mapped(reading, scopes, unchanged)
-        parts, unchanged = [*parts, *more], set()
-    return [head, *parts], {scopes[path] for path in unchanged}
+    looked = _Looked([part(top, checkout_facts(checkout.name, str(checkout.path), names.brought), shape)])
+    _look(looked, reading, scopes, codebase.files.keys() - unchanged)
+    joints = {path: None if mark is None else mark.joints for path, mark in marks.items()}
+    if any(joints[path] != mark.joints for path, mark in looked.marks.items()):
+        # What others say may follow from these modules: they are looked at without a change of their own.
+        _look(looked, reading, scopes, unchanged)
+        unchanged = set()
+    looked.same = {scopes[path] for path in unchanged}
+    return looked
 
 
-def _mapped(
-    reading: Reading, scopes: Mapping[str, str], modules: Iterable[str]
-) -> tuple[list[Part], dict[str, Mark]]:
-    parts, marks = [], {}
+def _look(looked: _Looked, reading: Reading, scopes: Mapping[str, str], modules: Iterable[str]) -> None:
     for path in sorted(modules):
-        module = reading.codebase.module(path)
+        try:
+            module = reading.codebase.module(path)
+        except OSError as error:
+            looked.lost[scopes[path]] = f"{path} was not looked at: {error}."
+            continue
         facts = module_facts(module, reading.names)
-        marks[path] = mark_of(module, facts)
-        parts.append(part(scopes[path], facts, str(marks[path])))
-    return parts, marks
+        looked.marks[path] = mark_of(module, facts)
+        looked.parts.append(part(scopes[path], facts, str(looked.marks[path])))
 
 
 async def _documents(run: Run) -> Gathered:

@@ -3,7 +3,8 @@
 A change travels against the arrows: from what is called to its caller, from what is described to the page. Two things
 are kept apart. What hangs on the change itself, by a chain of calls, bases, imports by name, is *sure*. What hangs
 only on a module of which something changes, because the syntax does not say which part of the module it uses, is
-*through a module*: it may break, and most of it will not.
+*through a module*: it may break, and most of it will not. A module that takes only named members of another one (it
+`DEPENDS_ON` it) does not hang on the rest of it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ _BESIDE = (Label.component, Label.deployment, Label.flow, Label.table, Label.che
 _HOLDS = frozenset({Label.module, Label.class_, Label.component})
 """Labels whose parts change with them."""
 
-State = tuple[Ref, bool]
-"""A node, and whether it is sure."""
+_SURE, _THROUGH, _PART = 0, 1, 2
+"""How a node is reached: for sure; through a module; as the module of which only a part is reached."""
+
+State = tuple[Ref, int]
+"""A node, and how it is reached; less is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class _Walk:
 
     async def run(self) -> Impact:
         await self._take_apart()
-        self._reached = {(part, True): None for part in self._parts}
+        self._reached = {(part, _SURE): None for part in self._parts}
         frontier: list[State] = list(self._reached)
         distance = 0
         while frontier and not self._is_full():
@@ -88,12 +92,12 @@ class _Walk:
                 break
             following: list[State] = []
             # Sure ones first: a node that is reached both ways at once is sure, and uses up no room of the others.
-            for state in sorted(frontier, key=lambda one: not one[1]):
+            for state in sorted(frontier, key=lambda one: one[1]):
                 for after, hop in self._onward(state):
                     if self._is_new(after) and self._has_room(after):
                         self._reached[after] = (distance, state, hop)
                         following.append(after)
-            frontier = [(ref, sure) for ref, sure in following if sure or (ref, True) not in self._reached]
+            frontier = [state for state in following if not self._is_outdone(state)]
         return Impact(self._of, len(self._parts), self._hits(), tuple(self._cut))
 
     async def _take_apart(self) -> None:
@@ -125,27 +129,42 @@ class _Walk:
 
     def _onward(self, state: State) -> list[tuple[State, Hop]]:
         """Where a change of this node travels next."""
-        ref, sure = state
+        ref, grade = state
         found = []
         for hop in self._incoming.get(ref, ()):
-            kind, start, _ = hop
-            if start in self._parts or start == ref:
-                continue
-            if kind is Type.contains:
-                # A class behaves as its methods do. Of a module, only a part has changed.
-                if ref.label is Label.module and start.label is Label.module:
-                    continue  # whoever imports a package has not for that imported its parts
-                found.append(((start, sure and start.label is Label.class_), hop))
-            elif kind in self._types:
-                whole = kind is Type.imports and ref.label is Label.module and ref not in self._parts
-                found.append(((start, sure and not whole), hop))
+            start = hop[1]
+            if start not in self._parts and start != ref and (after := self._passed(hop, grade)) is not None:
+                found.append(((start, after), hop))
         return found
 
+    def _passed(self, hop: Hop, grade: int) -> int | None:
+        """How the start of `hop` is reached from its end, which is reached by `grade`; None: not by this."""
+        kind, start, end = hop
+        if kind is Type.contains:
+            if start.label is Label.class_:
+                return grade  # a class behaves as its methods do
+            if start.label is not Label.module:
+                return _THROUGH
+            # Whoever imports a package has not for that imported its modules.
+            return None if end.label is Label.module else _PART
+        if kind not in self._types:
+            return None
+        if end.label is not Label.module or end in self._parts:
+            return grade
+        if kind is Type.depends_on and grade == _PART:
+            return None
+        return _THROUGH if kind in {Type.imports, Type.depends_on} else min(grade, _THROUGH)
+
     def _is_new(self, state: State) -> bool:
-        return state not in self._reached and (state[0], True) not in self._reached
+        return state not in self._reached and not self._is_outdone(state)
+
+    def _is_outdone(self, state: State) -> bool:
+        """Whether the node is reached in a better way, so that this one tells nothing."""
+        ref, grade = state
+        return any((ref, better) in self._reached for better in range(grade))
 
     def _has_room(self, state: State) -> bool:
-        sure = state[1]
+        sure = state[1] == _SURE
         if self._count[sure] >= self._bounds.nodes:
             sort = "sure" if sure else "through a module"
             self._full.add(sure)
@@ -160,9 +179,9 @@ class _Walk:
 
     def _hits(self) -> tuple[Hit, ...]:
         hits = [
-            Hit(ref, came[0], sure, self._path((ref, sure)))
-            for (ref, sure), came in self._reached.items()
-            if came is not None and (sure or self._reached.get((ref, True)) is None)
+            Hit(state[0], came[0], state[1] == _SURE, self._path(state))
+            for state, came in self._reached.items()
+            if came is not None and not self._is_outdone(state)
         ]
         return tuple(sorted(hits, key=_rank))
 
