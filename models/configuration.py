@@ -10,6 +10,7 @@ from models.cron import cron_problem
 from models.documents import DocumentsSettings
 from models.draft import DraftSettings
 from models.drift import DriftSettings
+from models.graph_settings import GraphSettings
 from models.handoff_route import HandoffsSettings, Route
 from models.health_check import (
     OWN_SERVICES,
@@ -80,6 +81,7 @@ class Configuration(Value):
     market: MarketSettings = Field(default=MarketSettings(), description="How markets are analysed.")
     documents: DocumentsSettings = Field(default=DocumentsSettings(), description="How property documents are read.")
     draft: DraftSettings = Field(default=DraftSettings(), description="What is written to clients.")
+    graph: GraphSettings = Field(default_factory=GraphSettings, description="The knowledge graph.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @property
@@ -133,6 +135,10 @@ class Configuration(Value):
             if problem := self.source_problem(route):
                 raise PlaceError(problem, "handoffs", "routes", place, "source")
         known = [market.name for market in self.valuation.markets]
+        for caller, role in self.graph.callers.items():
+            if role not in self.graph.roles:
+                problem = f"there is no role {role!r}; there are {', '.join(self.graph.roles) or 'none'}"
+                raise PlaceError(problem, "graph", "callers", caller)
         for place, listings in enumerate(self.market.listings):
             if listings.market not in known:
                 problem = f"there is no market {listings.market!r}; there are {', '.join(known) or 'none'}"
