@@ -85,13 +85,13 @@ async def find_one(
             f"the graph has nothing that is called {text[:200]!r}.",
             remedy="`lama graph find` looks for names; `lama graph ingest` brings the graph up to date.",
         )
-    best = [ref for ref in found if _closeness(ref, text) == _closeness(found[0], text)]
-    if len(found) > 1 and len(best) != 1:
-        raise AmbiguousError(text, found)
-    return best[0]
+    close = [ref for ref in found if _is_all_of(ref, text)]
+    if len(close) == 1 or len(found) == 1:
+        return (close or found)[0]
+    raise AmbiguousError(text, found)
 
 
-def _closeness(ref: Ref, text: str) -> bool:
-    """Whether only the checkout or host is missing from what was written: then nothing that is longer was meant."""
+def _is_all_of(ref: Ref, text: str) -> bool:
+    """Whether nothing but the checkout or host is missing from what was written: then nothing longer was meant."""
     wanted = asked(text)
     return ref.key == wanted.text or ref.key.partition(":")[2] == wanted.text
