@@ -1,4 +1,4 @@
-"""The ingest: what code, audits, health checks and documents say becomes one graph, and what they say no longer ends."""
+"""The ingest: what code, audits, health checks and documents say is one graph, and what they say no longer ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blocks.settings import settings
 from models.graph_report import GraphReport, Source
 from tasks.commits import commits_of, not_at
 from tasks.graph.ingest.reading import AREA
-from tasks.graph.ingest.run import ALL, CAPABILITY, ingest, needs_code, not_told, read_sources, report_of
+from tasks.graph.ingest.run import ALL, CAPABILITY, ingest, needs_code, not_told, reach, read_sources, report_of
 from tasks.graph.ingest.sources import Run
 from tasks.graph.store import Store
 from tasks.reports.conclude import conclude
@@ -34,8 +34,8 @@ async def graph_ingest(
     """Brings the knowledge graph to what its sources say: code, flows, documents, the last audit and health check.
 
     Args:
-        checkouts: What to read: names from `lama.toml`, or absolute paths. Otherwise everything that is configured; what
-            was configured once and is not any more, goes from the graph.
+        checkouts: What to read: names from `lama.toml`, or absolute paths. Otherwise everything that is configured;
+            what was configured once and is not any more, goes from the graph.
         sources: Where facts are taken from. Otherwise from all.
         dry_run: Only say what would be sent; nothing is written.
         commit: The commit that one of the checkouts should be at, such as that of a push. When none of them is, without
@@ -59,8 +59,8 @@ async def graph_ingest(
     outcomes = []
     database = Postgres.of(config)
     try:
+        await reach(Graph.of(config))
         async with Store.open(Graph.of(config)) as store:
-            await store.prepare()
             run = Run(target, store, database, dry_run=dry_run)
             if needs_code(chosen):
                 await read_sources(run)

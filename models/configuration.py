@@ -129,8 +129,8 @@ class Configuration(Value):
             if (again := second_of_a_name(names)) is not None:
                 raise PlaceError(f"two {kind} are called {names[again]!r}; names identify them", kind, again, "name")
         for place, service in enumerate(self.services):
-            if problem := self._hangs_on_nothing(service):
-                raise PlaceError(problem[1], "services", place, problem[0])
+            if (wrong := self._hangs_on_nothing(service)) is not None:
+                raise PlaceError(wrong[1], "services", place, wrong[0])
         for place, route in enumerate(self.handoffs.routes):
             if problem := self.source_problem(route):
                 raise PlaceError(problem, "handoffs", "routes", place, "source")

@@ -44,8 +44,6 @@ class GraphReport(Report):
     def grids(self) -> tuple[Grid, ...]:
         """A line a source."""
         names = ("sent", "same", "gone", "kept", "created", "changed", "confirmed", "closed")
-        rows = tuple(
-            (one.source.value, *(f"{getattr(one, name):,}" for name in names)) for one in self.sources
-        )
+        rows = tuple((one.source.value, *(f"{getattr(one, name):,}" for name in names)) for one in self.sources)
         note = "Nothing was written: this is what a run would send." if self.dry_run else ""
         return (Grid("Sources", ("Source", *(name.capitalize() for name in names)), rows, note),) if rows else ()

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 from lama.cli import COULD_NOT, OK
 from lama.commands.terminal import console, echo_json, printable
-from models.graph import AsOf, Direction, Label, Type
+from models.graph import AsOf, Label, Type
 
 if TYPE_CHECKING:
     from models.graph import Node, Ref
@@ -184,7 +184,11 @@ def path(
         echo_json(path_json(begin, end, found))
     elif found.path is None:
         hint = "" if any_way else " --any looks whichever way relationships point."
-        none = f"{spelled(begin)} does not lead to {spelled(end)}, nor the other way" if not any_way else "There is no path"
+        none = (
+            f"{spelled(begin)} does not lead to {spelled(end)}, nor the other way"
+            if not any_way
+            else "There is no path"
+        )
         click.echo(printable(f"{none}{f': {found.cut}' if found.cut else ''}.{hint}"))
     else:
         steps = f"{len(found.path)} step{'' if len(found.path) == 1 else 's'}"
@@ -263,7 +267,7 @@ def stats(*, as_json: bool) -> int:
     from rich.table import Table
 
     async def ask(store: Store) -> tuple[Any, int]:
-        return await store.count(), len(await store.scopes())
+        return await store.count(), len(await store.marks(""))
 
     counts, scopes = with_graph(ask)
     if as_json:
@@ -317,7 +321,9 @@ def find_(*, text: str, label: str | None, limit: int, as_json: bool) -> int:
     "--format", "form", default="graphml", show_default=True, type=click.Choice(["graphml", "cypher"]),
     help="GraphML for networkx, Gephi and yEd; Cypher for another database.",
 )  # fmt: skip
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; otherwise the terminal.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; otherwise the terminal."
+)
 def export(*, form: str, output: Path | None) -> int:
     """Write out the whole graph as it is now."""
     from blocks.errors import LamaError

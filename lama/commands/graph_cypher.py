@@ -15,7 +15,9 @@ from lama.commands.terminal import console, echo_json, printable
 @click.command()
 @click.argument("query", metavar="QUERY")
 @click.option("--read-only", is_flag=True, default=True, help="It is always: writing is what `lama graph ingest` does.")
-@click.option("--param", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A value for $NAME; may be JSON.")
+@click.option(
+    "--param", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A value for $NAME; may be JSON."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def cypher(*, query: str, read_only: bool, parameters: tuple[str, ...], as_json: bool) -> int:
     """Ask QUERY, in Cypher; `-` reads it from standard input. Nothing can be changed by it."""

@@ -87,9 +87,7 @@ def _drawing(around: Neighbourhood) -> str:
 
 
 def _words(around: Neighbourhood) -> str:
-    nodes = "".join(
-        f"<li><a href={_attribute(_link(ref, ()))}>{_text(spelled(ref))}</a>" for ref, _ in around.nodes
-    )
+    nodes = "".join(f"<li><a href={_attribute(_link(ref, ()))}>{_text(spelled(ref))}</a>" for ref, _ in around.nodes)
     hops = "".join(f"<li>{_text(sentence(hop))}" for hop in around.hops)
     legend = ", ".join(sorted({ref.label.value for ref, _ in around.nodes}))
     return (

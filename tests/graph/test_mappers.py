@@ -155,7 +155,8 @@ def test_what_an_unread_file_defines_is_known_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("place", "module_path", "unread"),
     [
-        ("app/store.py", "app.store", True), ("src/app/store.py", "app.store", True), ("app/store", "app.store.deep", True),
+        ("app/store.py", "app.store", True), ("src/app/store.py", "app.store", True),
+        ("app/store", "app.store.deep", True),
         ("app/__init__.py", "app", True), ("app/__init__.py", "app.store", True), ("app/stor.py", "app.store", False),
         ("", "app", True), (".", "app", True), ("app", "application", False), ("app/store.pyi", "app.store", True),
     ],
@@ -281,7 +282,8 @@ def test_a_page_describes_what_it_names_and_nothing_else() -> None:
         module("app.store", [symbol("app.store.save"), symbol("app.store.LIMIT", Kind.attribute)]),
     )
     text = (
-        "# The store\n\nCall `app.store.save()`; it keeps `app.store.LIMIT`. See `app/store.py`, [code](../app/store.py),\n"
+        "# The store\n\nCall `app.store.save()`; it keeps `app.store.LIMIT`. "
+        "See `app/store.py`, [code](../app/store.py),\n"
         "not `app.gone.save`, `save`, `os.path`, [away](https://x/app/store.py) or [out](../../app/store.py).\n"
         "```python\napp.store.other()\n```\n"
     )
@@ -312,7 +314,11 @@ def _audit(*skipped: Skip, **more: object) -> AuditReport:
         started_at=_NOW,
         finished_at=_NOW,
         run_id="1",
-        components=(one("requests", "2.1", direct=True), one("urllib3", "1.0", "requests"), one("idna", "3", "requests", "urllib3")),
+        components=(
+            one("requests", "2.1", direct=True),
+            one("urllib3", "1.0", "requests"),
+            one("idna", "3", "requests", "urllib3"),
+        ),
         weaknesses=(
             {
                 "target": "shop", "ecosystem": "PyPI", "package": "urllib3", "versions": ["1.0"], "id": "GHSA-1",
@@ -347,7 +353,9 @@ def test_an_audit_that_failed_in_part_takes_nothing_away_and_what_nobody_can_see
 
 def test_a_service_runs_the_code_that_lama_toml_says_and_needs_what_it_says() -> None:
     services = [
-        Service(name="shop", kind=ServiceKind.http, url="http://127.0.0.1:1", checkout="web", needs=("lama-postgresql",)),
+        Service(
+            name="shop", kind=ServiceKind.http, url="http://127.0.0.1:1", checkout="web", needs=("lama-postgresql",)
+        ),
     ]
     view = {"services": {"shop": "http"}, "versions": {"shop": None, "lama-postgresql": "PostgreSQL 18"}, "host": {}}
     facts = architecture_facts("node", view, services, ours="lama")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-import networkx
+import networkx as nx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,27 +48,27 @@ def _chained(path: tuple[Hop, ...], first: Ref, last: Ref, hops: list[Hop], *, d
 
 @given(_graphs(), st.sampled_from(_REFS), st.sampled_from(_REFS), st.sampled_from(Way))
 def test_a_path_is_a_path_and_none_is_shorter(hops: list[Hop], first: Ref, last: Ref, way: Way) -> None:
-    graph = networkx.DiGraph() if way is Way.along else networkx.Graph()
+    graph = nx.DiGraph() if way is Way.along else nx.Graph()
     graph.add_nodes_from(_REFS)
     graph.add_edges_from((start, end) for _, start, end in hops)
     found = asyncio.run(shortest(first, last, Listed(hops), way=way, bounds=_WIDE))
-    if not networkx.has_path(graph, first, last):
+    if not nx.has_path(graph, first, last):
         assert found.path is None
         assert not found.cut
         return
     assert found.path is not None
-    assert len(found.path) == networkx.shortest_path_length(graph, first, last)
+    assert len(found.path) == nx.shortest_path_length(graph, first, last)
     assert _chained(found.path, first, last, hops, directed=way is Way.along)
 
 
 def _referee(of: Ref, hops: list[Hop]) -> dict[Ref, tuple[bool, int]]:
     """What travels where by the words of the guide, as one directed graph over (node, how), asked by networkx."""
     holds = (Label.module, Label.class_, Label.component)
-    inside = networkx.DiGraph()
+    inside = nx.DiGraph()
     inside.add_node(of)
     inside.add_edges_from((s, e) for kind, s, e in hops if kind is Type.contains and s.label in holds)
-    parts = {of} | networkx.descendants(inside, of)
-    steps = networkx.DiGraph()
+    parts = {of} | nx.descendants(inside, of)
+    steps = nx.DiGraph()
     steps.add_nodes_from((one, "sure") for one in parts)
     for kind, start, end in hops:
         if start in parts or start == end:
@@ -86,7 +86,7 @@ def _referee(of: Ref, hops: list[Hop]) -> dict[Ref, tuple[bool, int]]:
                 steps.add_edge((end, "part"), (start, "through"))
         else:
             steps.add_edges_from(((end, how), (start, how)) for how in ("sure", "through", "part"))
-    lengths = networkx.multi_source_dijkstra_path_length(steps, {(one, "sure") for one in parts})
+    lengths = nx.multi_source_dijkstra_path_length(steps, {(one, "sure") for one in parts})
     found: dict[Ref, tuple[bool, int]] = {}
     for how in ("part", "through", "sure"):
         found |= {one: (how == "sure", length) for (one, by), length in lengths.items() if by == how}
@@ -178,17 +178,13 @@ def test_what_was_cut_is_said() -> None:
     assert "only the nearest 20 that are sure are told" in _impact(_SAVE, many, nodes=20).cut
     assert _impact(_SAVE, many, nodes=50).cut == ()
     assert "relationships at once" in _impact(_SAVE, many, edges=30).cut[0]
-    chain: list[Hop] = [
-        (Type.calls, ref(Label.function, n + 1), ref(Label.function, n)) for n in range(10)
-    ]
+    chain: list[Hop] = [(Type.calls, ref(Label.function, n + 1), ref(Label.function, n)) for n in range(10)]
     assert _impact(ref(Label.function, 0), chain, depth=9).cut == ("deeper than 9 steps was not looked",)
     assert _impact(ref(Label.function, 0), chain, depth=10).cut == ()
 
 
 def test_a_search_that_gives_up_does_not_say_that_there_is_no_path() -> None:
-    chain: list[Hop] = [
-        (Type.calls, ref(Label.function, n), ref(Label.function, n + 1)) for n in range(30)
-    ]
+    chain: list[Hop] = [(Type.calls, ref(Label.function, n), ref(Label.function, n + 1)) for n in range(30)]
     ends = ref(Label.function, 0), ref(Label.function, 30)
     assert "longer than 10" in asyncio.run(shortest(*ends, Listed(chain), bounds=Bounds(depth=10))).cut
     found = asyncio.run(shortest(*ends, Listed(chain), bounds=Bounds(depth=30)))

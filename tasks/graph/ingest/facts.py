@@ -69,7 +69,7 @@ def ref(label: Label, *parts: str) -> Ref:
 def sound(text: str) -> str:
     """`text` as a graph can keep it and a terminal can show it: names of files may hold anything."""
     if text.isprintable():
-        return text
+        return str(text)  # of an enumeration, its value
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 

@@ -76,7 +76,7 @@ def skips_of(reading: Reading) -> list[Skip]:
 
 async def _known_before(store: Store, checkout: str, modules: Collection[str]) -> dict[str, Kind]:
     """What `modules` define, by what the graph knows; others speak of it still."""
-    known = {path: Kind.module for path in modules}
+    known = dict.fromkeys(modules, Kind.module)
     prefix = ref(Label.module, checkout, "").key
     frontier: list[Ref] = [ref(Label.module, checkout, path) for path in sorted(modules)]
     while frontier:

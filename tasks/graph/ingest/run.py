@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from blocks.graph import Graph
 from models.graph import Written
 from models.graph_report import GraphReport, Source, SourceFigures
 from models.report import Skip, compose
 from tasks.graph.ingest.reading import AREA
 from tasks.graph.ingest.sources import GATHER, NEEDS_CODE, Gathered, Run, read_code
+from tasks.graph.store import Store
 from tasks.step import step
 from tasks.target import Target
 
@@ -25,6 +27,17 @@ class Outcome:
 
     figures: SourceFigures
     skipped: tuple[Skip, ...] = ()
+
+
+@step("reach the graph", retries=1)
+async def reach(graph: Graph) -> None:
+    """Wait a little for a server that is starting, and see to its indexes.
+
+    Raises:
+        UnavailableError: nobody answers.
+    """
+    async with Store.open(graph) as store:
+        await store.prepare()
 
 
 @step("read the source code", retries=1)

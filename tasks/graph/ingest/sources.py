@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, desc, select
@@ -18,10 +19,14 @@ from models.record import ReportRecord, SnapshotRecord
 from models.report import Skip
 from models.report_kinds import read_report
 from models.risk import AuditReport
+from tasks.code.prefect_flows import flows_of
+from tasks.code.tables import tables_of
 from tasks.graph.ingest.architecture import architecture_facts, latest_view
 from tasks.graph.ingest.audit import audit_facts, heard_of
 from tasks.graph.ingest.code import Mark, checkout_facts, mark_of, module_facts, shape_of
 from tasks.graph.ingest.documents import document_facts
+from tasks.graph.ingest.facts import Facts
+from tasks.graph.ingest.flows import flow_facts, table_facts
 from tasks.graph.ingest.plan import Plan, below, last_part, part, plan, scope
 from tasks.graph.ingest.reading import AREA, Reading, read_checkout, skips_of
 from tasks.graph.store import Store
@@ -144,6 +149,47 @@ def _look(looked: _Looked, reading: Reading, scopes: Mapping[str, str], modules:
         looked.parts.append(part(scopes[path], facts, str(looked.marks[path])))
 
 
+async def _flows(run: Run) -> Gathered:
+    """Flows and deployments; a checkout is a scope."""
+    return await _whole(run, Source.flows, _flows_of)
+
+
+async def _tables(run: Run) -> Gathered:
+    """Tables; a checkout is a scope."""
+    return await _whole(
+        run, Source.tables, lambda reading: (table_facts(tables_of(reading.codebase), reading.names), [])
+    )
+
+
+def _flows_of(reading: Reading) -> tuple[Facts, list[str]]:
+    flows = flows_of(reading.codebase)
+    return flow_facts(flows, reading.names), [f"{one.place} was not read: {one.reason}." for one in flows.unread]
+
+
+async def _whole(run: Run, source: Source, facts_of: Callable[[Reading], tuple[Facts, list[str]]]) -> Gathered:
+    """A source that says all of a checkout at once. While a file that it may be about cannot be read, what is not said
+    is not taken for gone.
+    """
+    found = await _marks(run, source)
+    kept = _of_absent(run, source, found)
+    said: list[Part] = []
+    add: list[Part] = []
+    skipped = [*run.absent]
+    for reading in run.readings.values():
+        name = scope(run.node, source.value, reading.checkout.name)
+        try:
+            facts, unread = await asyncio.to_thread(facts_of, reading)
+        except OSError as error:  # a file changed while it was looked at
+            facts, unread = Facts(), [f"not all of {reading.checkout.name} was looked at: {error}."]
+        skipped += [Skip(area=AREA, component=reading.checkout.name, reason=why) for why in unread]
+        if unread or reading.kept:
+            kept.add(name)
+            add += [part(name, facts)]
+        else:
+            said.append(part(name, facts))
+    return Gathered(plan(said, found, kept=kept), skipped, add)
+
+
 async def _documents(run: Run) -> Gathered:
     """Pages of every checkout; each is a scope."""
     found = await _marks(run, Source.documents)
@@ -165,20 +211,25 @@ def _pages(reading: Reading, run: Run) -> tuple[list[Part], list[UnreadDocument]
     checkout = reading.checkout
     root = checkout.path.resolve()
     unread: list[UnreadDocument] = []
-    request = Request(root=root, documents=run.target.configuration.documentation.paths, exclude=checkout.exclude)
+    named = run.target.configuration.documentation.paths
+    request = Request(root=root, packages=checkout.packages, documents=named, exclude=checkout.exclude)
     parts = []
     for path in find_documents(request, unread)[0]:
         file = path.relative_to(root).as_posix()
         try:
-            content = path.read_bytes()[: LARGEST_DOCUMENT + 1]
-            if len(content) > LARGEST_DOCUMENT:
-                raise ValueError(f"it is larger than {LARGEST_DOCUMENT:,} bytes")
-            facts = document_facts(file, content.decode("utf-8"), reading.names)
+            facts = document_facts(file, _text_of(path), reading.names)
         except (OSError, ValueError) as error:
             unread.append(UnreadDocument(place=file, reason=str(error)))
             continue
         parts.append(part(scope(run.node, Source.documents.value, checkout.name, file), facts))
     return parts, unread
+
+
+def _text_of(path: Path) -> str:
+    content = path.read_bytes()[: LARGEST_DOCUMENT + 1]
+    if len(content) > LARGEST_DOCUMENT:
+        raise ValueError(f"it is larger than {LARGEST_DOCUMENT:,} bytes")
+    return content.decode("utf-8")
 
 
 async def _architecture(run: Run) -> Gathered:
@@ -277,6 +328,8 @@ def _of_absent(run: Run, source: Source, found: Collection[str]) -> set[str]:
 
 GATHER: Mapping[Source, Callable[[Run], Awaitable[Gathered]]] = {
     Source.code: _code,
+    Source.flows: _flows,
+    Source.tables: _tables,
     Source.documents: _documents,
     Source.architecture: _architecture,
     Source.audit: _audit,

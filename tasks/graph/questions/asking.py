@@ -70,9 +70,7 @@ async def find(
     return [ref for ref in meant(wanted, found) if seen is None or seen(ref)]
 
 
-async def find_one(
-    store: Store, text: str, *, as_of: AsOf = NOW, seen: Callable[[Ref], bool] | None = None
-) -> Ref:
+async def find_one(store: Store, text: str, *, as_of: AsOf = NOW, seen: Callable[[Ref], bool] | None = None) -> Ref:
     """The node that `text` means.
 
     Raises:

@@ -20,7 +20,8 @@ async def to_cypher(nodes: AsyncIterator[Node], edges: AsyncIterator[Edge], out:
     counts = [0, 0]
     for label in Label:
         out.write(
-            f"CREATE CONSTRAINT {label.value.lower()}_key IF NOT EXISTS FOR (n:{label.value}) REQUIRE n.key IS UNIQUE;\n"
+            f"CREATE CONSTRAINT {label.value.lower()}_key IF NOT EXISTS "
+            f"FOR (n:{label.value}) REQUIRE n.key IS UNIQUE;\n"
         )
     async for label, some in _batches(nodes, lambda node: node.ref.label):
         counts[0] += len(some)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import IO, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
@@ -51,7 +51,7 @@ async def to_graphml(nodes: AsyncIterator[Node], edges: AsyncIterator[Edge], out
     return counts[0], counts[1]
 
 
-def _prefixed(properties: Mapping[str, Property]) -> Iterable[tuple[str, Property]] | dict[str, Property]:
+def _prefixed(properties: Mapping[str, Property]) -> dict[str, Property]:
     """A property that is called like a column of ours keeps its own one."""
     return {f"{name}_" if name in {"label", "key", "type"} else name: value for name, value in properties.items()}
 

@@ -53,7 +53,9 @@ class Impact:
     """Why there may be more; empty: that is all."""
 
 
-async def impact(of: Ref, level: Level, *, bounds: Bounds | None = None, types: Collection[Type] | None = None) -> Impact:
+async def impact(
+    of: Ref, level: Level, *, bounds: Bounds | None = None, types: Collection[Type] | None = None
+) -> Impact:
     """What may break if `of` changes.
 
     Args:
@@ -141,18 +143,11 @@ class _Walk:
         """How the start of `hop` is reached from its end, which is reached by `grade`; None: not by this."""
         kind, start, end = hop
         if kind is Type.contains:
-            if start.label is Label.class_:
-                return grade  # a class behaves as its methods do
-            if start.label is not Label.module:
-                return _THROUGH
-            # Whoever imports a package has not for that imported its modules.
-            return None if end.label is Label.module else _PART
-        if kind not in self._types:
+            return _held(start, end, grade)
+        if kind not in self._types or (kind is Type.depends_on and grade == _PART):
             return None
         if end.label is not Label.module or end in self._parts:
             return grade
-        if kind is Type.depends_on and grade == _PART:
-            return None
         return _THROUGH if kind in {Type.imports, Type.depends_on} else min(grade, _THROUGH)
 
     def _is_new(self, state: State) -> bool:
@@ -195,6 +190,16 @@ class _Walk:
             hops.append(part)
             part = self._parts[part[1]]
         return tuple(reversed(hops))
+
+
+def _held(holder: Ref, part: Ref, grade: int) -> int | None:
+    """How `holder` is reached from a part of it that is reached by `grade`."""
+    if holder.label is Label.class_:
+        return grade  # a class behaves as its methods do
+    if holder.label is not Label.module:
+        return _THROUGH
+    # Whoever imports a package has not for that imported its modules.
+    return None if part.label is Label.module else _PART
 
 
 def _rank(hit: Hit) -> tuple[bool, int, int, str, str]:

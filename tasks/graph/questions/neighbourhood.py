@@ -22,9 +22,7 @@ class Neighbourhood:
     """Why there may be more; empty: that is all."""
 
 
-async def neighbourhood(
-    opened: Sequence[Ref], level: Level, *, nodes: int = 150, edges: int = 2_000
-) -> Neighbourhood:
+async def neighbourhood(opened: Sequence[Ref], level: Level, *, nodes: int = 150, edges: int = 2_000) -> Neighbourhood:
     """The neighbours of `opened`, at most `nodes` in all.
 
     Args:
@@ -61,7 +59,9 @@ async def neighbourhood(
         hops |= {hop_of(edge) for edge in between if edge.start in shown and edge.end in shown}
     distances = _distances(chosen[0], hops)
     far = max(distances.values(), default=0) + 1
-    ordered = sorted(((ref, distances.get(ref, far)) for ref in shown), key=lambda one: (one[1], one[0].label.value, one[0].key))
+    ordered = sorted(
+        ((ref, distances.get(ref, far)) for ref in shown), key=lambda one: (one[1], one[0].label.value, one[0].key)
+    )
     return Neighbourhood(chosen, tuple(ordered), tuple(sorted(hops, key=spelt)), cut)
 
 
