@@ -105,7 +105,9 @@ async def test_one_change_sends_one_module_and_what_is_gone_goes(graph: Store, t
     (root / "docs" / "store.md").unlink()
     report = await graph_ingest(sources=_CODE)
     assert figures(report)["gone"] == figures(report, Source.documents)["gone"] == 1
-    there = await graph.get([Ref(Label.module, f"{tmp_path.name}:app.work"), Ref(Label.flow, f"{tmp_path.name}:nightly")])
+    there = await graph.get(
+        [Ref(Label.module, f"{tmp_path.name}:app.work"), Ref(Label.flow, f"{tmp_path.name}:nightly")]
+    )
     assert there == {}
     history = await graph.history(Ref(Label.module, f"{tmp_path.name}:app.work"))
     assert history[-1].valid_to is not None, "it is closed, and not forgotten"

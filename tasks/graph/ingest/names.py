@@ -10,6 +10,9 @@ from pathlib import PurePosixPath
 
 from models.code import Codebase, Kind, Unread
 from models.graph import Label, Ref
+from models.report import Finding
+from tasks.advisories.package import Package
+from tasks.advisories.source import VULNERABILITY
 from tasks.graph.ingest.facts import ref
 
 _STUB = re.compile(r"\.pyi?$")
@@ -91,6 +94,14 @@ class Names:
 def dependency(checkout: str, package: str) -> Ref:
     """A package (`pypi/requests`) as `checkout` has it: in its version, with its weaknesses."""
     return ref(Label.dependency, checkout, package)
+
+
+def package_of(finding: Finding) -> Ref | None:
+    """The dependency that a finding of an audit is about, when it is about one."""
+    ecosystem, name = finding.evidence.get("ecosystem"), finding.evidence.get("package")
+    if not isinstance(ecosystem, str) or not isinstance(name, str) or not finding.key.startswith(VULNERABILITY):
+        return None
+    return dependency(finding.component, Package(ecosystem, name).path)
 
 
 def is_unread(module: str, unread: Iterable[Unread]) -> bool:
