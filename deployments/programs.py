@@ -98,7 +98,7 @@ def programs(settings: Settings) -> dict[str, Program]:
             stop_wait_s=15,
         )
     )
-    chosen += _graph(settings)
+    chosen += graph_programs(settings)
     receivers = _receivers(settings)
     if receivers:
         chosen.append(
@@ -137,7 +137,7 @@ def programs(settings: Settings) -> dict[str, Program]:
     return {program.name: program for program in chosen}
 
 
-def _graph(settings: Settings) -> list[Program]:
+def graph_programs(settings: Settings) -> list[Program]:
     """The embedded graph server, where it is ours to run; not where `lama.toml` is no use."""
     try:
         configured = load_configuration(settings).graph

@@ -7,6 +7,7 @@ from typing import Any
 from models.documents import DocumentsReport
 from models.draft import DraftReport
 from models.drift import DriftReport
+from models.graph_report import GraphReport
 from models.health_check import HealthReport
 from models.market import MarketReport
 from models.qualify import QualifyReport
@@ -24,6 +25,7 @@ _KINDS: dict[str, type[Report]] = {
     "market": MarketReport,
     "documents": DocumentsReport,
     "draft": DraftReport,
+    "graph": GraphReport,
     "train": TrainReport,
     "value": ValuationReport,
     "value-train": TrainMarketReport,

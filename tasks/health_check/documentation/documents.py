@@ -66,7 +66,7 @@ def broken_references(document: str, text: str, known: References) -> tuple[list
     """References of the Markdown `document` (a path in the checkout) that lead nowhere, and how many were judged."""
     found: dict[tuple[str, str], Broken] = {}
     judged = 0
-    for line, kind, content in _references(text):
+    for line, kind, content in references(text):
         verdicts = [_judge_link(document, content, known)] if kind == "link" else list(_judge_code(content, known))
         for verdict in verdicts:
             if verdict is None:
@@ -78,7 +78,7 @@ def broken_references(document: str, text: str, known: References) -> tuple[list
     return list(found.values()), judged
 
 
-def _references(text: str) -> Iterator[tuple[int, str, str]]:
+def references(text: str) -> Iterator[tuple[int, str, str]]:
     """(line, `code` or `link`, content) of every inline code span, link and image outside of code blocks."""
     from markdown_it import MarkdownIt  # noqa: PLC0415
 

@@ -35,7 +35,7 @@ def survey(request: Request) -> Survey:
     known = References.of(request.root, names, [name for name, _ in places])
     broken: list[Broken] = []
     total = read = 0
-    documents, missing = _documents(request, unread)
+    documents, missing = find_documents(request, unread)
     for path in documents:
         relative = path.relative_to(request.root).as_posix()
         try:
@@ -87,7 +87,8 @@ def _packages(request: Request) -> tuple[list[tuple[str, Path]], list[Unread]]:
     return found, []
 
 
-def _documents(request: Request, unread: list[Unread]) -> tuple[list[Path], tuple[str, ...]]:
+def find_documents(request: Request, unread: list[Unread]) -> tuple[list[Path], tuple[str, ...]]:
+    """The Markdown files that `request` names, and which of its names are not there; adds to `unread`."""
     root = request.root.resolve()
     found: list[Path] = []
     others: list[Path] = []
