@@ -200,9 +200,9 @@ def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact,
     return Said(fact, scope, _digest(text, scope), properties, start, end)
 
 
-def implied(ref: Ref, scope: str, now: int) -> Said:
+def start(ref: Ref, scope: str, now: int, *, implied: bool) -> Said:
     """That `scope` says a node because a relationship that it says starts there."""
-    return Said(ref, scope, _digest(b"{}", scope), {}, now, implied=True)
+    return Said(ref, scope, _digest(b"{}", scope), {}, now, implied=implied)
 
 
 def digest(value: str, scope: str) -> str:

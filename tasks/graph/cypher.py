@@ -54,7 +54,19 @@ def merge_nodes(label: Label) -> str:
     """Create what is not there; returns key and hash of what is there and is otherwise."""
     return (
         f"UNWIND $rows AS row MERGE (n:{label.value} {{key: row.key}}) ON CREATE SET n += row WITH n, row "
-        "WHERE n.said <> row.said OR n.valid_from > row.valid_from RETURN row.key AS key, row.said AS said"
+        "WHERE n.said <> row.said OR n.valid_from > row.valid_from RETURN row.key AS key, row.said AS said, n.scope AS scope"
+    )
+
+
+@cache
+def adopt_nodes(label: Label) -> str:
+    """Say what was empty nodes until now; returns which of them were.
+
+    The first SET takes the node before it is looked at: nobody else can have said it in between.
+    """
+    return (
+        f"UNWIND $rows AS row MATCH (n:{label.value} {{key: row.key}}) SET n.said = '-' WITH n, row "
+        "WHERE n.scope = '' SET n = row RETURN row.key AS key"
     )
 
 
@@ -63,7 +75,7 @@ def merge_implied(label: Label) -> str:
     """The same of nodes that a source says only because a relationship of it starts there."""
     return (
         f"UNWIND $rows AS row MERGE (n:{label.value} {{key: row.key}}) ON CREATE SET n += row WITH n, row "
-        "WHERE n.scope <> row.scope RETURN row.key AS key, row.said AS said"
+        "WHERE n.scope <> row.scope RETURN row.key AS key, row.said AS said, n.scope AS scope"
     )
 
 

@@ -94,7 +94,7 @@ class Store:
         Raises:
             ConfigurationError: a fact that cannot be kept, or that lies in the future; nothing was written.
         """
-        facts = self._checked([Part(scope, tuple(nodes), tuple(relationships))])
+        facts = self._checked([Part(scope, tuple(nodes), tuple(relationships))], whole=False)
         known = set(await self._known([scope]))
         await self._open([scope])
         return await write(self._transactions, facts, known=bool(known))
@@ -119,7 +119,7 @@ class Store:
         Raises:
             ConfigurationError: a fact that cannot be kept, or a source that is there twice; nothing was written.
         """
-        facts = self._checked(parts)
+        facts = self._checked(parts, whole=True)
         scopes = sorted(facts.scopes)
         if len(scopes) < len(parts):
             raise ConfigurationError("One source is there twice.", component="graph")
@@ -240,8 +240,8 @@ class Store:
         """
         return await reads.canonical_hash(self._transactions, history=history)
 
-    def _checked(self, parts: Sequence[Part]) -> Facts:
-        facts = Facts(micros(self._clock()))
+    def _checked(self, parts: Sequence[Part], *, whole: bool) -> Facts:
+        facts = Facts(micros(self._clock()), whole)
         for part in parts:
             facts.add(part)
         return facts

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from blocks.errors import ConfigurationError, LamaError, UnavailableError
 
 if TYPE_CHECKING:
-    from neo4j import AsyncDriver, AsyncManagedTransaction, Record
+    from neo4j import AsyncDriver, AsyncManagedTransaction, AsyncSession, Record
+    from neo4j.exceptions import DriverError, Neo4jError
 
 R = TypeVar("R")
 
-_TRIES = 12
+_CONFLICTS = 15
+"""Further tries after meeting another writer: about 20 s."""
+_RECONNECTS = 6
+"""Further tries after a lost connection: about 1.5 s; a server that starts takes longer, and is for who calls to await."""
 _FIRST_S, _LONGEST_S = 0.02, 2.0
 
 
@@ -49,30 +53,17 @@ class Transactions:
         self._writing = asyncio.Lock()
 
     async def write(self, work: Callable[[Transaction], Awaitable[R]]) -> R:
-        """What `work` returns in a transaction that was committed; it may run several times, but is committed once.
+        """What `work` returns in a transaction that was committed; it may run several times, and has to bear that.
 
         Raises:
             UnavailableError: the server is not there, refuses, or met other writers in every one of several tries.
         """
-        from neo4j.exceptions import ClientError, ConstraintError, DriverError, Neo4jError  # noqa: PLC0415
 
         async def managed(tx: AsyncManagedTransaction) -> R:
             return await work(Transaction(tx))
 
         async with self._writing:
-            for attempt in range(_TRIES):
-                try:
-                    async with self._driver.session(database=self._database, max_transaction_retry_time=0) as session:
-                        return await session.execute_write(managed)
-                except (DriverError, Neo4jError) as error:
-                    # A constraint is violated when two create the same thing at once: the next try finds it.
-                    again = isinstance(error, ConstraintError) or error.is_retryable() or _vanished(error)
-                    if isinstance(error, ClientError) and not again:
-                        raise _in_words(error) from error
-                    if not again or attempt == _TRIES - 1:
-                        raise _in_words(error) from error
-                await asyncio.sleep(min(_LONGEST_S, _FIRST_S * 2**attempt) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-        raise AssertionError
+            return await self._tried(lambda session: session.execute_write(managed))
 
     async def read(self, text: str, **parameters: Any) -> list[Record]:
         """All rows that `text` returns, in a transaction that only reads.
@@ -84,9 +75,7 @@ class Transactions:
         async def managed(tx: AsyncManagedTransaction) -> list[Record]:
             return [record async for record in await tx.run(text, parameters)]
 
-        async with self._reading() as session:
-            found: list[Record] = await session.execute_read(managed)
-            return found
+        return await self._tried(lambda session: session.execute_read(managed))
 
     async def values(self, text: str, **parameters: Any) -> list[list[Any]]:
         """The same as plain lists, which is the fastest.
@@ -98,9 +87,22 @@ class Transactions:
         async def managed(tx: AsyncManagedTransaction) -> list[list[Any]]:
             return await (await tx.run(text, parameters)).values()
 
-        async with self._reading() as session:
-            found: list[list[Any]] = await session.execute_read(managed)
-            return found
+        return await self._tried(lambda session: session.execute_read(managed))
+
+    async def _tried(self, work: Callable[[AsyncSession], Awaitable[R]]) -> R:
+        from neo4j.exceptions import DriverError, Neo4jError  # noqa: PLC0415
+
+        attempt = 0
+        while True:
+            # The driver would begin with a second, and take ten times that for a server that is not there.
+            try:
+                async with self._driver.session(database=self._database, max_transaction_retry_time=0) as session:
+                    return await work(session)
+            except (DriverError, Neo4jError) as error:
+                if attempt >= _tries(error):
+                    raise _in_words(error) from error
+            await asyncio.sleep(min(_LONGEST_S, _FIRST_S * 2**attempt) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            attempt += 1
 
     async def stream(self, text: str, parameters: Mapping[str, Any] | None = None) -> AsyncIterator[Record]:
         """The rows that `text` returns, a thousand at a time.
@@ -128,9 +130,16 @@ class Transactions:
             raise _in_words(error) from error
 
 
-def _vanished(error: Exception) -> bool:
-    """Whether what was found was gone by the time that it was to be changed: the embedded server has no code for it."""
-    return "not found" in str(error) and "Record" in str(error)
+def _tries(error: DriverError | Neo4jError) -> int:
+    """How many more tries an error is worth."""
+    from neo4j.exceptions import ConstraintError, DriverError  # noqa: PLC0415
+
+    if isinstance(error, DriverError):
+        return _RECONNECTS if error.is_retryable() else 0
+    # A constraint is violated when two create the same thing at once: the next try finds it. And what was found may be
+    # gone by the time that it is to be changed, for which the embedded server has no code of its own.
+    vanished = "Record" in str(error) and "not found" in str(error)
+    return _CONFLICTS if error.is_retryable() or isinstance(error, ConstraintError) or vanished else 0
 
 
 def _in_words(error: Exception) -> LamaError:

@@ -26,6 +26,8 @@ class Facts:
     """Facts that were checked, by group; nothing of them is written yet."""
 
     now: int
+    whole: bool
+    """Whether these are all the facts of their sources: what is only implied then says all of a node."""
     nodes: dict[Label, dict[tuple[str, str], Said]] = field(default_factory=lambda: defaultdict(dict))
     """By label, then by key and source."""
     edges: dict[Group, dict[tuple[str, str, str], Said]] = field(default_factory=lambda: defaultdict(dict))
@@ -56,7 +58,7 @@ class Facts:
             if said.open:
                 _put(self.edges[group], (start.key, end.key, scope), said)
                 if (start.key, scope) not in (there := self.nodes[start.label]):
-                    there[start.key, scope] = checked.implied(start, scope, now)
+                    there[start.key, scope] = checked.start(start, scope, now, implied=not self.whole)
             else:
                 self.ended[group].append(said)
 
@@ -139,17 +141,31 @@ async def _nodes(
         created = 0
         for implied in (False, True):
             some = [one for one in prompt if one.implied is implied]
-            if not some:
-                continue
-            text = cypher.merge_implied(label) if implied else cypher.merge_nodes(label)
-            found, new, _ = await tx.run(text, rows=[node_row(one, now) for one in some])
-            created += new
-            otherwise = {(record["key"], record["said"]) for record in found}
-            if otherwise:
-                late += [one for one in some if (one.fact.key, one.said) in otherwise]  # type: ignore[union-attr]
+            if some:
+                new, otherwise = await _merge(tx, label, some, now, implied=implied)
+                created += new
+                late += otherwise
         return Written(created=created, same=same + len(batch) - created - len(late)) + await correct(tx, late, now)
 
     return await transactions.write(work)
+
+
+async def _merge(
+    tx: Transaction, label: Label, some: Sequence[Said], now: int, *, implied: bool
+) -> tuple[int, list[Said]]:
+    """How many nodes nobody had said before, and those of which something else is said."""
+    rows = {(one.fact.key, one.said): node_row(one, now) for one in some}  # type: ignore[union-attr]
+    text = cypher.merge_implied(label) if implied else cypher.merge_nodes(label)
+    found, created, _ = await tx.run(text, rows=list(rows.values()))
+    if not found:
+        return created, []
+    otherwise = {(record["key"], record["said"]) for record in found}
+    empty = {record["key"]: (record["key"], record["said"]) for record in found if not record["scope"]}
+    if empty:
+        adopted = await tx.rows(cypher.adopt_nodes(label), rows=[rows[name] for name in empty.values()])
+        otherwise -= {empty[record["key"]] for record in adopted}
+        created += len(adopted)
+    return created, [one for one in some if (one.fact.key, one.said) in otherwise]  # type: ignore[union-attr]
 
 
 async def _edges(
