@@ -125,8 +125,8 @@ def _refuse_procedure(found: list[Token], place: int) -> None:
 
 def _dotted(found: list[Token], place: int) -> str:
     parts: list[str] = []
-    while place < len(found) and (found[place].kind in {Kind.word, Kind.name} or found[place].is_sign(".")):
-        if found[place].kind is Kind.name and "." in found[place].text:
+    while place < len(found) and (found[place].kind in {Kind.word, Kind.quoted} or found[place].is_sign(".")):
+        if found[place].kind is Kind.quoted and "." in found[place].text:
             raise QueryRefusedError("the name of a procedure holds a point in backticks.")
         parts.append(found[place].text)
         place += 1
@@ -138,7 +138,7 @@ def _dotted(found: list[Token], place: int) -> str:
 def _refuse_function(found: list[Token], place: int) -> None:
     """Refuse what stands before a bracket, if it is a function that is not known to be harmless."""
     token = found[place]
-    if token.kind is Kind.name:
+    if token.kind is Kind.quoted:
         if _is_procedure(found, place):
             return
         raise QueryRefusedError(f"{token.text[:80]!r} in backticks is no function.")

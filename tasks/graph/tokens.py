@@ -29,7 +29,7 @@ class Kind(Enum):
 
     word = auto()
     """A name or a keyword, not in backticks."""
-    name = auto()
+    quoted = auto()
     """A name in backticks."""
     string = auto()
     number = auto()
@@ -109,15 +109,15 @@ def _next(text: str, place: int) -> tuple[Token | None, int]:  # noqa: PLR0911 -
         return _string(text, place, letter)
     if letter == "`":
         match = _matched(_NAME, text, place, "a name in backticks that does not end, or holds a backslash")
-        return Token(Kind.name, match[1].replace("``", "`")), match.end()
+        return Token(Kind.quoted, match[1].replace("``", "`")), match.end()
     if text.startswith(("//", "/*"), place):
         return None, _comment(text, place)
     if letter == "$":
         return _parameter(text, place)
-    if match := _WORD.match(text, place):
-        return Token(Kind.word, match[0]), match.end()
-    if match := _NUMBER.match(text, place):
-        return Token(Kind.number, match[0]), match.end()
+    if (word := _WORD.match(text, place)) is not None:
+        return Token(Kind.word, word[0]), word.end()
+    if (number := _NUMBER.match(text, place)) is not None:
+        return Token(Kind.number, number[0]), number.end()
     if (two := text[place : place + 2]) in _TWO_SIGNS:
         return Token(Kind.sign, two), place + 2
     if letter in _SIGNS:

@@ -70,14 +70,21 @@ async def test_no_attack_changes_anything(filled: Settings) -> None:
 async def test_what_only_reads_is_answered(filled: Settings) -> None:
     before = _all(filled)
     reader = Graph.of(filled, reader=True)
+    refused = {}
     for text in READS:
-        await query(reader, text, {"name": "x"})
+        try:
+            await query(reader, text, {"name": "x"})
+        except QueryRefusedError as error:
+            refused[text] = str(error)
+    assert not refused
     assert _all(filled) == before
 
 
 async def test_an_answer_is_plain(filled: Settings) -> None:
     reader = Graph.of(filled, reader=True)
-    answer = await query(reader, "MATCH p = (a:Module {key: $key})-[r]->(b) RETURN a, r, p, [1, {x: date('2026-01-02')}]", {"key": "a"})
+    answer = await query(
+        reader, "MATCH p = (a:Module {key: $key})-[r]->(b) RETURN a, r, p, [1, {x: date('2026-01-02')}]", {"key": "a"}
+    )
     node, edge, path, nested = answer.rows[0]
     assert answer.columns[:3] == ("a", "r", "p")
     assert node == {"labels": ["Module"], "properties": {"key": "a", "name": "first"}}
@@ -97,7 +104,9 @@ async def test_rows_are_cut_and_it_is_said(filled: Settings) -> None:
 async def test_a_big_answer_is_refused(filled: Settings) -> None:
     reader = Graph.of(filled, reader=True)
     with pytest.raises(QueryLimitError, match="bytes"):
-        await query(reader, "UNWIND range(1, 5000) AS x RETURN [y IN range(1, 100) | 'text']", limits=Limits(bytes=50_000))
+        await query(
+            reader, "UNWIND range(1, 5000) AS x RETURN [y IN range(1, 100) | 'text']", limits=Limits(bytes=50_000)
+        )
 
 
 SLOW = "UNWIND range(1, 10000) AS a UNWIND range(1, 10000) AS b UNWIND range(1, 10000) AS c RETURN count(*)"
