@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from blocks.errors import LamaError
 from blocks.postgres import Postgres
 from blocks.settings import Settings
@@ -54,10 +56,10 @@ async def with_exposure(
                 await _ask(settings, wanted, reached)
     except _not_there() as error:
         _log.info("what hangs on findings is not told: %s", type(error).__name__)
-    return tuple(_told(finding, reached.get(subjects.get(finding.key, _NONE), [])) for finding in findings)
-
-
-_NONE = Ref(Label.memory, "")
+    return tuple(
+        finding if (ref := subjects.get(finding.key)) is None else _told(finding, ref, reached.get(ref, ()))
+        for finding in findings
+    )
 
 
 async def _ask(settings: Settings, wanted: Iterable[Ref], reached: dict[Ref, list[Hit]]) -> None:
@@ -81,7 +83,7 @@ def _is_fresh(database: Postgres, now: datetime) -> bool:
     return told is not None and told.finished_at > now - _OLDEST
 
 
-def _told(finding: Finding, hits: Sequence[Hit]) -> Finding:
+def _told(finding: Finding, of: Ref, hits: Sequence[Hit]) -> Finding:
     if not hits:
         return finding
     from tasks.graph.questions.names import spelled  # noqa: PLC0415
@@ -90,10 +92,10 @@ def _told(finding: Finding, hits: Sequence[Hit]) -> Finding:
     shown = hits[:_SHOWN]
     names = ", ".join(spelled(hit.ref) for hit in shown)
     more = f" and {len(hits) - _SHOWN} more" if len(hits) > _SHOWN else ""
-    first = shown[0]
-    begin = first.path[0][2] if first.path else first.ref
-    detail = f"{finding.detail} It reaches {names}{more}; the nearest by {chain(first.path, begin)}.".strip()
-    exposed = [{"what": spelled(hit.ref), "sure": hit.sure, "path": chain(hit.path, hit.path[0][2])} for hit in shown]
+    detail = f"{finding.detail} It reaches {names}{more}; the nearest by {chain(shown[0].path, of)}.".strip()
+    exposed: list[JsonValue] = [
+        {"what": spelled(hit.ref), "sure": hit.sure, "path": chain(hit.path, of)} for hit in shown
+    ]
     return finding.model_copy(update={"detail": detail, "evidence": {**finding.evidence, "exposed": exposed}})
 
 

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
 import os
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from blocks.configuration import load_configuration
 from blocks.graph import Graph
-from blocks.settings import Settings, settings
+from blocks.postgres import Postgres
+from blocks.settings import CHECKOUT, settings
 from flows.graph_ingest import graph_ingest
-from models.graph import Label, Ref, Type
+from models.graph import Label, Ref
 from models.graph_report import GraphReport, Source
-from models.report import Status
+from models.report import Finding, Severity, Status, compose
+from models.risk import AuditReport, ComponentRecord
+from tasks.graph.exposure import with_exposure
+from tasks.graph.ingest.names import package_of
 from tasks.graph.questions.asking import find_one, level_of
+from tasks.graph.questions.cypher_script import to_cypher
+from tasks.graph.questions.graphml import to_graphml
 from tasks.graph.questions.impact import impact
 from tasks.graph.store import Store
+from tasks.health_check.architecture import snapshot
+from tasks.health_check.architecture.drift import node_view
+from tasks.reports import store as reports
 from tests.bolt_server import PASSWORD, BoltServer
 
 _FILES = {
@@ -124,11 +140,11 @@ async def test_what_cannot_be_read_stands_as_it_was(graph: Store, tmp_path: Path
     assert {"app/store.py", "docs/store.md"} <= {word for skip in report.skipped for word in skip.reason.split()}
     assert figures(report)["kept"] == figures(report, Source.documents)["kept"] == 1
     assert await graph.canonical_hash() == before, "others still say that they call what is in there"
-    (tmp_path / "code").rename(tmp_path / "away")
+    os.rename(tmp_path / "code", tmp_path / "away")
     report = await graph_ingest(sources=_CODE)
     assert report.status is Status.incomplete
     assert await graph.canonical_hash() == before
-    (tmp_path / "away").rename(tmp_path / "code")
+    os.rename(tmp_path / "away", tmp_path / "code")
     write(root, {"app/store.py": _FILES["app/store.py"], "docs/store.md": _FILES["docs/store.md"]})
     assert (await graph_ingest(sources=_CODE)).status is Status.ok
     assert await graph.canonical_hash() == before
@@ -145,9 +161,125 @@ async def test_a_dry_run_writes_nothing_and_a_checkout_that_is_configured_no_mor
     write(other, {"thing.py": "def f(): ...\n"})
     configured.write_text(f'[[checkouts]]\nname = "other"\npath = "{other}"\n')
     await graph_ingest(sources=_CODE)
-    assert set((await graph.get([Ref(Label.checkout, tmp_path.name), Ref(Label.checkout, "other")]))) == {
-        Ref(Label.checkout, "other")
+    both = [Ref(Label.checkout, tmp_path.name), Ref(Label.checkout, "other")]
+    assert list(await graph.get(both)) == both[1:]
+
+
+_UNBORN = "".join(f"def f{n}():\n    {f'g{n - 1}()' if n else 'pass'}\n\ndef g{n}():\n    f{n}()\n" for n in range(20))
+
+
+async def test_a_run_that_is_killed_is_completed_by_the_next_one(graph: Store, tmp_path: Path) -> None:
+    """Wherever it was: the graph is then the same as after a run that nobody disturbed."""
+    root = tmp_path / "code"
+    write(root, {f"app/part{n}.py": f"from app import part{n // 2}\n{_UNBORN}" for n in range(1, 120)})
+    await graph_ingest(sources=_CODE)
+    undisturbed = await graph.canonical_hash()
+    await _empty(Graph.of(settings()))
+    run = "import asyncio; from flows.graph_ingest import graph_ingest; asyncio.run(graph_ingest(sources=['code']))"
+    for least in (1, 2_500):
+        process = subprocess.Popen([sys.executable, "-c", run], cwd=CHECKOUT)
+        try:
+            while sum((await graph.count()).nodes.values()) < least and process.poll() is None:
+                await asyncio.sleep(0.02)
+            assert process.poll() is None, "it was to be killed while it writes"
+        finally:
+            process.kill()
+            process.wait()
+    assert await graph.canonical_hash() != undisturbed
+    report = await graph_ingest(sources=_CODE)
+    assert report.status is Status.ok
+    assert await graph.canonical_hash() == undisturbed
+    assert [one.sent for one in (await graph_ingest(sources=_CODE)).sources] == [0, 0, 0, 0]
+
+
+async def test_names_that_mean_harm_come_through_as_they_are(graph: Store, tmp_path: Path) -> None:
+    root = tmp_path / "code"
+    long = "x" * 10_000
+    hostile = {
+        "docs/'; DROP `x` \u202e.md": "# `}) DETACH DELETE n //\n\n`app.store.save` <script>alert(1)</script>\n",
+        "docs/a\x01\ufffe\n.md": "# \x00 \x1b[31m\n\n`app.store`\n",
+        "app/odd.py": f"def {long}(): ...\n\nclass \u00aa\u4e16: ...\n",
     }
+    write(root, hostile)
+    with contextlib.suppress(OSError):
+        (root / "docs" / os.fsdecode(b"\xff.md")).write_text("# x\n")
+    report = await graph_ingest(sources=_CODE)
+    assert report.status is Status.ok, report.skipped
+    keys = {node.ref.key: node async for node in graph.all_nodes()}
+    assert all(key.isprintable() for key in keys)
+    assert any("DROP" in key for key in keys)
+    assert any(key.startswith(f"{tmp_path.name}:app.odd.xxx") and len(key) <= 400 for key in keys)
+    for write_it in (to_graphml, to_cypher):
+        out = io.StringIO()
+        counts = await write_it(graph.all_nodes(), graph.all_edges(), out)
+        assert counts[0] == len(keys)
+    assert await graph.get([Ref(Label.function, f"{tmp_path.name}:app.store.save")])
+
+
+def _audit() -> AuditReport:
+    now = datetime.now(UTC)
+    evidence = {"ecosystem": "PyPI", "package": "prefect"}
+    finding = Finding(
+        key="dependencies.vulnerability:shop/pypi/prefect/GHSA-1", severity=Severity.high, component="shop",
+        title="prefect 1 has GHSA-1.", detail="It is installed.", evidence=evidence,
+    )  # fmt: skip
+    return compose(
+        AuditReport, capability="audit", summary="", findings=[finding], started_at=now, finished_at=now, run_id="a1",
+        components=(
+            ComponentRecord(
+                target="shop", ecosystem="PyPI", name="prefect", version="1", file="lock", evidence="locked", direct=True
+            ),
+        ),
+        weaknesses=(
+            {
+                "target": "shop", "ecosystem": "PyPI", "package": "prefect", "versions": ["1"], "id": "GHSA-1",
+                "names": ["GHSA-1"], "summary": "Bad.", "severity": "high", "fixed": "2", "score": 7.5, "url": "x",
+            },
+        ),
+    )  # fmt: skip
+
+
+async def test_an_advisory_is_told_with_the_flows_and_services_that_it_reaches(
+    graph: Store, tmp_path: Path, configured: Path
+) -> None:
+    site = tmp_path / "code" / ".venv" / "lib" / "python3.11" / "site-packages" / "prefect-1.dist-info"
+    write(site, {"METADATA": "Name: prefect\n\n", "RECORD": "prefect/__init__.py,,\n"})
+    configured.write_text(
+        f'[[checkouts]]\nname = "shop"\npath = "{tmp_path / "code"}"\n'
+        '[[services]]\nname = "web"\nkind = "http"\nurl = "http://127.0.0.1:9"\ncheckout = "shop"\n'
+        '[[services]]\nname = "front"\nkind = "http"\nurl = "http://127.0.0.1:9"\nneeds = ["web"]\n'
+    )
+    config = settings()
+    database = Postgres.of(config)
+    audit = _audit()
+    reports.save(database, audit)
+    services = load_configuration(config).services
+    snapshot.record(database, {f"node:{config.node}": node_view({}, [], services)}, datetime.now(UTC))
+    report = await graph_ingest()
+    assert report.status is Status.ok, report.skipped
+    (finding,) = await with_exposure(audit.findings, package_of, config)
+    exposed = {one["what"]: one for one in finding.evidence["exposed"]}
+    node = config.node
+    assert exposed.keys() == {"Flow:shop:nightly", f"Component:{node}:web", f"Component:{node}:front"}
+    assert exposed["Flow:shop:nightly"]["path"] == (
+        "Dependency:shop:pypi/prefect <-USES- Module:shop:app.work <-USES- Flow:shop:nightly"
+    )
+    assert "It reaches Flow:shop:nightly" in finding.detail
+    advisory = await find_one(graph, "GHSA-1")
+    hits = {hit.ref for hit in (await impact(advisory, level_of(graph))).hits}
+    assert {Ref(Label.component, f"{node}:front"), Ref(Label.flow, "shop:nightly")} <= hits
+    late = datetime.now(UTC) + timedelta(days=3)
+    assert await with_exposure(audit.findings, package_of, config, now=late) == audit.findings, "it is stale"
+
+
+async def test_an_audit_does_not_wait_for_a_graph_that_is_away(graph: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await graph_ingest(sources=[Source.documents])
+    audit = _audit()
+    monkeypatch.setenv("LAMA_GRAPH_URI", "bolt://127.0.0.1:9")
+    settings.cache_clear()
+    begun = time.monotonic()
+    assert await with_exposure(audit.findings, package_of, settings()) == audit.findings
+    assert time.monotonic() - begun < 6
 
 
 async def test_a_graph_that_is_down_makes_the_report_incomplete(
