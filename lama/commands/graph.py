@@ -19,11 +19,14 @@ from models.graph import AsOf, Label, Type
 if TYPE_CHECKING:
     from models.graph import Node, Ref
     from tasks.graph.questions.walk import Hop
-    from tasks.graph.store import Store
+    from tasks.graph.view import View
 
 T = TypeVar("T")
 
-_ELSEWHERE = {"ingest": "lama.commands.graph_ingest:ingest", "cypher": "lama.commands.graph_cypher:cypher"}
+_ELSEWHERE = {"ingest": "lama.commands.graph_ingest:ingest", "cypher": "lama.commands.graph_cypher:cypher"} | {
+    name: f"lama.commands.graph_admin:{name.replace('-', '_')}"
+    for name in ("migrate", "backup", "restore", "rotate-key")
+}
 """Commands of this group that other modules have, `name` -> `module:attribute`; imported when one is called."""
 _LABELS = [label.value for label in Label]
 
@@ -115,7 +118,7 @@ def impact(
 
     at = AsOf(valid, recorded)
 
-    async def ask(store: Store) -> Impact:
+    async def ask(store: View) -> Impact:
         of = await find_one(store, node, as_of=at)
         bounds = Bounds(depth=depth, nodes=limit)
         return await impact_of(of, level_of(store, at), bounds=bounds, types=_chosen(types))
@@ -169,7 +172,7 @@ def path(
 
     at = AsOf(valid, recorded)
 
-    async def ask(store: Store) -> tuple[Ref, Ref, Found]:
+    async def ask(store: View) -> tuple[Ref, Ref, Found]:
         ends = await find_one(store, first, as_of=at), await find_one(store, second, as_of=at)
         level, chosen = level_of(store, at), _chosen(types)
         found = await shortest(*ends, level, way=Way.any if any_way else Way.along, types=chosen)
@@ -215,7 +218,7 @@ def neighbours(*, node: str, limit: int, valid: datetime | None, recorded: datet
 
     at = AsOf(valid, recorded)
 
-    async def ask(store: Store) -> tuple[Ref, Neighbourhood]:
+    async def ask(store: View) -> tuple[Ref, Neighbourhood]:
         of = await find_one(store, node, as_of=at)
         return of, await neighbourhood([of], level_of(store, at), nodes=limit)
 
@@ -244,7 +247,7 @@ def history(*, node: str, as_json: bool) -> int:
     from tasks.graph.questions.asking import find_one
     from tasks.graph.questions.words import node_json
 
-    async def ask(store: Store) -> list[Node]:
+    async def ask(store: View) -> list[Node]:
         return list(await store.history(await find_one(store, node)))
 
     records = with_graph(ask)
@@ -266,7 +269,7 @@ def stats(*, as_json: bool) -> int:
     """How much is in the graph, and from where."""
     from rich.table import Table
 
-    async def ask(store: Store) -> tuple[Any, int]:
+    async def ask(store: View) -> tuple[Any, int]:
         return await store.count(), len(await store.marks(""))
 
     counts, scopes = with_graph(ask)
@@ -332,7 +335,7 @@ def export(*, form: str, output: Path | None) -> int:
 
     write = to_graphml if form == "graphml" else to_cypher
 
-    async def ask(store: Store) -> tuple[int, int]:
+    async def ask(store: View) -> tuple[int, int]:
         if output is None:
             return await write(store.all_nodes(), store.all_edges(), sys.stdout)
         part = output.with_name(f".{output.name}.part")
@@ -352,7 +355,7 @@ def export(*, form: str, output: Path | None) -> int:
     return OK
 
 
-def with_graph(ask: Callable[[Store], Awaitable[T]]) -> T:
+def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
     """What `ask` says, given the store as who may only read.
 
     Raises:
@@ -361,11 +364,13 @@ def with_graph(ask: Callable[[Store], Awaitable[T]]) -> T:
     from blocks.graph import Graph
     from blocks.settings import settings
     from tasks.event_loop import run
+    from tasks.graph.sealing import Seal
     from tasks.graph.store import Store
+    from tasks.graph.view import View
 
     async def asked() -> T:
         async with Store.open(Graph.of(settings(), reader=True)) as store:
-            return await ask(store)
+            return await ask(View(store, Seal.of(settings())))
 
     return run(asked())
 

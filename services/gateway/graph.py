@@ -12,7 +12,7 @@ from services.gateway.graph_page import MOST_OPENED, page
 
 if TYPE_CHECKING:
     from tasks.graph.questions.neighbourhood import Neighbourhood
-    from tasks.graph.store import Store
+    from tasks.graph.view import View
 
 router = APIRouter(tags=["graph"])
 
@@ -29,26 +29,31 @@ async def graph(
     ] = [],  # noqa: B006 - FastAPI copies it
 ) -> HTMLResponse:
     """What is around a node, as a drawing. With the key as the password of any user, a browser can show it."""
-    from blocks.errors import UnavailableError  # noqa: PLC0415 - the driver and the questions, when they are needed
+    from blocks.configuration import load_configuration  # noqa: PLC0415
+    from blocks.errors import LamaError  # noqa: PLC0415 - the driver and the questions, when they are needed
     from blocks.graph import Graph  # noqa: PLC0415
     from tasks.graph.questions.asking import AmbiguousError, UnknownNodeError  # noqa: PLC0415
+    from tasks.graph.sealing import Seal  # noqa: PLC0415
     from tasks.graph.store import Store  # noqa: PLC0415
+    from tasks.graph.view import View, role_of  # noqa: PLC0415
 
     if not node.strip():
         return HTMLResponse(page("", None))
     try:
-        async with Store.open(Graph.of(request.app.state.gateway.settings, reader=True)) as store:
-            around = await _around(store, node, opened)
+        config = request.app.state.gateway.settings
+        role = role_of(load_configuration(config).graph, "gateway")  # whose key was checked before we were called
+        async with Store.open(Graph.of(config, reader=True)) as store:
+            around = await _around(View(store, Seal.of(config), role), node, opened)
     except AmbiguousError as error:
         return HTMLResponse(page(node, None, "Several nodes are called so.", error.candidates[:100]), 300)
     except UnknownNodeError as error:
         return HTMLResponse(page(node, None, error.what), 404)
-    except UnavailableError as error:
+    except LamaError as error:
         return HTMLResponse(page(node, None, f"The graph does not answer. {error.remedy}".strip()), 503)
     return HTMLResponse(page(node, around))
 
 
-async def _around(store: Store, node: str, opened: list[str]) -> Neighbourhood:
+async def _around(store: View, node: str, opened: list[str]) -> Neighbourhood:
     from tasks.graph.questions.asking import UnknownNodeError, find_one, level_of  # noqa: PLC0415
     from tasks.graph.questions.neighbourhood import neighbourhood  # noqa: PLC0415
 

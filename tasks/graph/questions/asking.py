@@ -9,6 +9,7 @@ from models.graph import AsOf, Direction, Edge, Label, Ref, Type
 from tasks.graph.questions.names import asked, meant, spelled
 from tasks.graph.questions.walk import Level
 from tasks.graph.store import NOW, Store
+from tasks.graph.view import View
 
 _MOST_NAMED = 1_000
 _SHOWN = 12
@@ -28,7 +29,7 @@ class UnknownNodeError(LamaError):
     """A name that no node has."""
 
 
-def level_of(store: Store, as_of: AsOf = NOW, *, seen: Callable[[Ref], bool] | None = None) -> Level:
+def level_of(store: Store | View, as_of: AsOf = NOW, *, seen: Callable[[Ref], bool] | None = None) -> Level:
     """One level of relationships as of a point in both times.
 
     Args:
@@ -47,7 +48,7 @@ def level_of(store: Store, as_of: AsOf = NOW, *, seen: Callable[[Ref], bool] | N
 
 
 async def find(
-    store: Store,
+    store: Store | View,
     text: str,
     *,
     label: Label | None = None,
@@ -70,7 +71,9 @@ async def find(
     return [ref for ref in meant(wanted, found) if seen is None or seen(ref)]
 
 
-async def find_one(store: Store, text: str, *, as_of: AsOf = NOW, seen: Callable[[Ref], bool] | None = None) -> Ref:
+async def find_one(
+    store: Store | View, text: str, *, as_of: AsOf = NOW, seen: Callable[[Ref], bool] | None = None
+) -> Ref:
     """The node that `text` means.
 
     Raises:
