@@ -54,6 +54,10 @@ async def place(graph: Settings) -> AsyncIterator[Place]:
         yield place
 
 
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def _ref(number: int) -> Ref:
     return Ref(Label.module if number % 3 else Label.function, f"m{number}")
 
@@ -86,7 +90,7 @@ async def test_it_gives_the_same_graph_again(place: Place, tmp_path: Path) -> No
     file = tmp_path / "graph.backup"
     made = await back_up(place.transactions, file, now=place.now)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["graph.backup"]
+    assert _files(tmp_path) == ["graph.backup"]
     text = gzip.decompress(file.read_bytes())
     assert b"secret" not in text
     assert b"sealed:1:" in text
@@ -130,7 +134,7 @@ async def test_what_is_written_after_the_cut_is_left_out(place: Place, tmp_path:
 async def test_it_is_of_one_moment_while_others_write(graph: Settings, place: Place, tmp_path: Path) -> None:
     """Every round moves a pair of facts together; a backup with one of the two would be torn."""
     pairs = [Ref(Label.module, f"p{number}") for number in range(200)]
-    stop = asyncio.Event()
+    begun, stop = asyncio.Event(), asyncio.Event()
     rounds = 0
 
     async def write() -> None:
@@ -140,10 +144,11 @@ async def test_it_is_of_one_moment_while_others_write(graph: Settings, place: Pl
                 rounds += 1
                 nodes = [NodeFact(ref, {"lines": rounds}) for ref in pairs]
                 await store.replace("code:pairs", nodes)
+                if rounds == 3:
+                    begun.set()
 
     writer = asyncio.create_task(write())
-    while rounds < 3:
-        await asyncio.sleep(0.05)
+    await begun.wait()
     try:
         await back_up(place.transactions, tmp_path / "b", now=datetime.now(UTC))
     finally:
@@ -157,7 +162,9 @@ async def test_it_is_of_one_moment_while_others_write(graph: Settings, place: Pl
     assert 1 <= next(iter(nodes.values())).properties["lines"] <= after  # type: ignore[operator]
 
 
-async def test_who_goes_on_writing_of_before_the_cut_is_waited_for(place: Place, tmp_path: Path) -> None:
+async def test_who_goes_on_writing_of_before_the_cut_is_waited_for(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.now = START
 
     async def late(*_arguments: object) -> None:
@@ -174,10 +181,10 @@ async def test_who_goes_on_writing_of_before_the_cut_is_waited_for(place: Place,
             await late()
         return await marks(transactions)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UnavailableError, match="began to write before"):
-        patch.setattr(backup, "_marks", disturbed)
+    monkeypatch.setattr(backup, "_marks", disturbed)
+    with pytest.raises(UnavailableError, match="began to write before"):
         await back_up(place.transactions, tmp_path / "b", now=START + timedelta(hours=1))
-    assert not list(tmp_path.iterdir())
+    assert not _files(tmp_path)
 
 
 async def test_an_interrupted_restore_is_repeated(
@@ -198,10 +205,11 @@ async def test_an_interrupted_restore_is_repeated(
             raise UnavailableError("gone")
         await put(*arguments)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch, pytest.raises(UnavailableError, match="gone"):
+    with monkeypatch.context() as patch:
         patch.setattr(restore, "_FACTS", 10)
         patch.setattr(restore, "put", breaks)
-        await put_back(place.transactions, tmp_path / "b")
+        with pytest.raises(UnavailableError, match="gone"):
+            await put_back(place.transactions, tmp_path / "b")
     assert await place.hashes() != wanted
     with pytest.raises(ConfigurationError, match="another file"):
         await put_back(place.transactions, tmp_path / "other")
