@@ -12,7 +12,7 @@ from services.gateway.graph_page import MOST_OPENED, page
 
 if TYPE_CHECKING:
     from tasks.graph.questions.neighbourhood import Neighbourhood
-    from tasks.graph.store import Store
+    from tasks.graph.view import View
 
 router = APIRouter(tags=["graph"])
 
@@ -29,16 +29,22 @@ async def graph(
     ] = [],  # noqa: B006 - FastAPI copies it
 ) -> HTMLResponse:
     """What is around a node, as a drawing. With the key as the password of any user, a browser can show it."""
-    from blocks.errors import UnavailableError  # noqa: PLC0415 - the driver and the questions, when they are needed
+    from blocks.configuration import load_configuration  # noqa: PLC0415 - what only this page needs
+    from blocks.errors import UnavailableError  # noqa: PLC0415
     from blocks.graph import Graph  # noqa: PLC0415
     from tasks.graph.questions.asking import AmbiguousError, UnknownNodeError  # noqa: PLC0415
+    from tasks.graph.sealing import Seal  # noqa: PLC0415
     from tasks.graph.store import Store  # noqa: PLC0415
+    from tasks.graph.view import View, role_of  # noqa: PLC0415
 
     if not node.strip():
         return HTMLResponse(page("", None))
     try:
-        async with Store.open(Graph.of(request.app.state.gateway.settings, reader=True)) as store:
-            around = await _around(store, node, opened)
+        config = request.app.state.gateway.settings
+        known = load_configuration(config).graph
+        async with Store.open(Graph.of(config, reader=True)) as store:
+            view = View(store, Seal.of(config), role_of(known.roles, known.callers, "gateway"))
+            around = await _around(view, node, opened)
     except AmbiguousError as error:
         return HTMLResponse(page(node, None, "Several nodes are called so.", error.candidates[:100]), 300)
     except UnknownNodeError as error:
@@ -48,14 +54,14 @@ async def graph(
     return HTMLResponse(page(node, around))
 
 
-async def _around(store: Store, node: str, opened: list[str]) -> Neighbourhood:
+async def _around(view: View, node: str, opened: list[str]) -> Neighbourhood:
     from tasks.graph.questions.asking import UnknownNodeError, find_one, level_of  # noqa: PLC0415
     from tasks.graph.questions.neighbourhood import neighbourhood  # noqa: PLC0415
 
-    chosen: list[Ref] = [await find_one(store, node)]
+    chosen: list[Ref] = [await find_one(view, node)]
     for text in opened:
         try:
-            chosen.append(await find_one(store, text[:_MOST_NAME]))
+            chosen.append(await find_one(view, text[:_MOST_NAME]))
         except UnknownNodeError:
             continue  # it has gone since the page was drawn
-    return await neighbourhood(chosen, level_of(store), nodes=_MOST_NODES)
+    return await neighbourhood(chosen, level_of(view), nodes=_MOST_NODES)

@@ -12,7 +12,8 @@ from models.graph_report import GraphReport, Source, SourceFigures
 from models.report import Skip, compose
 from tasks.graph.ingest.reading import AREA
 from tasks.graph.ingest.sources import GATHER, NEEDS_CODE, Gathered, Run, read_code
-from tasks.graph.store import Store
+from tasks.graph.migrations import migrate
+from tasks.graph.transactions import Transactions
 from tasks.step import step
 from tasks.target import Target
 
@@ -31,13 +32,14 @@ class Outcome:
 
 @step("reach the graph", retries=1)
 async def reach(graph: Graph) -> None:
-    """Wait a little for a server that is starting, and see to its indexes.
+    """Wait a little for a server that is starting, and bring its schema up to date.
 
     Raises:
         UnavailableError: nobody answers.
+        ConfigurationError: it was made by a newer Lama.
     """
-    async with Store.open(graph) as store:
-        await store.prepare()
+    async with graph.get_client() as driver:
+        await migrate(Transactions(driver, graph.database))
 
 
 @step("read the source code", retries=1)
@@ -55,8 +57,8 @@ async def ingest(source: Source, run: Run) -> Outcome:
     written = Written()
     if not run.dry_run:
         if gathered.plan.send:
-            written += await run.store.replace_all(gathered.plan.send)
-        for part in gathered.add:
+            written += await run.view.replace_all(gathered.plan.send)
+        for part in map(run.view.seal.part, gathered.add):
             written += await run.store.write(part.nodes, part.relationships, scope=part.scope)
         if gathered.plan.gone:
             written += await run.store.forget(gathered.plan.gone)

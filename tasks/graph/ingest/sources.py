@@ -29,8 +29,8 @@ from tasks.graph.ingest.facts import Facts
 from tasks.graph.ingest.flows import flow_facts, table_facts
 from tasks.graph.ingest.plan import Plan, below, last_part, part, plan, scope
 from tasks.graph.ingest.reading import AREA, Reading, read_checkout, skips_of
-from tasks.graph.store import Store
-from tasks.health_check.architecture.drift import View
+from tasks.graph.view import View
+from tasks.health_check.architecture import drift
 from tasks.health_check.architecture.snapshot import KIND
 from tasks.health_check.documentation.survey import LARGEST_DOCUMENT, find_documents
 from tasks.health_check.documentation.surveyed import Request
@@ -44,9 +44,10 @@ _MOST_VIEWS = 20
 class Run:
     """One ingest. No dataclass: Prefect looks into those that it is handed, name by name."""
 
-    def __init__(self, target: Target, store: Store, database: Postgres, *, dry_run: bool) -> None:
+    def __init__(self, target: Target, view: View, database: Postgres, *, dry_run: bool) -> None:
         self.target = target
-        self.store = store
+        self.view = view
+        self.store = view.store
         self.database = database
         self.dry_run = dry_run
         self.readings: dict[str, Reading] = {}
@@ -249,7 +250,7 @@ def _is_ours(checkout: Checkout) -> bool:
     return checkout.path.resolve() == CHECKOUT
 
 
-def _view(database: Postgres, host: str) -> View | None:
+def _view(database: Postgres, host: str) -> drift.View | None:
     engine = database.engine()
     try:
         with engine.connect() as connection:
