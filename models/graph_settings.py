@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from models.graph import Label
@@ -60,7 +62,7 @@ class GraphSettings(Value):
         default_factory=dict,
         description="`[graph.roles.NAME]`: what those who have the role see.",
     )
-    callers: dict[str, str] = Field(
+    callers: dict[Literal["gateway", "mcp"], str] = Field(
         default_factory=dict,
         description="Which role callers have: `gateway` and `mcp` by their key; otherwise they see everything.",
     )

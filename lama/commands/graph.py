@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ELSEWHERE = {"ingest": "lama.commands.graph_ingest:ingest", "cypher": "lama.commands.graph_cypher:cypher"}
+_ELSEWHERE = {"ingest": "lama.commands.graph_ingest:ingest", "cypher": "lama.commands.graph_cypher:cypher"} | {
+    name: f"lama.commands.graph_admin:{name.replace('-', '_')}"
+    for name in ("migrate", "backup", "restore", "rotate-key")
+}
 """Commands of this group that other modules have, `name` -> `module:attribute`; imported when one is called."""
 _LABELS = [label.value for label in Label]
 

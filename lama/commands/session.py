@@ -142,3 +142,27 @@ def database_for(settings: Settings, observe: Observer) -> Iterator[None]:
     with platform.in_use():
         platform.start(observe)
         yield
+
+
+@contextlib.contextmanager
+def graph_for(settings: Settings, observe: Observer) -> Iterator[None]:
+    """Within it, the graph answers: the platform's, or the embedded one started for the purpose.
+
+    Raises:
+        ConfigurationError: there is none: no embedded server is run here, and none is named.
+    """
+    if not settings.embeds_graph:
+        yield
+        return
+    from blocks.configuration import load_configuration
+    from blocks.errors import ConfigurationError
+    from deployments.embedded_graph import not_run_because
+
+    if (why := not_run_because(settings, load_configuration(settings).graph)) is not None:
+        raise ConfigurationError(
+            f"no graph server is run here: {why}.", component="graph", remedy="Or set LAMA_GRAPH_URI to a Neo4j >= 5."
+        )
+    platform = Platform(settings, only=["graph"])
+    with platform.in_use():
+        platform.start(observe)
+        yield

@@ -30,7 +30,7 @@ async def graph(
 ) -> HTMLResponse:
     """What is around a node, as a drawing. With the key as the password of any user, a browser can show it."""
     from blocks.configuration import load_configuration  # noqa: PLC0415 - what only this page needs
-    from blocks.errors import UnavailableError  # noqa: PLC0415
+    from blocks.errors import LamaError  # noqa: PLC0415
     from blocks.graph import Graph  # noqa: PLC0415
     from tasks.graph.questions.asking import AmbiguousError, UnknownNodeError  # noqa: PLC0415
     from tasks.graph.sealing import Seal  # noqa: PLC0415
@@ -41,16 +41,16 @@ async def graph(
         return HTMLResponse(page("", None))
     try:
         config = request.app.state.gateway.settings
-        known = load_configuration(config).graph
+        role = role_of(load_configuration(config).graph, "gateway")  # whose key was checked before we were called
         async with Store.open(Graph.of(config, reader=True)) as store:
-            view = View(store, Seal.of(config), role_of(known.roles, known.callers, "gateway"))
+            view = View(store, Seal.of(config), role)
             around = await _around(view, node, opened)
     except AmbiguousError as error:
         return HTMLResponse(page(node, None, "Several nodes are called so.", error.candidates[:100]), 300)
     except UnknownNodeError as error:
         return HTMLResponse(page(node, None, error.what), 404)
-    except UnavailableError as error:
-        return HTMLResponse(page(node, None, f"The graph does not answer. {error.remedy}".strip()), 503)
+    except LamaError as error:
+        return HTMLResponse(page(node, None, str(error)), 503)
     return HTMLResponse(page(node, around))
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from models.graph import AsOf, Counts, Direction, Edge, Label, Node, Part, Property, Ref, Type, Written
-from models.graph_settings import GraphRole
+from models.graph_settings import GraphRole, GraphSettings
 from tasks.graph.sealing import Seal
 from tasks.graph.store import NOW, Store
 
@@ -137,6 +137,10 @@ class View:
         nodes = {label: many for label, many in counts.nodes.items() if label in self.role.labels}
         return Counts(nodes, relationships, 0)
 
+    async def marks(self, prefix: str = "") -> dict[str, str]:
+        """See `Store.marks`; who does not see everything sees no sources."""
+        return await self.store.marks(prefix) if self.role.unrestricted else {}
+
     async def all_nodes(self) -> AsyncIterator[Node]:
         """See `Store.all_nodes`."""
         async for node in self.store.all_nodes():
@@ -156,14 +160,13 @@ class View:
         ]
 
 
-def role_of(roles: dict[str, GraphRole], callers: dict[str, str], caller: str | None) -> GraphRole:
+def role_of(configured: GraphSettings, caller: str | None) -> GraphRole:
     """The role of who asks: None is whoever has the command line, and sees everything.
 
     Args:
-        roles: `[graph.roles]`.
-        callers: `[graph.callers]`.
+        configured: `[graph]`.
         caller: `gateway` or `mcp`, whose key was checked where the question came in.
     """
-    if caller is None or caller not in callers:
+    if caller is None or caller not in configured.callers:
         return EVERYTHING
-    return roles[callers[caller]]
+    return configured.roles[configured.callers[caller]]

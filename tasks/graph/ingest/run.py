@@ -35,6 +35,7 @@ async def reach(graph: Graph) -> None:
     """Wait a little for a server that is starting, and bring its schema up to date.
 
     Raises:
+        ConfigurationError: a newer Lama has been here.
         UnavailableError: nobody answers.
         ConfigurationError: it was made by a newer Lama.
     """
