@@ -158,18 +158,16 @@ class _Reader:
                 self.scope.modules.pop(name, None)
                 self.scope.other.add(name)
         for node in ast.walk(tree):
-            for name, value in _instances(node):
-                path = self._class_of(value)
+            for name, value, entered in _instances(node):
+                path = self._class_of(value, entered=entered)
                 if path is not None and self._bound_once(tree, name):
                     self.scope.instances[name] = path
 
     def _bound_once(self, tree: ast.Module, name: str) -> bool:
         return sum(1 for node in ast.walk(tree) for bound, _ in _bindings(node) if bound == name) == 1
 
-    def _class_of(self, value: ast.expr) -> str | None:
-        """The class whose instance `value` makes, for sure."""
-        if isinstance(value, ast.Await):
-            return None
+    def _class_of(self, value: ast.expr, *, entered: str) -> str | None:
+        """The class whose instance `value` is, for sure; after `entered`, its method that gives it, if there is one."""
         if not isinstance(value, ast.Call):
             return None
         name = _dotted(value.func)
@@ -180,9 +178,11 @@ class _Reader:
         symbol = self.resolver.symbol(verdict.path) if verdict.answer is Answer.defined else None
         if symbol is None or symbol.kind is not Kind.class_:
             return None
-        if any(f"{symbol.path}.{hook}" in self.resolver.codebase.names for hook in ("__new__", "__enter__")):
-            entered = self.resolver.method(symbol.path, "__enter__")
-            if entered is None or (entered.returns or "").strip("'\"") not in {*_SELF, symbol.path.rpartition(".")[2]}:
+        if self.resolver.method(symbol.path, "__new__") is not None:
+            return None
+        if entered:
+            given = self.resolver.method(symbol.path, entered)
+            if given is None or (given.returns or "").strip("'\"") not in {*_SELF, symbol.path.rpartition(".")[2]}:
                 return None
         return symbol.path
 
@@ -229,9 +229,7 @@ class _Reader:
                 self.statements(parts)
                 continue
             for part in parts:
-                if isinstance(part, ast.ExceptHandler):
-                    self.statements(part.body)
-                elif isinstance(part, ast.match_case):
+                if isinstance(part, ast.ExceptHandler) or isinstance(part, ast.match_case):
                     self.statements(part.body)
                 elif isinstance(part, ast.AST):
                     self._expression(part)
@@ -350,17 +348,21 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, str]]:
         yield node.name, ""
 
 
-def _instances(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+def _instances(node: ast.AST) -> Iterator[tuple[str, ast.expr, str]]:
+    """Names that `node` binds to a value, the value, and the method that gives it where a block is entered."""
     if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-        yield node.targets[0].id, node.value
+        yield node.targets[0].id, node.value, ""
     elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-        yield node.target.id, node.value
+        yield node.target.id, node.value, ""
     elif isinstance(node, ast.With | ast.AsyncWith):
+        hook = "__enter__" if isinstance(node, ast.With) else "__aenter__"
         for item in node.items:
             if isinstance(item.optional_vars, ast.Name):
-                yield item.optional_vars.id, item.context_expr
+                yield item.optional_vars.id, item.context_expr, hook
 
 
 def _catches_absence(handler: ast.ExceptHandler) -> bool:
     caught = ast.unparse(handler.type) if handler.type is not None else "Exception"
-    return any(word in caught for word in ("ImportError", "ModuleNotFoundError", "AttributeError", "TypeError", "Exception"))
+    return any(
+        word in caught for word in ("ImportError", "ModuleNotFoundError", "AttributeError", "TypeError", "Exception")
+    )

@@ -173,9 +173,7 @@ class _Sections:
                 old = past or quoted > 0 or speaks_of_the_past(before.rpartition("\n\n")[2])
                 language = re.split(r"[\s,{:]", info.lstrip("{. "), maxsplit=1)[0].strip("}").lower()
                 fences.append(Fence(line, language, info, token.content, old, before))
-        yield Section(
-            path, key, start + 1, text, tuple(spans), tuple(links), tuple(fences), past, "\n\n".join(prose)
-        )
+        yield Section(path, key, start + 1, text, tuple(spans), tuple(links), tuple(fences), past, "\n\n".join(prose))
 
 
 def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]:  # noqa: FBT001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import difflib
 import re
@@ -54,6 +55,7 @@ class Resolver:
     _verdicts: dict[str, Verdict] = field(default_factory=dict)
     _members: dict[str, dict[str, Symbol]] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
+    _hooks: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def resolve(self, name: str) -> Verdict:
         """What is known of the dotted `name`; one that begins outside of the code base is open."""
@@ -116,7 +118,9 @@ class Resolver:
                 return None
             value = member.value
             required = value is None or (value.startswith(("field(", "dataclasses.field(")) and "default" not in value)
-            found.append(Parameter(member.path.rpartition(".")[2], PLAIN, member.annotation, None if required else value))
+            found.append(
+                Parameter(member.path.rpartition(".")[2], PLAIN, member.annotation, None if required else value)
+            )
         return tuple(found)
 
     def members(self, path: str) -> dict[str, Symbol]:
@@ -162,6 +166,10 @@ class Resolver:
         """The one public symbol whose name is `last`, as it is best known; None when there are several or none."""
         found = tuple(self._shortest(self._by_last.get(last, ())))
         return found[0] if len(found) == 1 else None
+
+    def is_any(self, last: str) -> bool:
+        """Whether anything public is called so."""
+        return last in self._by_last
 
     def source_of(self, path: str) -> str:
         """Text of the file that defines `path`; empty when it cannot be read."""
@@ -246,7 +254,7 @@ class Resolver:
             verdict = self._resolve(f"{target}.{name}", depth + 1)
             if verdict.answer is not Answer.gone:
                 return self._below(verdict.path, rest, depth) if verdict.answer is Answer.defined else verdict
-        if f"{path}.__getattr__" in self.codebase.names or name in _MODULE_ATTRIBUTES or self._unread(full):
+        if name in _MODULE_ATTRIBUTES or self._unread(full) or self._made_by_hook(path, name):
             return Verdict(Answer.open, path)
         if any(one.name == "__getattr__" for one in module.imports) or self._made_as_it_runs(path, name):
             return Verdict(Answer.open, path)
@@ -336,8 +344,21 @@ class Resolver:
         folder = (Path(self.codebase.root) / self.codebase.module(parent).file).parent
         return any(folder.glob(f"{name}.*.so")) or any(folder.glob(f"{name}.*pyd")) or (folder / name).is_dir()
 
+    def _made_by_hook(self, path: str, name: str) -> bool:
+        """Whether the module's `__getattr__` may make `name`: it does not where it only knows names that it spells."""
+        if f"{path}.__getattr__" not in self.codebase.names:
+            return False
+        known = self._hooks.get(path)
+        if known is None:
+            known = self._hooks[path] = names_of_hook(self._text(path)) or frozenset("*")
+        return "*" in known or name in known
+
     def _made_as_it_runs(self, path: str, name: str) -> bool:
         text = self._text(path)
+        hook = self.symbol(f"{path}.__getattr__")
+        if hook is not None:  # it is known to make other names only
+            lines = text.splitlines()
+            text = "\n".join([*lines[: hook.line - 1], *lines[hook.end_line :]])
         word = re.escape(name)
         if not text or re.search(rf"^\s*(?:{word}\s*[:=]|(?:async )?def {word}\b|class {word}\b)", text, re.M):
             return True
@@ -367,6 +388,65 @@ class Resolver:
             except OSError:
                 self._texts[file] = ""
         return self._texts[file]
+
+
+def names_of_hook(text: str) -> frozenset[str] | None:
+    """The names that the `__getattr__` of a module can make; None where it may make others.
+
+    It is closed when its parameter is only compared with strings, looked up in tables of the module that are written
+    out, or told in an error.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    hook = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__getattr__"), None)
+    if hook is None or len(hook.args.args) != 1:
+        return None
+    tables = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and isinstance(node.value, ast.Dict | ast.Set | ast.Tuple | ast.List)
+    }
+    parameter, found, allowed = hook.args.args[0].arg, set[str](), set[int]()
+    for node in ast.walk(hook):
+        if isinstance(node, ast.Raise | ast.JoinedStr):
+            allowed |= {id(inner) for inner in ast.walk(node)}
+        parts: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Subscript):
+            parts = [node.value, node.slice]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            parts = [node.func.value, *node.args[:1]]
+        if not any(_is_name(part, parameter) for part in parts):
+            continue
+        others = [part for part in parts if not _is_name(part, parameter)]
+        spelt = [_spelt(tables.get(part.id) if isinstance(part, ast.Name) else part) for part in others]
+        if all(one is not None for one in spelt):
+            allowed |= {id(part) for part in parts}
+            found.update(*(one for one in spelt if one is not None))
+    uses = [node for node in ast.walk(hook) if _is_name(node, parameter)]
+    return frozenset(found) if all(id(node) in allowed for node in uses) else None
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def _spelt(node: ast.expr | None) -> set[str] | None:
+    """The strings of a literal; None where it holds something else."""
+    keys: Sequence[ast.expr | None]
+    if isinstance(node, ast.Dict):
+        keys = node.keys
+    elif isinstance(node, ast.Set | ast.Tuple | ast.List):
+        keys = node.elts
+    else:
+        keys = [node]
+    found = {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+    return found if len(found) == len(keys) else None
 
 
 def is_plain(symbol: Symbol) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -156,9 +157,9 @@ def changes(old: Signature, new: Signature) -> tuple[Change, ...]:
     found = [*_of_parameters(old.parameters, new.parameters)]
     if old.returns and new.returns and not same_type(old.returns, new.returns):
         found.append(Change(What.returns, "", old.returns, new.returns))
-    kept = {base.rpartition(".")[2] for base in new.bases}
+    kept = {_last(base) for base in new.bases}
     if old.bases and new.bases:
-        found += [Change(What.bases, "", base, "") for base in old.bases if base.rpartition(".")[2] not in kept]
+        found += [Change(What.bases, "", base, "") for base in old.bases if _last(base) not in kept]
     return tuple(found)
 
 
@@ -202,8 +203,18 @@ def _moved(old: Sequence[Parameter], new: Sequence[Parameter]) -> Iterator[Chang
             return
 
 
+def _last(base: str) -> str:
+    """The bare name of a base, without what it is given in brackets."""
+    return base.partition("[")[0].rpartition(".")[2]
+
+
 def _alike(one: Parameter, other: Parameter) -> bool:
-    return (one.default is None) == (other.default is None)
+    """Whether what came in at the place of a parameter is that one under another name."""
+    if (one.default is None) != (other.default is None):
+        return False
+    if one.annotation and other.annotation and same_type(one.annotation, other.annotation):
+        return True
+    return difflib.SequenceMatcher(None, one.name, other.name).ratio() >= 0.6
 
 
 def _same(one: str, other: str) -> bool:
@@ -214,7 +225,11 @@ def _same(one: str, other: str) -> bool:
         first, second = ast.parse(one, mode="eval"), ast.parse(other, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return ast.dump(first) == ast.dump(second)
+    if ast.dump(first) == ast.dump(second):
+        return True
+    values = [node.body.value for node in (first, second) if isinstance(node.body, ast.Constant)]
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return len(numbers) == 2 and numbers[0] == numbers[1]
 
 
 def same_type(one: str, other: str) -> bool:
@@ -234,7 +249,7 @@ def normal_type(annotation: str) -> str:
     while (found := _UNION.search(text)) is not None:
         text = f"{text[: found.start()]}{' | '.join(_split(found[1]))}{text[found.end() :]}"
     text = re.sub(r"\b[\w.]+\.(\w+)", r"\1", "".join(text.split()))
-    return "|".join(sorted(_split(text, "|"))).lower()
+    return "|".join(sorted(_split(text.lower(), "|")))
 
 
 def _split(text: str, at: str = ",") -> list[str]:
