@@ -133,10 +133,12 @@ class Literals:
         self._words: set[str] | None = None
 
     def has(self, name: str) -> bool:
-        """Whether the code spells `name` in a string, whole or up to a dot."""
+        """Whether the code spells `name` in a string, whole or up to a dot behind which it puts something."""
         words = self._all()
         parts = name.split(".")
-        return name in words or any(f"{'.'.join(parts[:length])}." in words for length in range(2, len(parts)))
+        heads = [".".join(parts[:length]) for length in range(2, len(parts))]
+        # a module's name with a dot stands in messages about its members: that makes no member of it
+        return name in words or any(f"{one}." in words for one in heads if one not in self._resolver.codebase.names)
 
     def has_word(self, word: str) -> bool:
         """Whether the code spells `word` in a string, or defines a function of that name."""

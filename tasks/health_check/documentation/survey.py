@@ -26,13 +26,13 @@ _NOT_MODULES = {"setup", "conftest", "noxfile", "tasks_file"}
 
 def survey(request: Request) -> Survey:
     """Read what `request` names."""
-    from tasks.health_check.documentation.documents import References, broken_references  # noqa: PLC0415
+    from tasks.docs.truth.references import NameSets, References, broken_references  # noqa: PLC0415
     from tasks.health_check.documentation.objects import read_code  # noqa: PLC0415
 
     places, unread = _packages(request)
     code, names, problems = read_code(request.root, places, request.exclude)
     unread += problems
-    known = References.of(request.root, names, [name for name, _ in places])
+    known = References.of(request.root, NameSets(names.defined, names.open, names.words), [name for name, _ in places])
     broken: list[Broken] = []
     total = read = 0
     documents, missing = _documents(request, unread)
@@ -47,7 +47,7 @@ def survey(request: Request) -> Survey:
             unread.append(Unread(place=relative, reason=f"larger than {LARGEST_DOCUMENT} bytes"))
             continue
         found, checked = broken_references(relative, text, known)
-        broken += found
+        broken += [Broken(document=one.document, line=one.line, kind=one.kind, text=one.text) for one in found]
         total += checked
         read += 1
     return Survey(
