@@ -60,6 +60,16 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A table."""
+
+    line: int
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Cells as Markdown."""
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """What stands under one heading, without the sections below it."""
 
@@ -73,6 +83,7 @@ class Section:
     spans: tuple[Span, ...] = ()
     links: tuple[Link, ...] = ()
     fences: tuple[Fence, ...] = ()
+    tables: tuple[Table, ...] = ()
     past: bool = False
     prose: str = ""
     """Its paragraphs without code blocks."""
@@ -173,7 +184,18 @@ class _Sections:
                 old = past or quoted > 0 or speaks_of_the_past(before.rpartition("\n\n")[2])
                 language = re.split(r"[\s,{:]", info.lstrip("{. "), maxsplit=1)[0].strip("}").lower()
                 fences.append(Fence(line, language, info, token.content, old, before))
-        yield Section(path, key, start + 1, text, tuple(spans), tuple(links), tuple(fences), past, "\n\n".join(prose))
+        yield Section(
+            path=path,
+            key=key,
+            line=start + 1,
+            text=text,
+            spans=tuple(spans),
+            links=tuple(links),
+            fences=tuple(fences),
+            tables=tuple(_tables(tokens)),
+            past=past,
+            prose="\n\n".join(prose),
+        )
 
 
 def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]:  # noqa: FBT001
@@ -198,6 +220,20 @@ def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]: 
             told = past or inherited or speaks_of_the_past(sentence)
             yield Span(line + whole.count("\n", 0, position), text, sentence, told)
         position += len(text) + (2 if code else 0)
+
+
+def _tables(tokens: Sequence[Token]) -> Iterator[Table]:
+    rows: list[list[str]] = []
+    start = 0
+    for number, token in enumerate(tokens):
+        if token.type == "table_open":
+            rows, start = [], (token.map[0] if token.map else 0) + 1
+        elif token.type == "tr_open":
+            rows.append([])
+        elif token.type in {"th_open", "td_open"} and rows:
+            rows[-1].append(tokens[number + 1].content.strip())
+        elif token.type == "table_close" and rows:
+            yield Table(start, tuple(rows[0]), tuple(tuple(row) for row in rows[1:]))
 
 
 def _links(token: Token, line: int) -> Iterator[Link]:

@@ -99,7 +99,7 @@ class References:
             for entry in (root.iterdir() if root.is_dir() else ())
             if entry.is_dir() and not entry.name.startswith(".") and entry.name not in {"build", "dist", "node_modules"}
         }
-        return cls(root, names, frozenset(packages), frozenset(folders), _scripts(root), _targets(root))
+        return cls(root, names, frozenset(packages), frozenset(folders), scripts_of(root), _targets(root))
 
 
 def broken_references(document: str, text: str, known: References) -> tuple[list[Nowhere], int]:
@@ -220,7 +220,8 @@ def judge_link(document: str, target: str, known: References) -> tuple[str, str,
     return "link", target, known.root.joinpath(*parts).exists()
 
 
-def _scripts(root: Path) -> frozenset[str]:
+def scripts_of(root: Path) -> frozenset[str]:
+    """The commands that the checkout `root` installs; none where it does not say so in pyproject.toml."""
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
         return frozenset(project.get("scripts", {}))

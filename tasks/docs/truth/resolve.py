@@ -86,10 +86,10 @@ class Resolver:
 
     def constructor(self, path: str) -> tuple[Parameter, ...] | None:
         """The parameters that the class at `path` is made with, without `self`; None where that is not certain."""
-        for depth, symbol in enumerate(self._lineage(path)):
+        for depth, symbol in enumerate(self.lineage(path)):
             if symbol is None:
                 return None
-            if re.search(r"\bmetaclass\s*=", self._head(symbol)):
+            if any(name == "metaclass" for name, _ in symbol.keywords):
                 return None
             members = self._symbols(self.codebase.names[symbol.path].module)
             new = members.get(f"{symbol.path}.__new__")
@@ -134,7 +134,7 @@ class Resolver:
 
     def method(self, path: str, name: str) -> Symbol | None:
         """The method or attribute `name` of the class at `path` or of its bases; None where that is not certain."""
-        for symbol in self._lineage(path):
+        for symbol in self.lineage(path):
             if symbol is None:
                 return None
             found = self.members(symbol.path).get(name)
@@ -271,7 +271,7 @@ class Resolver:
         return self._in_class(path, rest[0], rest[1:], depth)
 
     def _in_class(self, path: str, name: str, rest: Sequence[str], depth: int) -> Verdict:
-        for symbol in self._lineage(path, name):
+        for symbol in self.lineage(path, name):
             if symbol is None:
                 return Verdict(Answer.open, path)
             full = f"{symbol.path}.{name}"
@@ -288,12 +288,12 @@ class Resolver:
         if any(f"{symbol.path}.{hook}" in self.codebase.names for hook in ("__getattr__", "__getattribute__")):
             return True
         text = self._text(symbol.path)
-        if "metaclass" in self._head(symbol) or not text:
+        if any(name == "metaclass" for name, _ in symbol.keywords) or not text:
             return True
         word = re.escape(name)
         return re.search(rf"\.{word}\s*(?::[^=\n]+)?=(?!=)|[\"']{word}[\"']|^\s*{word}\s*[:=]", text, re.M) is not None
 
-    def _lineage(self, path: str, name: str = "") -> Iterator[Symbol | None]:
+    def lineage(self, path: str, name: str = "") -> Iterator[Symbol | None]:
         """The class at `path` and its bases, near ones first; None once where it derives from what is not known."""
         seen: set[str] = set()
         waiting = [path]
@@ -375,10 +375,6 @@ class Resolver:
             held = self._members[module] = {one.path: one for one in (found.symbols if found is not None else ())}
         return held
 
-    def _head(self, symbol: Symbol) -> str:
-        lines = self._text(symbol.path).splitlines()[max(symbol.line - 1, 0) : symbol.end_line]
-        return "\n".join(lines).partition(":\n")[0]
-
     def _text(self, path: str) -> str:
         file = self.file_of(path)
         if file not in self._texts:
@@ -455,7 +451,8 @@ def is_plain(symbol: Symbol) -> bool:
         r"(?:^|\.)(?:staticmethod|classmethod|abstractmethod|override|final|cache|lru_cache|wraps|"
         r"contextmanager|asynccontextmanager|deprecated|no_type_check|typing_extensions\.\w+|property|cached_property)$"
     )
-    return all(known.search(one) for one in symbol.decorators)
+    runs = bool({"flow", "task"} & set(symbol.labels)) and len(symbol.decorators) == 1  # called with what it declares
+    return runs or all(known.search(one) for one in symbol.decorators)
 
 
 def takes_keyword(parameters: Sequence[Parameter], name: str) -> bool:

@@ -131,6 +131,7 @@ class Literals:
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._words: set[str] | None = None
+        self._whole: set[str] = set()
 
     def has(self, name: str) -> bool:
         """Whether the code spells `name` in a string, whole or up to a dot behind which it puts something."""
@@ -138,18 +139,27 @@ class Literals:
         parts = name.split(".")
         heads = [".".join(parts[:length]) for length in range(2, len(parts))]
         # a module's name with a dot stands in messages about its members: that makes no member of it
-        return name in words or any(f"{one}." in words for one in heads if one not in self._resolver.codebase.names)
+        if name in words or any(f"{one}." in words for one in heads if one not in self._resolver.codebase.names):
+            return True
+        return any(f"{'.'.join(parts[:length])}." in self._whole for length in range(1, len(parts)))
 
     def has_word(self, word: str) -> bool:
         """Whether the code spells `word` in a string, or defines a function of that name."""
         return word in self._all() or self._resolver.is_any(word.replace("-", "_"))
+
+    def options(self) -> set[str]:
+        """Words in strings that look like options of a command, such as `--name`."""
+        return {word for one in self._all() for word in one.split("/") if word.startswith("-")}
 
     def _all(self) -> set[str]:
         if self._words is None:
             codebase = self._resolver.codebase
             found: set[str] = set()
             for path in codebase.files:
-                found.update(_literals(Path(codebase.root) / self._resolver.file_of(path)))
+                for literal in _literals(Path(codebase.root) / self._resolver.file_of(path)):
+                    found.update(_LITERAL.findall(literal))
+                    if literal.endswith("."):
+                        self._whole.add(literal)  # what names are made with: `prefix="acme."`
             self._words = found
         return self._words
 
@@ -161,7 +171,7 @@ def _literals(file: Path) -> Iterator[str]:
     except OSError:
         return
     for match in _STRING.finditer(text):
-        yield from _LITERAL.findall(match[2])
+        yield match[2]
 
 
 def speak(page: Page, resolver: Resolver) -> Iterator[Spoken]:
