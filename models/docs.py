@@ -48,7 +48,8 @@ class DocsSettings(Value):
     private: bool = Field(default=False, description="Whether names that begin with an underscore have a place, too.")
     inventories: tuple[Inventory, ...] = Field(default=(), description="Other projects whose names become links.")
     documents: tuple[str, ...] = Field(
-        default=("README.md", "docs"), description="What people wrote, relative to a checkout: checked against the code."
+        default=("README.md", "docs"),
+        description="What people wrote, relative to a checkout: checked against the code.",
     )
     coverage: float = Field(
         default=0.80, ge=0, le=1, description="Share of public objects with a docstring below which it is reported."
