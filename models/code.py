@@ -61,6 +61,10 @@ class Symbol:
     or docstring leaves it as it was."""
     source: str = ""
     """Hash of its source text."""
+    decorator_arguments: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """For each of `decorators`, what it is called with: (name, source text), the name empty for positional ones."""
+    keywords: tuple[tuple[str, str], ...] = ()
+    """Of a class: keyword arguments of its head, such as `table=True`; (name, source text)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +158,7 @@ class Codebase:
     """Modules that differ from the last read with the same cache, or are new."""
     gone: frozenset[str] = field(default=frozenset())
     """Modules of the last read that are no more."""
+    resolve: Callable[[str], str | None] = field(default=lambda path: None)
+    """The definition that a dotted path leads to, through what modules import from each other: a key of `names`.
+
+    None: outside of what was read, or not sure."""
