@@ -193,7 +193,7 @@ class _Build:
             self._codebase,
             private=self._wanted.private,
             outside=_outside(self._wanted.inventories),
-            taken=lambda path: facts[path].taken if path in facts else None,
+            offered=lambda path: facts[path].offered if path in facts else None,
         )
 
     def _render(self, paths: Sequence[str], jobs: int | None) -> bool:

@@ -71,7 +71,7 @@ class HtmlDress(Dress):
         if symbol.kind is Kind.class_:
             bases = ", ".join(self.typed(base, scope) for base in symbol.bases)
             return f"{head}({bases})" if bases else head
-        arrow = f" -> {self.typed(symbol.returns, scope)}" if symbol.returns else ""
+        arrow = f" -&gt; {self.typed(symbol.returns, scope)}" if symbol.returns else ""
         if _is_wide(symbol, name) and parameters:
             return f"{head}(\n" + "".join(f"    {one},\n" for one in parameters) + f"){arrow}"
         return f"{head}({', '.join(parameters)}){arrow}"

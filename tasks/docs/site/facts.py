@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from models.code import Codebase, Kind, Module, Symbol
-from tasks.docs.site.names import Names, Taken
+from tasks.docs.site.names import Names, offered_by
 
 _MOST_BASES = 20
 
@@ -25,10 +25,8 @@ class Facts:
     documented: int = 0
     missing: list[str] = field(default_factory=list)
     """Public ones without a docstring."""
-    names: dict[str, str] = field(default_factory=dict)
-    """What it takes from elsewhere."""
-    handed_on: dict[str, str] = field(default_factory=dict)
-    """What of that it offers."""
+    offered: list[str] = field(default_factory=list)
+    """What it takes from elsewhere and offers to others."""
     imports: list[str] = field(default_factory=list)
     """Modules of the code base that it imports when it is imported itself."""
     labels: list[str] = field(default_factory=list)
@@ -37,15 +35,11 @@ class Facts:
     """Anchor, kind and summary of what its page tells of; the page itself is not among them."""
     has_page: bool = True
 
-    @property
-    def taken(self) -> Taken:
-        """What it takes from elsewhere."""
-        return Taken(self.names, self.handed_on)
-
     def surface(self, module: Module) -> str:
         """A hash of what pages of other modules may depend on: what there is, of which kind, and what it is in short."""
-        defined = [(one.path, one.kind, one.public, summary_of(one.docstring)) for one in module.symbols]
-        told = repr((self.summary, self.names, self.handed_on, self.has_page, defined))
+        defined = [(one.path, one.kind, one.public, one.bases, summary_of(one.docstring)) for one in module.symbols]
+        taken = [(one.name, one.target) for one in module.imports if not one.lazy]
+        told = repr((self.summary, self.offered, self.has_page, taken, defined))
         return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def dumped(self) -> dict[str, Any]:
@@ -65,15 +59,13 @@ def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) 
     eager = (one.target for one in module.imports if not (one.lazy or one.typing))
     imported = {found for target in eager if (found := _module(target, codebase))}
     objects = len(counted) + is_counted_itself
-    taken = names.taken(module.path)
     return Facts(
         content=module.content,
         summary=summary_of(module.docstring),
         objects=objects,
         documented=objects - len(missing),
         missing=missing,
-        names=dict(taken.names),
-        handed_on=dict(taken.handed_on),
+        offered=offered_by(module),
         imports=sorted(imported - {module.path}),
         labels=sorted({label for symbol in module.symbols for label in symbol.labels}),
         entries=entries,

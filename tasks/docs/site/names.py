@@ -9,7 +9,7 @@ import builtins
 import keyword
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -35,15 +35,6 @@ class Link:
     """On that page; outside: the full address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a module takes from elsewhere, by the name that it has there."""
-
-    names: Mapping[str, str]
-    handed_on: Mapping[str, str]
-    """Those of them that it offers to others: named in `__all__`, or public names of a package without one."""
-
-
 def file_name(module: str) -> str:
     """The name of a module's file, without its suffix: other characters than plain ones become `~` and their code."""
     return "".join(letter if letter in _SAFE else f"~{ord(letter):x}" for letter in module).lstrip(".") or "~"
@@ -63,7 +54,7 @@ class Names:
         *,
         private: bool = False,
         outside: Mapping[str, str] | None = None,
-        taken: Callable[[str], Taken | None] = lambda _: None,
+        offered: Callable[[str], Sequence[str] | None] = lambda _: None,
     ) -> None:
         """Over `codebase`.
 
@@ -71,13 +62,13 @@ class Names:
             codebase: what was read.
             private: whether names that are not public have a place.
             outside: full addresses of names of other projects.
-            taken: what is known already of what a module takes from elsewhere; None: its source has to be asked.
+            offered: what is known already of what a module offers of others; None: its source has to be asked.
         """
         self.codebase = codebase
         self._private = private
         self._outside = outside or {}
-        self._known = taken
-        self._taken: dict[str, Taken] = {}
+        self._known = offered
+        self._handed_on: dict[str, Mapping[str, str]] = {}
         self._found: dict[str, Link | None] = {}
         self._found_in: dict[tuple[str, str], Link | None] = {}
         self._asked: set[str] = set()
@@ -106,6 +97,8 @@ class Names:
             return self.codebase.files.get(text, "")
         if kind == "told":
             return str(self._is_told(text))
+        if kind == "labels":
+            return repr(self._derived.get(text, ""))
         if kind == "in":
             scope, _, text = text.partition(" ")
             link = self._within(text, scope)
@@ -135,6 +128,10 @@ class Names:
         self._asked.add(f"source:{path}")
         return self.codebase.module(path)
 
+    def labels(self, module: str) -> None:
+        """Note that what `module` defines is shown with its labels, of which some follow from other modules."""
+        self._asked.add(f"labels:{module}")
+
     def children(self, module: str) -> list[tuple[str, str]]:
         """Path and summary of the modules right below `module` that have a page."""
         self._asked.add(f"children:{module}")
@@ -151,8 +148,9 @@ class Names:
 
     def has_page(self, module: str) -> bool:
         """Whether `module` has a page of its own."""
-        named = self.codebase.names.get(module)
-        return module in self.codebase.files and (self._private or named is None or named.public)
+        if module not in self.codebase.files:
+            return False
+        return self._private or not any(is_private(part) for part in module.split("."))
 
     def shows(self, path: str) -> bool:
         """Whether what is defined at `path` has a place on the page of its own module."""
@@ -168,57 +166,54 @@ class Names:
             path = path.rpartition(".")[0]
         return True
 
-    def taken(self, module: str) -> Taken:
-        """What `module` takes from elsewhere."""
-        found = self._taken.get(module)
+    def handed_on(self, module: str) -> Mapping[str, str]:
+        """What `module` offers of modules that have no page, as its own name by the definition: it has its place here."""
+        found = self._handed_on.get(module)
         if found is None:
-            found = self._known(module) or taken_by(self.codebase.module(module))
-            self._taken[module] = found
-        return found
-
-    def handed_on(self, module: str) -> dict[str, str]:
-        """What `module` offers of modules that have no page, by its name there: it has its place here."""
-        found = {}
-        for name, target in self.taken(module).handed_on.items():
-            named = self.codebase.names.get(target)
-            if named is not None and named.kind is not Kind.module and not self.has_page(named.module):
-                found[name] = target
+            offered = self._known(module)
+            if offered is None:
+                offered = offered_by(self.codebase.module(module))
+            made: dict[str, str] = {}
+            for name in offered:
+                target = self.codebase.resolve(f"{module}.{name}")
+                if target is None or target in made:
+                    continue
+                named = self.codebase.names[target]
+                if named.kind is not Kind.module and not self.has_page(named.module):
+                    made[target] = name
+            found = self._handed_on[module] = made
         return found
 
     def _lead(self, path: str) -> Link | None:
         if path not in self._found:
             self._found[path] = None  # what leads to itself leads nowhere
-            self._found[path] = self._look(path, 0)
+            self._found[path] = self._look(path)
         return self._found[path]
 
-    def _look(self, path: str, depth: int) -> Link | None:
-        named = self.codebase.names.get(path)
-        if named is not None:
-            if self.shows(path):
-                return Link(named.module, "" if named.kind is Kind.module else path)
-            return self._shown_elsewhere(path)
-        module = self._module_of(path)
-        if module is not None and depth < _DEEPEST:
-            first, dot, rest = path[len(module) + 1 :].partition(".")
-            target = self.taken(module).names.get(first)
-            if target is not None and target != f"{module}.{first}":
-                return self._look(target + dot + rest, depth + 1)
-        address = self._outside.get(path)
-        return Link("", address) if address is not None else None
+    def _look(self, path: str) -> Link | None:
+        home = path if path in self.codebase.names else self.codebase.resolve(path)
+        if home is None:
+            address = self._outside.get(path)
+            return Link("", address) if address is not None else None
+        if self.shows(home):
+            named = self.codebase.names[home]
+            return Link(named.module, "" if named.kind is Kind.module else home)
+        return self._shown_elsewhere(home)
 
     def _shown_elsewhere(self, path: str) -> Link | None:
         """Where a member of a private module has its place: in a package above, which hands it on."""
         module = self.codebase.names[path].module
+        if self.has_page(module):
+            return None
+        first, dot, further = path[len(module) + 1 :].partition(".")
         above = module
         while "." in above:
             above = above.rpartition(".")[0]
             if above not in self.codebase.files or not self.has_page(above):
                 continue
-            rest = path[len(module) + 1 :]
-            first, dot, further = rest.partition(".")
-            for name, target in self.taken(above).handed_on.items():
-                if target == f"{module}.{first}" and self._all_public(path, module):
-                    return Link(above, f"{above}.{name}{dot}{further}")
+            name = self.handed_on(above).get(f"{module}.{first}")
+            if name is not None and self._all_public(path, module):
+                return Link(above, f"{above}.{name}{dot}{further}")
         return None
 
     def _all_public(self, path: str, module: str) -> bool:
@@ -243,16 +238,19 @@ class Names:
             place = place.rpartition(".")[0]
         return self._lead(text) or (self._by_end(text) if "." in text or text[:1].isupper() else None)
 
-    def _module_of(self, path: str) -> str | None:
-        """The innermost module that `path` begins with, other than itself."""
-        while "." in path:
-            path = path.rpartition(".")[0]
-            if path in self.codebase.files:
-                return path
-        return None
-
     def _children_of(self, module: str) -> list[tuple[str, str]]:
         return [(path, self.codebase.names[path].summary) for path in self._below.get(module, ())]
+
+    @cached_property
+    def _derived(self) -> Mapping[str, list[tuple[str, Sequence[str]]]]:
+        """Labels that follow from other modules, by module."""
+        derived: dict[str, list[tuple[str, Sequence[str]]]] = defaultdict(list)
+        for path, labels in sorted(self.codebase.derived.items()):
+            module = path
+            while module and module not in self.codebase.files:
+                module = module.rpartition(".")[0]
+            derived[module].append((path, labels))
+        return derived
 
     @cached_property
     def _below(self) -> Mapping[str, list[str]]:
@@ -283,13 +281,12 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not (name.startswith("__") and name.endswith("__"))
 
 
-def taken_by(module: Module) -> Taken:
-    """What `module` takes from elsewhere when it is imported, and what of it it offers."""
-    names = {taken.name: taken.target for taken in module.imports if not taken.lazy}
+def offered_by(module: Module) -> list[str]:
+    """What `module` takes from elsewhere and offers to others: what `__all__` names; of a package without one, all
+    that is public."""
+    defined = {symbol.path for symbol in module.symbols}
     if module.exports is not None:
-        offered = {name: names[name] for name in module.exports if name in names}
-    elif module.file.endswith(("/__init__.py", "/__init__.pyi")):
-        offered = {name: target for name, target in names.items() if not is_private(name)}
-    else:
-        offered = {}
-    return Taken(names, offered)
+        return [name for name in module.exports if f"{module.path}.{name}" not in defined]
+    if not module.file.endswith(("/__init__.py", "/__init__.pyi")):
+        return []
+    return [one.name for one in module.imports if not (one.lazy or one.name == "*" or is_private(one.name))]

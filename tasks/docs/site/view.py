@@ -58,8 +58,11 @@ class View:
 def view_of(module: Module, names: Names) -> View:
     """What the page of `module` shows: what it defines, and what it hands on of modules without a page."""
     items = _items(module, names, module.path, "")
-    for name, target in sorted(names.handed_on(module.path).items()):
+    names.labels(module.path)
+    handed_on = sorted((name, target) for target, name in names.handed_on(module.path).items())
+    for name, target in handed_on:
         source = names.module(names.codebase.names[target].module)
+        names.labels(source.path)
         items += _items(source, names, module.path, target, name)
     items.sort(key=lambda item: _ORDER[item.kind])
     return View(module, items, names.children(module.path))
