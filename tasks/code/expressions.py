@@ -88,10 +88,7 @@ def dotted(node: ast.expr) -> str | None:
 
 def _unquoted(node: ast.expr) -> ast.expr:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        try:
-            return _unquoted(ast.parse(node.value.strip(), mode="eval").body)
-        except (SyntaxError, ValueError, MemoryError):
-            return node
+        return _unquoted(_quoted(node))
     if isinstance(node, ast.Subscript):
         return _unquoted_subscript(node)
     if isinstance(node, ast.Tuple | ast.List):
@@ -103,6 +100,15 @@ def _unquoted(node: ast.expr) -> ast.expr:
         left, right = _unquoted(node.left), _unquoted(node.right)
         return node if left is node.left and right is node.right else ast.BinOp(left, node.op, right)
     return node
+
+
+def _quoted(node: ast.Constant) -> ast.expr:
+    """The expression that is written in quotes; a string that is none stands as it is."""
+    try:
+        inner = ast.parse(str(node.value).strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError):
+        return ast.Name(repr(node.value), ast.Load())
+    return inner
 
 
 def _unquoted_subscript(node: ast.Subscript) -> ast.expr:
