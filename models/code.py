@@ -64,7 +64,8 @@ class Symbol:
     decorator_arguments: tuple[tuple[tuple[str, str], ...], ...] = ()
     """For each of `decorators`, what it is called with: (name, source text), the name empty for positional ones."""
     keywords: tuple[tuple[str, str], ...] = ()
-    """Of a class: keyword arguments of its head, such as `table=True`; (name, source text)."""
+    """Of a class: keyword arguments of its head, such as `table=True`; of a function that makes a decorator of another
+    one: what it hands on to that. (name, source text)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ class Module:
     calls: tuple[Call, ...] = ()
     exports: tuple[str, ...] | None = None
     """`__all__`, where it is a plain list."""
+    handed: tuple[Call, ...] = ()
+    """What is given by its name to something that is called, such as `run(job)`; told as a call is, and as sure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from models.code import Call
 from tasks.code.scopes import Binding, Bound, Scope, Scopes
 
@@ -13,13 +15,26 @@ def calls_of(scopes: Scopes) -> list[Call]:
     dots; a method of `self` or `cls` that the class itself defines; a class that is called. What a parameter, an
     assignment or a second binding may have put in its place is left out, and so are built-in functions.
     """
-    found = {
+    return _sorted(
         (scope.owner, callee, line)
         for scope in scopes.every
         for chain, line in scope.called
         if (callee := _callee(chain, scope, scopes)) is not None
-    }
-    return [Call(*one) for one in sorted(found, key=lambda one: (one[2], one[0], one[1]))]
+    )
+
+
+def handed_of(scopes: Scopes) -> list[Call]:
+    """What is handed to something that is called, as sure as `calls_of`, by line."""
+    return _sorted(
+        (scope.owner, target, line)
+        for scope in scopes.every
+        for chain, line in scope.handed
+        if (target := _callee(chain, scope, scopes)) is not None
+    )
+
+
+def _sorted(found: Iterable[tuple[str, str, int]]) -> list[Call]:
+    return [Call(*one) for one in sorted(set(found), key=lambda one: (one[2], one[0], one[1]))]
 
 
 def _callee(chain: str, scope: Scope, scopes: Scopes) -> str | None:

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from models.code import Call, Import, Kind, Symbol
-from tasks.code.calls import calls_of
+from tasks.code.calls import calls_of, handed_of
 from tasks.code.definitions import Definitions, digest
-from tasks.code.related import relations_of
+from tasks.code.related import makers_of, relations_of
 from tasks.code.scopes import scopes_of
 
 
@@ -31,7 +31,7 @@ def extracted(module: str, *, package: bool, data: bytes, stub: bytes | None = N
         parts = _with_stub(parts, _read(module, stub, package=package))
     relations, symbols, rest = parts
     prefix = len(module) + 1
-    docstring, public, imports, calls, exports = rest
+    docstring, public, imports, calls, exports, handed = rest
     body = [
         docstring,
         public,
@@ -39,23 +39,31 @@ def extracted(module: str, *, package: bool, data: bytes, stub: bytes | None = N
         [[one.name, one.target, one.line, one.lazy, one.typing] for one in imports],
         [[one.caller, one.callee, one.line] for one in calls],
         exports,
+        [[one.caller, one.callee, one.line] for one in handed],
     ]
     return _dump(body), _dump([_names(symbols, prefix, docstring, public, data), relations])
 
 
-_Rest = tuple[str | None, bool, list[Import], list[Call], tuple[str, ...] | None]
+_Rest = tuple[str | None, bool, list[Import], list[Call], tuple[str, ...] | None, list[Call]]
 _Parts = tuple[dict[str, Any], list[Symbol], _Rest]
 
 
 def _read(module: str, data: bytes, *, package: bool) -> _Parts:
+    depth = module.count(".") + 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape in somebody's string
             tree = ast.parse(data)
         scopes = scopes_of(tree, module, package=package)
         definitions = Definitions(tree, module, data, scopes)
-        symbols = definitions.symbols()
-        relations = relations_of(tree, module, scopes, symbols)
+        makers = makers_of(tree, scopes)
+        symbols = [
+            symbol
+            if (maker := makers.get(symbol.path.rpartition(".")[2])) is None or symbol.path.count(".") != depth
+            else replace(symbol, keywords=maker.options)
+            for symbol in definitions.symbols()
+        ]
+        relations = relations_of(module, scopes, symbols, makers)
     except SyntaxError as error:
         place = "" if error.lineno is None else f" (line {error.lineno})"
         raise UnreadableError(f"{error.msg}{place}"[:300]) from error
@@ -63,7 +71,8 @@ def _read(module: str, data: bytes, *, package: bool) -> _Parts:
         raise UnreadableError(f"{type(error).__name__}: {error}"[:300]) from error
     except (RecursionError, MemoryError) as error:
         raise UnreadableError("it nests too deep, or takes too much memory to parse") from error
-    rest = (definitions.docstring, definitions.public, scopes.imports, calls_of(scopes), definitions.exports)
+    calls, handed = calls_of(scopes), handed_of(scopes)
+    rest = (definitions.docstring, definitions.public, scopes.imports, calls, definitions.exports, handed)
     return relations, symbols, rest
 
 

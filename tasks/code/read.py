@@ -379,7 +379,7 @@ class _Modules:
         self._order = list(entries)
         self._place = {module: place for place, module in enumerate(self._order)}
         self._fetch = fetch
-        self._labels = labels
+        self.labels = labels
         self._raw: dict[str, bytes] = {}
 
     def __call__(self, path: str) -> Module:
@@ -390,7 +390,7 @@ class _Modules:
             # Whoever asks for one after the other gets several by one look into the cache.
             place = self._place[path]
             self._raw = self._fetch("module", self._order[place : place + _AT_ONCE])
-        return module_of(path, entry.place, entry.content, self._raw[path], self._labels)
+        return module_of(path, entry.place, entry.content, self._raw[path], self.labels)
 
 
 @dataclass(slots=True)

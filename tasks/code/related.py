@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from models.code import Kind, Symbol
@@ -14,7 +16,7 @@ from tasks.code.scopes import Scopes
 _MEMBERS = frozenset({"property", "classmethod", "staticmethod", "abc.abstractmethod", "typing.overload"})
 
 
-def relations_of(tree: ast.Module, module: str, scopes: Scopes, symbols: list[Symbol]) -> dict[str, Any]:
+def relations_of(module: str, scopes: Scopes, symbols: Sequence[Symbol], makers: Mapping[str, Maker]) -> dict[str, Any]:
     """What is true of the module, by a letter each.
 
     `c`: of each class with bases these, whether it is told to be a table, and whether it names one; `d`: decorators of
@@ -37,59 +39,92 @@ def relations_of(tree: ast.Module, module: str, scopes: Scopes, symbols: list[Sy
         if all(one.target == target for one in bindings) and target and target != f"{module}.{name}":
             names[name] = target
     stars = sorted({one.target for one in scopes.imports if one.name == "*" and not one.lazy})
-    found = {"c": classes, "d": decorated, "m": _makers(tree, scopes), "i": names, "s": stars}
+    found = {
+        "c": classes,
+        "d": decorated,
+        "m": {name: one.root for name, one in makers.items()},
+        "i": names,
+        "s": stars,
+    }
     return {key: value for key, value in found.items() if value}
 
 
-def _makers(tree: ast.Module, scopes: Scopes) -> dict[str, str]:
-    makers: dict[str, str] = {}
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """A function that makes a decorator of another one, or of a class its base."""
+
+    root: str
+    """Path of that other one."""
+    options: tuple[tuple[str, str], ...] = ()
+    """What it hands on to it: names of its own parameters, and constants."""
+
+
+def makers_of(tree: ast.Module, scopes: Scopes) -> dict[str, Maker]:
+    """The makers that a module defines, by their names."""
+    makers: dict[str, Maker] = {}
     for statement in statements(tree.body):
         node = statement.node
         if isinstance(node, ast.FunctionDef):
-            root = _root_of_function(node, scopes)
-            if root is not None:
-                makers[node.name] = root
+            maker = _of_function(node, scopes)
+            if maker is not None:
+                makers[node.name] = maker
         elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            root = _root(node.value, scopes)
-            if root is not None:
-                makers[node.targets[0].id] = root
+            maker = _of_value(node.value, scopes)
+            if maker is not None:
+                makers[node.targets[0].id] = maker
     return makers
 
 
-def _root_of_function(node: ast.FunctionDef, scopes: Scopes) -> str | None:
+def _of_function(node: ast.FunctionDef, scopes: Scopes) -> Maker | None:
     """What all returns of a decorator, or of the function that makes it, come from; None when they differ."""
     inner = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef)}
-    parameters = {one.arg for one in (*node.args.posonlyargs, *node.args.args)}
-    roots: set[str | None] = set()
+    own = _arguments(node)
+    makers: set[Maker | None] = set()
     for returned in _returns(node):
         if isinstance(returned, ast.Name) and returned.id in inner:
             one = inner[returned.id]
-            given = {a.arg for a in (*one.args.posonlyargs, *one.args.args)}
-            roots |= {_made_of(value, given, scopes) for value in _returns(one)} or {None}
+            makers |= {_made_of(value, _arguments(one), own, scopes) for value in _returns(one)} or {None}
         else:
-            roots.add(_made_of(returned, parameters, scopes))
-    return roots.pop() if len(roots) == 1 else None
+            makers.add(_made_of(returned, own, own, scopes))
+    return makers.pop() if len(makers) == 1 else None
 
 
-def _made_of(value: ast.expr | None, parameters: set[str], scopes: Scopes) -> str | None:
-    """The path at the root of `decorator(...)(f)` or `decorator(f, ...)`, where `f` is one of `parameters`."""
+def _arguments(node: ast.FunctionDef) -> set[str]:
+    return {one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
+
+
+def _made_of(value: ast.expr | None, functions: set[str], own: set[str], scopes: Scopes) -> Maker | None:
+    """What makes `decorator(...)(f)` or `decorator(f, ...)`, where `f` is one of `functions`."""
     if not isinstance(value, ast.Call) or not value.args:
         return None
     given = value.args[0]
     while isinstance(given, ast.Call) and given.args:
         given = given.args[0]
-    if not (isinstance(given, ast.Name) and given.id in parameters):
+    if not (isinstance(given, ast.Name) and given.id in functions):
         return None
-    return _path(value.func.func if isinstance(value.func, ast.Call) else value.func, scopes)
+    outer = value.func if isinstance(value.func, ast.Call) else value
+    path = _path(outer.func, scopes)
+    return None if path is None else Maker(path, _options(outer, own))
 
 
-def _root(value: ast.expr, scopes: Scopes) -> str | None:
+def _of_value(value: ast.expr, scopes: Scopes) -> Maker | None:
     if not isinstance(value, ast.Call):
         return None
     path = _path(value.func, scopes)
-    if path in {"functools.partial", "partial"} and value.args:
-        return _path(value.args[0], scopes)
-    return path if path in BASES else None
+    if path == "functools.partial" and value.args:
+        inner = _path(value.args[0], scopes)
+        return None if inner is None else Maker(inner, _options(value, set()))
+    return Maker(path) if path in BASES else None
+
+
+def _options(call: ast.Call, own: set[str]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for keyword in call.keywords:
+        if isinstance(keyword.value, ast.Name) and keyword.value.id in own and keyword.arg:
+            found.append((keyword.arg, keyword.value.id))
+        elif isinstance(keyword.value, ast.Constant) and keyword.arg:
+            found.append((keyword.arg, repr(keyword.value.value)[:200]))
+    return tuple(found)
 
 
 def _path(node: ast.expr, scopes: Scopes) -> str | None:

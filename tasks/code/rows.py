@@ -13,7 +13,7 @@ KINDS = {kind.value: kind for kind in Kind}
 
 def module_of(path: str, file: str, content: str, data: bytes, labels: dict[str, list[str]]) -> Module:
     """The module that `extracted` wrote; `labels`: those that follow from other modules, by path."""
-    docstring, public, symbols, imports, calls, exports = orjson.loads(data)
+    docstring, public, symbols, imports, calls, exports, handed = orjson.loads(data)
     return Module(
         path=path,
         file=file,
@@ -24,6 +24,7 @@ def module_of(path: str, file: str, content: str, data: bytes, labels: dict[str,
         imports=tuple(Import(*row) for row in imports),
         calls=tuple(Call(*row) for row in calls),
         exports=None if exports is None else tuple(exports),
+        handed=tuple(Call(*row) for row in handed),
     )
 
 

@@ -53,6 +53,8 @@ class Scope:
     """Names declared `global`."""
     called: list[tuple[str, int]] = field(default_factory=list)
     """(dotted chain of names, line) of every call of one."""
+    handed: list[tuple[str, int]] = field(default_factory=list)
+    """Likewise of every argument that is one."""
     stars: list[int] = field(default_factory=list)
     """Lines of `from x import *`."""
 
@@ -132,8 +134,10 @@ class _Walk:
                     scope.called.append((chain, node.lineno))  # type: ignore[attr-defined]
                 else:
                     stack.append(node.func)  # type: ignore[attr-defined]
-                stack.extend(node.args)  # type: ignore[attr-defined]
-                stack.extend(keyword.value for keyword in node.keywords)  # type: ignore[attr-defined]
+                for given in (*node.args, *(keyword.value for keyword in node.keywords)):  # type: ignore[attr-defined]
+                    if (chain := dotted(given)) is not None:
+                        scope.handed.append((chain, given.lineno))
+                    stack.append(given)
                 continue
             if kind is ast.Attribute:
                 stack.append(node.value)  # type: ignore[attr-defined]
