@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from models.health_check import Checkout
 from models.report import Grid, Severity, Value
 from models.risk import RiskReport
 
@@ -103,3 +104,12 @@ class DocsReport(RiskReport):
         )
         columns = ("Checkout", "Modules", "Written", "Removed", "Docstrings", "Folder")
         return (Grid("Sites", columns, rows),) if rows else ()
+
+
+class DocsPart(BaseModel):
+    """What of `lama.toml` documentation needs: commands that only need this read no more of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    checkouts: tuple[Checkout, ...] = ()
+    docs: DocsSettings = DocsSettings()
