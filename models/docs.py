@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from models.health_check import Checkout
 from models.report import Grid, Severity, Value
 from models.risk import RiskReport
 
@@ -48,7 +49,8 @@ class DocsSettings(Value):
     private: bool = Field(default=False, description="Whether names that begin with an underscore have a place, too.")
     inventories: tuple[Inventory, ...] = Field(default=(), description="Other projects whose names become links.")
     documents: tuple[str, ...] = Field(
-        default=("README.md", "docs"), description="What people wrote, relative to a checkout: checked against the code."
+        default=("README.md", "docs"),
+        description="What people wrote, relative to a checkout: checked against the code.",
     )
     baseline: str = Field(
         default="docs/.truth.json",
@@ -114,3 +116,12 @@ class DocsReport(RiskReport):
         )
         columns = ("Checkout", "Modules", "Written", "Removed", "Docstrings", "Folder")
         return (Grid("Sites", columns, rows),) if rows else ()
+
+
+class DocsPart(BaseModel):
+    """What of `lama.toml` documentation needs: commands that only need this read no more of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    checkouts: tuple[Checkout, ...] = ()
+    docs: DocsSettings = DocsSettings()
