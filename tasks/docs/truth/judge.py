@@ -121,7 +121,7 @@ def check(
     _docstrings(material, truth, settings)
     _options(material, truth)
     _skips(material, truth)
-    truth.metrics["truth_seconds"] = time.monotonic() - started
+    truth.metrics["docs_truth_seconds"] = time.monotonic() - started
     return _bounded(truth.findings, checkout), truth.skips, truth.metrics
 
 
@@ -190,12 +190,12 @@ def _documents(material: Material, truth: Truth) -> None:
             )  # fmt: skip
         )
     truth.metrics |= {
-        "documents_total": float(len(material.pages)),
-        "document_names_total": float(names),
-        "document_calls_total": float(calls),
-        "document_links_total": float(links),
-        "document_examples_unread_total": float(unread),
-        "document_past_names_total": float(passed),
+        "docs_documents_total": float(len(material.pages)),
+        "docs_document_names_total": float(names),
+        "docs_document_calls_total": float(calls),
+        "docs_document_links_total": float(links),
+        "docs_document_examples_unread_total": float(unread),
+        "docs_document_past_names_total": float(passed),
     }
 
 
@@ -227,8 +227,8 @@ def _docstrings(material: Material, truth: Truth, settings: DocsSettings) -> Non
                 one.line, f"{one.file}:{one.line} {one.title}", one.remedy, dict(one.evidence), Severity.low,
             )  # fmt: skip
         )
-    truth.metrics["docstrings_judged_total"] = float(judged)
-    truth.metrics["docstring_mismatches_total"] = float(len(found))
+    truth.metrics["docs_docstrings_judged_total"] = float(judged)
+    truth.metrics["docs_docstring_mismatches_total"] = float(len(found))
 
 
 def _options(material: Material, truth: Truth) -> None:
@@ -254,7 +254,7 @@ def _options(material: Material, truth: Truth) -> None:
                 one.remedy, dict(one.evidence), Severity.low,
             )  # fmt: skip
         )
-    truth.metrics["document_options_total"] = float(judged)
+    truth.metrics["docs_document_options_total"] = float(judged)
 
 
 def _skips(material: Material, truth: Truth) -> None:
@@ -262,7 +262,7 @@ def _skips(material: Material, truth: Truth) -> None:
     hides = tuple(
         f"docs.{kind}:{name}/" for kind in ("name", "example", "signature", "link", "path", "command", "docstring")
     )
-    problems = [*material.documents.unread, *material.resolver.codebase.unread]
+    problems = material.documents.unread  # what of the source could not be read, the reader of the source tells
     if problems:
         first = "; ".join(f"{one.place}: {one.reason}" for one in problems[:3])
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
