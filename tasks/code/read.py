@@ -362,6 +362,7 @@ class _Reading:
             changed=changed,
             gone=gone,
             resolve=Resolver(names, self._relations),
+            derived=self.labels,
         )
 
 
