@@ -1,4 +1,4 @@
-"""`lama docs check`, `lama docs propose` and `lama docs accept`: whether documents are true, and what to do about it."""
+"""`lama docs check`, `propose` and `accept`: whether documents are true, and what to do about it."""
 
 from __future__ import annotations
 
@@ -37,19 +37,12 @@ def check(*, path: str | None, fail_level: str | None, since: str | None, run: b
 
     checkout, chosen = _chosen(path)
     codebase = _codebase(checkout)
-    findings, skips, metrics = look(checkout, codebase, chosen)
+    findings, skips, metrics = look(checkout, codebase, chosen, run=run)
     if since is not None:
         from tasks.docs.truth.breakage import breakage
 
         told, unseen = breakage(checkout, since)
         findings, skips = [*findings, *told], [*skips, *unseen]
-    if chosen.run_examples if run is None else run:
-        import asyncio
-
-        from tasks.docs.truth.examples import run_examples
-
-        told, unseen, figures = asyncio.run(run_examples(checkout, chosen))
-        findings, skips, metrics = [*findings, *told], [*skips, *unseen], {**metrics, **figures}
     level = Severity(fail_level) if fail_level is not None else chosen.fail_level
     findings = sorted(findings, key=lambda one: (-one.severity.rank, one.key))
     if as_json:

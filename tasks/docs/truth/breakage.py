@@ -84,9 +84,9 @@ def take_out(root: Path, since: str, into: Path) -> str:
         head, _, name = entry.partition(b"\t")
         place = name.decode("utf-8", "surrogateescape")
         parts = head.split()
-        if len(parts) == 3 and parts[0] in {b"100644", b"100755"} and place.endswith((".py", ".pyi")):
-            if place.startswith(prefix) and ".." not in PurePosixPath(place).parts:
-                wanted[place.removeprefix(prefix)] = parts[2].decode("ascii")
+        is_source = len(parts) == 3 and parts[0] in {b"100644", b"100755"} and place.endswith((".py", ".pyi"))
+        if is_source and place.startswith(prefix) and ".." not in PurePosixPath(place).parts:
+            wanted[place.removeprefix(prefix)] = parts[2].decode("ascii")
     if len(wanted) > _MOST_FILES:
         raise ConfigurationError(f"that commit has more than {_MOST_FILES} sources.", component="git")
     contents = _git([*asked, "cat-file", "--batch"], "\n".join(wanted.values()).encode() + b"\n" if wanted else b"")
@@ -131,14 +131,14 @@ def _findings(checkout: Checkout, old: Resolver, new: Resolver, commit: str) -> 
         change = _confirmed(public, kind, part, old, new)
         if change is None or (symbol, change[1]) in seen:
             continue
-        told, part, evidence = change
-        seen.add((symbol, part))
+        told, about, evidence = change
+        seen.add((symbol, about))
         was = old.symbol(symbol)
         deprecated = was is not None and (
             any("deprecated" in one for one in was.decorators) or bool(_DEPRECATED.search(was.docstring or ""))
         )
         yield Finding(
-            key=f"docs.breaks:{checkout.name}/{public}#{part or kind}",
+            key=f"docs.breaks:{checkout.name}/{public}#{about or kind}",
             severity=Severity.info if deprecated else _SEVERITIES.get(str(evidence.pop("what", "")), Severity.medium),
             component=f"{checkout.name}: {symbol.partition('.')[0]}",
             title=f"`{public}` has changed since {commit[:12]}: {told}",
@@ -171,7 +171,9 @@ def _compared(old: Resolver, new: Resolver) -> Iterator[tuple[str, str, str]]:
 
 
 def _loaded(griffe: Any, root: Path, package: str) -> Any:
-    places = [place for place in (root, root / "src") if (place / package).is_dir() or (place / f"{package}.py").is_file()]
+    places = [
+        place for place in (root, root / "src") if (place / package).is_dir() or (place / f"{package}.py").is_file()
+    ]
     if not places:
         return None
     loader = griffe.GriffeLoader(search_paths=[str(places[0])], allow_inspection=False, store_source=False)
@@ -216,10 +218,13 @@ def _is_private(path: str) -> bool:
     return any(part.startswith("_") for part in path.split("."))
 
 
-def _confirmed(
+def _confirmed(  # noqa: PLR0911 - a filter
     path: str, kind: str, part: str, old: Resolver, new: Resolver
 ) -> tuple[str, str, dict[str, Any]] | None:
-    """What a user notices, in words, the part that it is about, and what proves it; None for what only looks broken: moved and still there, or said otherwise."""
+    """What a user notices, in words, the part that it is about, and what proves it.
+
+    None for what only looks broken: what moved and is still there, what is only said otherwise.
+    """
     verdict = new.resolve(path)
     if kind == "removed":
         if verdict.answer is not Answer.gone:

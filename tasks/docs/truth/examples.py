@@ -1,7 +1,7 @@
 """Examples of documents and docstrings that are run, where that is asked for: bounded, without network and secrets.
 
-An example may fail for many reasons that make no document untrue: a network, a file or a package that is not there. Only
-what shows that the document and the code disagree is a finding; the rest is counted.
+An example may fail for many reasons that make no document untrue: a network, a file or a package that is not there.
+Only what shows that the document and the code disagree is a finding; the rest is counted.
 """
 
 from __future__ import annotations
@@ -145,7 +145,10 @@ def _documents(checkout: Checkout, chosen: DocsSettings, codebase: Codebase | No
         fences = [] if page.history else [one for one in _fences(page) if not _NOT_RUN.search(one.info)]
         blocks = [[one.line - 1, one.line + one.text.count("\n")] for one in fences if is_python(one)]
         console = [
-            part for one in fences if one.language == "console" and re.search(r"\brun\b", one.info) for part in _commands(one)
+            part
+            for one in fences
+            if one.language == "console" and re.search(r"\brun\b", one.info)
+            for part in _commands(one)
         ]
         if blocks or console:
             yield {"file": file, "kind": "page", "blocks": blocks, "console": console}
@@ -221,7 +224,7 @@ def _judged(
 
 
 def _verdict(one: Mapping[str, Any], packages: set[str]) -> str | None:
-    """Why an example shows that document and code disagree, in words; None where it may have failed for its own reasons."""
+    """Why an example shows that document and code disagree; None where it may have failed for reasons of its own."""
     if one["status"] == "output":
         return "the command says something else"
     kind, error = str(one.get("type", "")), str(one.get("error", ""))
@@ -233,7 +236,7 @@ def _verdict(one: Mapping[str, Any], packages: set[str]) -> str | None:
         return " ".join(result.split())[:300]
     if kind not in _SURE:
         return None
-    about = {word for word in re.findall(r"\w+", f"{error} {one.get('name', '')}")}
+    about = set(re.findall(r"\w+", f"{error} {one.get('name', '')}"))
     if kind in {"ImportError", "ModuleNotFoundError"} and packages and not about & packages:
         return None  # something that is not installed here
     return f"{kind}: {' '.join(error.split())[:300]}"

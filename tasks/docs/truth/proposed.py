@@ -64,9 +64,7 @@ async def propose(target: Target, report: DocsReport) -> DocsReport:
     )
 
 
-async def proposed(
-    target: Target, checkout: Checkout, changes: Sequence[Change], repairs: Sequence[Repair]
-) -> Finding:
+async def proposed(target: Target, checkout: Checkout, changes: Sequence[Change], repairs: Sequence[Repair]) -> Finding:
     """Make a pull request of `changes`, and say where it is.
 
     Raises:
@@ -104,7 +102,9 @@ def describe(repairs: Sequence[Repair]) -> tuple[str, str]:
 
     count = f"{len(repairs)} {'reference' if len(repairs) == 1 else 'references'}"
     lines = [f"{count} of the documents led to what has moved. Each has one place where it can be now:", ""]
-    lines += [f"- {in_code(f'{one.file}:{one.line}')}: {in_code(one.old)} is {in_code(one.new)}" for one in repairs[:_MOST]]
+    lines += [
+        f"- {in_code(f'{one.file}:{one.line}')}: {in_code(one.old)} is {in_code(one.new)}" for one in repairs[:_MOST]
+    ]
     if len(repairs) > _MOST:
         lines.append(f"- and {len(repairs) - _MOST} more")
     return f"Correct {count} of the documents", "\n".join(lines) + "\n"

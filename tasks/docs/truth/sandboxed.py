@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -108,8 +109,7 @@ def _kill_all(child: int) -> None:
 
 def _children() -> Iterator[int]:
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            yield from map(int, file.read().split())
+        yield from map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split())
     except OSError:
         return
 
@@ -154,7 +154,7 @@ def _examples(document: dict[str, Any], job: dict[str, Any]) -> Iterator[tuple[i
     from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser  # noqa: PLC0415
     from sybil.parsers.rest import DocTestParser  # noqa: PLC0415
 
-    place = os.path.join(job["root"], document["file"])
+    place = str(Path(job["root"]) / document["file"])
     if document["kind"] == "module":
         found = PythonDocStringDocument.parse(place, DocTestParser())
     else:
@@ -169,7 +169,7 @@ def _examples(document: dict[str, Any], job: dict[str, Any]) -> Iterator[tuple[i
 
 def _command(words: str, job: dict[str, Any]) -> str:
     """What a command says on its standard output and error, without a shell."""
-    done = subprocess.run(  # noqa: S603 - a list, of the document that is run
+    done = subprocess.run(
         shlex.split(words),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
