@@ -204,7 +204,7 @@ class _Judge:
                 for misfit in misfits(call.node, parameters, arity=True) if parameters is not None else ():
                     yield Mismatch(
                         path, "call", f"{call.name}.{misfit.name}", self.module.file, self._line(f"{call.name}(", line),
-                        f"an example of `{path}` calls `{call.name}` as it cannot be called: {misfit.sentence}",
+                        f"an example of `{path}` calls `{call.name}` wrongly: {misfit.sentence}",
                         "Correct the example.", {"signature": f"{call.path}{Signature(parameters or ()).text}"},
                     )  # fmt: skip
 

@@ -284,7 +284,7 @@ class _Proof:
             return len(node.args) > max(int(self.change.old), int(self.change.new), 1)
         return False
 
-    def _by_mention(self) -> tuple[int, str] | None:
+    def _by_mention(self) -> tuple[int, str] | None:  # noqa: PLR0911 - one way out for each kind
         """Line and sentence of a code span that relies on what changed."""
         what, name = self.change.what, self.change.name
         for span in self.spoken.section.spans:
