@@ -13,7 +13,7 @@ from pathlib import Path
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol
 from tasks.docs.truth.hook import names_of_hook
-from tasks.docs.truth.signature import KEYWORD_ONLY, PLAIN, Signature, without_self
+from tasks.docs.truth.signature import ANYTHING, KEYWORD_ONLY, PLAIN, Signature, without_self
 
 _DEPTH = 40
 _CLOSED = frozenset({"object", "Generic", "Protocol", "ABC", "typing.Generic", "typing.Protocol", "abc.ABC",
@@ -76,12 +76,13 @@ class Resolver:
         return self._symbols(known.module).get(path)
 
     def signature(self, path: str) -> Signature | None:
-        """What a caller of `path` sees; None where that is not certain."""
+        """What a caller of `path` sees; a class of which nobody can say how it is made takes anything."""
         symbol = self.symbol(path)
         if symbol is None:
             return None
         if symbol.kind is Kind.class_:
-            return Signature.of(symbol, self.constructor(path))
+            made = self.constructor(path)
+            return Signature.of(symbol, made if made is not None else ANYTHING)
         return Signature.of(symbol)
 
     def constructor(self, path: str) -> tuple[Parameter, ...] | None:

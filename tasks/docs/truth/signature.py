@@ -16,6 +16,8 @@ PLAIN = "positional or keyword"
 VARIADIC = "variadic positional"
 KEYWORD_ONLY = "keyword-only"
 VARIADIC_KEYWORD = "variadic keyword"
+ANYTHING = (Parameter("args", VARIADIC), Parameter("kwargs", VARIADIC_KEYWORD))
+"""Parameters of what may take anything."""
 _LONGEST = 2_000
 _PREFIX = re.compile(r"\b(?:typing_extensions|typing|collections\.abc|cabc|te|t|_t|ast|types|datetime|pathlib)\.")
 _OPTIONAL = re.compile(r"\bOptional\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]")
