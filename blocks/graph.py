@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from blocks.graph_users import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET
 from blocks.home import Home
 from blocks.settings import Settings
 
 if TYPE_CHECKING:
     from neo4j import AsyncDriver, Driver
-
-DATABASE = "lama"
-"""Of the embedded server."""
-WRITER = "lama"
-READER = "lama-reader"
-"""Reads, and can commit nothing."""
-WRITER_SECRET = "graph-writer"  # noqa: S105  # nosec B105 - the name of a file in the home's secrets
-READER_SECRET = "graph-reader"  # noqa: S105  # nosec B105
 
 
 class Graph(Block):
