@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from blocks.graph_users import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET
 from blocks.home import Home
 from blocks.settings import Settings
 
 if TYPE_CHECKING:
     from neo4j import AsyncDriver, Driver
-
-DATABASE = "lama"
-"""Of the embedded server."""
-WRITER = "lama"
-READER = "lama-reader"
-"""Reads, and can commit nothing."""
-WRITER_SECRET = "graph-writer"  # noqa: S105  # nosec B105 - the name of a file in the home's secrets
-READER_SECRET = "graph-reader"  # noqa: S105  # nosec B105
-
-
-def embedded_installed() -> bool:
-    """Whether the embedded server is there to be run; it is looked for, not imported."""
-    return importlib.util.find_spec("arcadedb_embedded") is not None
 
 
 class Graph(Block):

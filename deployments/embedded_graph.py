@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.errors import ConfigurationError, StartError
-from blocks.graph import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET, Graph, embedded_installed
+from blocks.graph_users import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET, embedded_installed
 from blocks.home import Home
 from blocks.settings import Settings
 from models.graph_settings import GraphSettings
@@ -112,6 +112,8 @@ class EmbeddedGraph:
         from neo4j.exceptions import DriverError, Neo4jError  # noqa: PLC0415
 
         try:
+            from blocks.graph import Graph  # noqa: PLC0415 - with it comes Prefect, which reads its environment then
+
             with Graph.of(self._settings).get_sync_client() as driver, driver.session(database=DATABASE) as session:
                 session.run("RETURN 1").consume()
         except (DriverError, Neo4jError):

@@ -7,18 +7,31 @@ from datetime import UTC, datetime
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from sqlalchemy.exc import SQLAlchemyError
 
 from blocks.configuration import load_configuration
-from blocks.errors import ConfigurationError, LamaError
+from blocks.errors import ConfigurationError, LamaError, UnavailableError
 from blocks.graph import Graph
 from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.graph_report import GraphReport, Source
 from tasks.commits import commits_of, not_at
 from tasks.graph.ingest.reading import AREA
-from tasks.graph.ingest.run import ALL, CAPABILITY, ingest, needs_code, not_told, reach, read_sources, report_of
+from tasks.graph.ingest.run import (
+    ALL,
+    CAPABILITY,
+    Outcome,
+    ingest,
+    needs_code,
+    not_told,
+    reach,
+    read_sources,
+    report_of,
+)
 from tasks.graph.ingest.sources import Run
+from tasks.graph.sealing import Seal
 from tasks.graph.store import Store
+from tasks.graph.view import View
 from tasks.reports.conclude import conclude
 from tasks.reports.publish import Progress, reason_of
 from tasks.target import target_of
@@ -61,14 +74,14 @@ async def graph_ingest(
     try:
         await reach(Graph.of(config))
         async with Store.open(Graph.of(config)) as store:
-            run = Run(target, store, database, dry_run=dry_run)
+            run = Run(target, View(store, Seal.of(config)), database, dry_run=dry_run)
             if needs_code(chosen):
                 await read_sources(run)
                 await progress.advance("code read")
             for source in chosen:
-                outcomes.append(await ingest.with_options(name=f"ingest {source.value}")(source, run))
+                outcomes.append(await _ingested(source, run))
                 await progress.advance(source.value)
-    except LamaError as error:
+    except (LamaError, OSError) as error:
         told = {outcome.figures.source for outcome in outcomes}
         outcomes += [not_told(source, reason_of(error)) for source in chosen if source not in told]
     unseen = not_at(target.commit, await commits_of(target.checkouts), area=AREA, component=target.host)
@@ -76,3 +89,17 @@ async def graph_ingest(
     report = await conclude(report, database=database, key="graph-ingest")
     get_run_logger(component=CAPABILITY).info("%s: %s", report.status.value, report.summary)
     return report
+
+
+async def _ingested(source: Source, run: Run) -> Outcome:
+    """What became of `source`. What is wrong with one keeps no other from being told; without a server, all are.
+
+    Raises:
+        UnavailableError: the graph is not there any more.
+    """
+    try:
+        return await ingest.with_options(name=f"ingest {source.value}")(source, run)
+    except UnavailableError:
+        raise
+    except (LamaError, SQLAlchemyError, OSError) as error:
+        return not_told(source, reason_of(error))

@@ -19,6 +19,7 @@ _COMMANDS = {
     "health-check": ("lama.commands.health_check:health_check", "Check this machine, its services and checkouts."),
     "audit": ("lama.commands.audit:audit", "Audit dependencies: what is vulnerable, and what to change."),
     "scan": ("lama.commands.scan:scan", "Scan for secrets, risky code and configuration, open services."),
+    "docs": ("lama.commands.docs:docs", "Generate documentation from the source; see whether it is true."),
     "advisories": ("lama.commands.advisories:advisories", "Keep a local copy of known vulnerabilities."),
     "handoffs": ("lama.commands.handoffs:handoffs", "Hand messages on; see how routes do, mend what is stuck."),
     "mail": ("lama.commands.mail:mail", "Fetch mail now, and see how far each mailbox is."),

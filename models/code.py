@@ -6,7 +6,7 @@ made from our own parse, and `orjson` writes them as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -165,3 +165,7 @@ class Codebase:
     """The definition that a dotted path leads to, through what modules import from each other: a key of `names`.
 
     None: outside of what was read, or not sure."""
+    derived: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Labels that follow from other modules, such as those of a class whose base has them, by dotted path."""
+    words: Callable[[], frozenset[str]] = field(default=frozenset)
+    """Words in string literals and names of functions, of all modules: commands, event names, keys."""

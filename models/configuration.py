@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from models.advisories import AdvisoriesSettings
 from models.audit import AuditSettings
 from models.cron import cron_problem
+from models.docs import DocsSettings
 from models.documents import DocumentsSettings
 from models.draft import DraftSettings
 from models.drift import DriftSettings
@@ -82,6 +83,7 @@ class Configuration(Value):
     documents: DocumentsSettings = Field(default=DocumentsSettings(), description="How property documents are read.")
     draft: DraftSettings = Field(default=DraftSettings(), description="What is written to clients.")
     graph: GraphSettings = Field(default_factory=GraphSettings, description="The knowledge graph.")
+    docs: DocsSettings = Field(default=DocsSettings(), description="Documentation of the checkouts.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
     @property

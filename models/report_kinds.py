@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.docs import DocsReport
 from models.documents import DocumentsReport
 from models.draft import DraftReport
 from models.drift import DriftReport
@@ -20,6 +21,7 @@ _KINDS: dict[str, type[Report]] = {
     "health_check": HealthReport,
     "audit": AuditReport,
     "scan": ScanReport,
+    "docs": DocsReport,
     "drift": DriftReport,
     "qualify": QualifyReport,
     "market": MarketReport,

@@ -118,10 +118,10 @@ def impact(
 
     at = AsOf(valid, recorded)
 
-    async def ask(store: View) -> Impact:
-        of = await find_one(store, node, as_of=at)
+    async def ask(view: View) -> Impact:
+        of = await find_one(view, node, as_of=at)
         bounds = Bounds(depth=depth, nodes=limit)
-        return await impact_of(of, level_of(store, at), bounds=bounds, types=_chosen(types))
+        return await impact_of(of, level_of(view, at), bounds=bounds, types=_chosen(types))
 
     told = with_graph(ask)
     if sure:
@@ -172,9 +172,9 @@ def path(
 
     at = AsOf(valid, recorded)
 
-    async def ask(store: View) -> tuple[Ref, Ref, Found]:
-        ends = await find_one(store, first, as_of=at), await find_one(store, second, as_of=at)
-        level, chosen = level_of(store, at), _chosen(types)
+    async def ask(view: View) -> tuple[Ref, Ref, Found]:
+        ends = await find_one(view, first, as_of=at), await find_one(view, second, as_of=at)
+        level, chosen = level_of(view, at), _chosen(types)
         found = await shortest(*ends, level, way=Way.any if any_way else Way.along, types=chosen)
         if found.path is None and not found.cut and not any_way:
             back = await shortest(ends[1], ends[0], level, types=chosen)
@@ -218,9 +218,9 @@ def neighbours(*, node: str, limit: int, valid: datetime | None, recorded: datet
 
     at = AsOf(valid, recorded)
 
-    async def ask(store: View) -> tuple[Ref, Neighbourhood]:
-        of = await find_one(store, node, as_of=at)
-        return of, await neighbourhood([of], level_of(store, at), nodes=limit)
+    async def ask(view: View) -> tuple[Ref, Neighbourhood]:
+        of = await find_one(view, node, as_of=at)
+        return of, await neighbourhood([of], level_of(view, at), nodes=limit)
 
     of, told = with_graph(ask)
     if as_json:
@@ -247,8 +247,8 @@ def history(*, node: str, as_json: bool) -> int:
     from tasks.graph.questions.asking import find_one
     from tasks.graph.questions.words import node_json
 
-    async def ask(store: View) -> list[Node]:
-        return list(await store.history(await find_one(store, node)))
+    async def ask(view: View) -> list[Node]:
+        return list(await view.history(await find_one(view, node)))
 
     records = with_graph(ask)
     if as_json:
@@ -269,8 +269,8 @@ def stats(*, as_json: bool) -> int:
     """How much is in the graph, and from where."""
     from rich.table import Table
 
-    async def ask(store: View) -> tuple[Any, int]:
-        return await store.count(), len(await store.marks(""))
+    async def ask(view: View) -> tuple[Any, int]:
+        return await view.count(), len(await view.store.marks(""))
 
     counts, scopes = with_graph(ask)
     if as_json:
@@ -306,7 +306,7 @@ def find_(*, text: str, label: str | None, limit: int, as_json: bool) -> int:
     from tasks.graph.questions.names import spelled
     from tasks.graph.questions.words import ref_json
 
-    found = with_graph(lambda store: find(store, text, label=Label(label) if label else None))
+    found = with_graph(lambda view: find(view, text, label=Label(label) if label else None))
     if as_json:
         echo_json([ref_json(ref) for ref in found[:limit]])
         return OK
@@ -335,13 +335,13 @@ def export(*, form: str, output: Path | None) -> int:
 
     write = to_graphml if form == "graphml" else to_cypher
 
-    async def ask(store: View) -> tuple[int, int]:
+    async def ask(view: View) -> tuple[int, int]:
         if output is None:
-            return await write(store.all_nodes(), store.all_edges(), sys.stdout)
+            return await write(view.all_nodes(), view.all_edges(), sys.stdout)
         part = output.with_name(f".{output.name}.part")
         try:
             with part.open("w", encoding="utf-8", newline="\n") as file:
-                counts = await write(store.all_nodes(), store.all_edges(), file)
+                counts = await write(view.all_nodes(), view.all_edges(), file)
             part.replace(output)  # whoever reads it finds all of it or nothing
         finally:
             part.unlink(missing_ok=True)
@@ -356,7 +356,7 @@ def export(*, form: str, output: Path | None) -> int:
 
 
 def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
-    """What `ask` says, given the store as who may only read.
+    """What `ask` says, given the graph as who may only read it.
 
     Raises:
         UnavailableError: the graph does not answer.

@@ -29,8 +29,8 @@ async def graph(
     ] = [],  # noqa: B006 - FastAPI copies it
 ) -> HTMLResponse:
     """What is around a node, as a drawing. With the key as the password of any user, a browser can show it."""
-    from blocks.configuration import load_configuration  # noqa: PLC0415
-    from blocks.errors import LamaError  # noqa: PLC0415 - the driver and the questions, when they are needed
+    from blocks.configuration import load_configuration  # noqa: PLC0415 - what only this page needs
+    from blocks.errors import LamaError  # noqa: PLC0415
     from blocks.graph import Graph  # noqa: PLC0415
     from tasks.graph.questions.asking import AmbiguousError, UnknownNodeError  # noqa: PLC0415
     from tasks.graph.sealing import Seal  # noqa: PLC0415
@@ -43,24 +43,25 @@ async def graph(
         config = request.app.state.gateway.settings
         role = role_of(load_configuration(config).graph, "gateway")  # whose key was checked before we were called
         async with Store.open(Graph.of(config, reader=True)) as store:
-            around = await _around(View(store, Seal.of(config), role), node, opened)
+            view = View(store, Seal.of(config), role)
+            around = await _around(view, node, opened)
     except AmbiguousError as error:
         return HTMLResponse(page(node, None, "Several nodes are called so.", error.candidates[:100]), 300)
     except UnknownNodeError as error:
         return HTMLResponse(page(node, None, error.what), 404)
     except LamaError as error:
-        return HTMLResponse(page(node, None, f"The graph does not answer. {error.remedy}".strip()), 503)
+        return HTMLResponse(page(node, None, str(error)), 503)
     return HTMLResponse(page(node, around))
 
 
-async def _around(store: View, node: str, opened: list[str]) -> Neighbourhood:
+async def _around(view: View, node: str, opened: list[str]) -> Neighbourhood:
     from tasks.graph.questions.asking import UnknownNodeError, find_one, level_of  # noqa: PLC0415
     from tasks.graph.questions.neighbourhood import neighbourhood  # noqa: PLC0415
 
-    chosen: list[Ref] = [await find_one(store, node)]
+    chosen: list[Ref] = [await find_one(view, node)]
     for text in opened:
         try:
-            chosen.append(await find_one(store, text[:_MOST_NAME]))
+            chosen.append(await find_one(view, text[:_MOST_NAME]))
         except UnknownNodeError:
             continue  # it has gone since the page was drawn
-    return await neighbourhood(chosen, level_of(store), nodes=_MOST_NODES)
+    return await neighbourhood(chosen, level_of(view), nodes=_MOST_NODES)

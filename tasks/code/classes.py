@@ -19,11 +19,8 @@ class Classes:
 
     def labelled(self, label: str) -> Iterator[tuple[Module, Symbol]]:
         """Every class with `label`, by module; only modules with one are decoded where that is known."""
-        known = getattr(self._codebase.module, "labels", None)
-        modules = sorted(self._codebase.files)
-        if known is not None:
-            named = self._codebase.names
-            modules = sorted({named[path].module for path, marks in known.items() if label in marks and path in named})
+        named, derived = self._codebase.names, self._codebase.derived
+        modules = sorted({named[path].module for path, marks in derived.items() if label in marks and path in named})
         for module in map(self._read, modules):
             for symbol in module.symbols:
                 if symbol.kind is Kind.class_ and label in symbol.labels:

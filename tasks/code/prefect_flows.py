@@ -142,21 +142,15 @@ class _Reader:
 
     def runnables(self) -> list[tuple[Module, Symbol]]:
         """Flows and tasks. Modules are decoded whole only where one of them is."""
-        labelled = getattr(self._codebase.module, "labels", None)
-        wanted: list[str] = sorted(self._codebase.files)
-        if labelled is not None:
-            paths = [path for path, marks in labelled.items() if not {"flow", "task"}.isdisjoint(marks)]
-            wanted = sorted({module for path in paths for module in self._home(path)})
+        named, derived = self._codebase.names, self._codebase.derived
+        paths = [path for path, marks in derived.items() if path in named and not {"flow", "task"}.isdisjoint(marks)]
+        wanted = sorted({named[path].module for path in paths})
         return [
             (module, symbol)
             for module in map(self._module, wanted)
             for symbol in module.symbols
             if symbol.kind is Kind.function and {"flow", "task"} & set(symbol.labels)
         ]
-
-    def _home(self, path: str) -> Iterator[str]:
-        if (named := self._codebase.names.get(path)) is not None:
-            yield named.module
 
     def described(self, one: tuple[Module, Symbol], deployments: Mapping[str, list[Deployment]]) -> Runnable:
         module, symbol = one

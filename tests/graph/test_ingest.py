@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import io
 import os
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -67,7 +66,6 @@ async def graph(server: BoltServer, monkeypatch: pytest.MonkeyPatch, configured:
     settings.cache_clear()
     write(configured.parent / "code", _FILES)
     async with Store.open(Graph.of(settings())) as store:
-        await store.prepare()
         await _empty(Graph.of(settings()))
         yield store
 
@@ -80,7 +78,12 @@ async def _empty(graph: Graph) -> None:
 def write(root: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_bytes(os.fsencode(text))
+
+
+def remove(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).unlink()
 
 
 def figures(report: GraphReport, source: Source = Source.code) -> dict[str, int]:
@@ -117,8 +120,7 @@ async def test_one_change_sends_one_module_and_what_is_gone_goes(graph: Store, t
     assert figures(await graph_ingest(sources=_CODE)) | {"confirmed": 0} == {
         "sent": 1, "same": 4, "gone": 0, "kept": 0, "created": 0, "changed": 2, "confirmed": 0, "closed": 0,
     }  # fmt: skip
-    (root / "app" / "work.py").unlink()
-    (root / "docs" / "store.md").unlink()
+    remove(root, "app/work.py", "docs/store.md")
     report = await graph_ingest(sources=_CODE)
     assert figures(report)["gone"] == figures(report, Source.documents)["gone"] == 1
     there = await graph.get(
@@ -133,18 +135,17 @@ async def test_what_cannot_be_read_stands_as_it_was(graph: Store, tmp_path: Path
     await graph_ingest(sources=_CODE)
     root = tmp_path / "code"
     before = await graph.canonical_hash()
-    write(root, {"app/store.py": "def save(:\n", "docs/store.md": ""})
-    (root / "docs" / "store.md").write_bytes(b"\xff\xfe")
+    write(root, {"app/store.py": "def save(:\n", "docs/store.md": os.fsdecode(bytes([255, 254]))})
     report = await graph_ingest(sources=_CODE)
     assert report.status is Status.incomplete
     assert {"app/store.py", "docs/store.md"} <= {word for skip in report.skipped for word in skip.reason.split()}
     assert figures(report)["kept"] == figures(report, Source.documents)["kept"] == 1
     assert await graph.canonical_hash() == before, "others still say that they call what is in there"
-    os.rename(tmp_path / "code", tmp_path / "away")
+    (tmp_path / "code").rename(tmp_path / "away")
     report = await graph_ingest(sources=_CODE)
     assert report.status is Status.incomplete
     assert await graph.canonical_hash() == before
-    os.rename(tmp_path / "away", tmp_path / "code")
+    (tmp_path / "away").rename(tmp_path / "code")
     write(root, {"app/store.py": _FILES["app/store.py"], "docs/store.md": _FILES["docs/store.md"]})
     assert (await graph_ingest(sources=_CODE)).status is Status.ok
     assert await graph.canonical_hash() == before
@@ -177,14 +178,14 @@ async def test_a_run_that_is_killed_is_completed_by_the_next_one(graph: Store, t
     await _empty(Graph.of(settings()))
     run = "import asyncio; from flows.graph_ingest import graph_ingest; asyncio.run(graph_ingest(sources=['code']))"
     for least in (1, 2_500):
-        process = subprocess.Popen([sys.executable, "-c", run], cwd=CHECKOUT)
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", run, cwd=CHECKOUT)
         try:
-            while sum((await graph.count()).nodes.values()) < least and process.poll() is None:
+            while sum((await graph.count()).nodes.values()) < least and process.returncode is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-            assert process.poll() is None, "it was to be killed while it writes"
+            assert process.returncode is None, "it was to be killed while it writes"
         finally:
             process.kill()
-            process.wait()
+            await process.wait()
     assert await graph.canonical_hash() != undisturbed
     report = await graph_ingest(sources=_CODE)
     assert report.status is Status.ok
@@ -202,7 +203,7 @@ async def test_names_that_mean_harm_come_through_as_they_are(graph: Store, tmp_p
     }
     write(root, hostile)
     with contextlib.suppress(OSError):
-        (root / "docs" / os.fsdecode(b"\xff.md")).write_text("# x\n")
+        write(root, {f"docs/{os.fsdecode(bytes([255]))}.md": "# x\n"})
     report = await graph_ingest(sources=_CODE)
     assert report.status is Status.ok, report.skipped
     keys = {node.ref.key: node async for node in graph.all_nodes()}
@@ -227,7 +228,8 @@ def _audit() -> AuditReport:
         AuditReport, capability="audit", summary="", findings=[finding], started_at=now, finished_at=now, run_id="a1",
         components=(
             ComponentRecord(
-                target="shop", ecosystem="PyPI", name="prefect", version="1", file="lock", evidence="locked", direct=True
+                target="shop", ecosystem="PyPI", name="prefect", version="1", file="lock", evidence="locked",
+                direct=True,
             ),
         ),
         weaknesses=(

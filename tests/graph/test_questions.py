@@ -24,7 +24,8 @@ def ref(label: Label, key: object) -> Ref:
     return Ref(label, str(key))
 
 
-_REFS = [ref(label, n) for label in (Label.function, Label.module, Label.class_, Label.flow) for n in range(4)]
+_SORTS = (Label.function, Label.module, Label.class_, Label.flow, Label.component)
+_REFS = [ref(label, n) for label in _SORTS for n in range(3)]
 
 
 @st.composite
@@ -76,6 +77,8 @@ def _referee(of: Ref, hops: list[Hop]) -> dict[Ref, tuple[bool, int]]:
         if kind is Type.contains and start.label is Label.module:
             if end.label is not Label.module:
                 steps.add_edges_from(((end, how), (start, "part")) for how in ("sure", "through"))
+        elif kind is Type.contains and start.label is Label.component:
+            continue
         elif kind is Type.contains and start.label is not Label.class_:
             steps.add_edges_from(((end, how), (start, "through")) for how in ("sure", "through", "part"))
         elif end.label is Label.module and end not in parts and kind is not Type.contains:

@@ -91,8 +91,8 @@ def _brought_in(
         for upper, lower in zip(above, [*above[1:], own], strict=True):
             said.hang(Type.depends_on, upper, lower)
     if not is_brought or any(one.direct for one in of):
-        scopes = sorted({one.scope for one in of})
-        said.hang(Type.depends_on, checkout, own, scopes=scopes, direct=any(one.direct for one in of))
+        needed = sorted({one.scope for one in of})
+        said.hang(Type.depends_on, checkout, own, needed_at=needed, direct=any(one.direct for one in of))
 
 
 def _weakness(said: Saying, target: str, weakness: Mapping[str, Any]) -> None:

@@ -10,9 +10,9 @@ import re
 from pathlib import PurePosixPath
 
 from models.graph import Label, Ref, Type
+from tasks.docs.truth.references import references
 from tasks.graph.ingest.facts import Facts, Saying, ref
 from tasks.graph.ingest.names import Names
-from tasks.health_check.documentation.documents import references
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
 _AFTER = re.compile(r"(?:\([^()]*\)|:\d+(?:-\d+)?|#[\w-]+)$")

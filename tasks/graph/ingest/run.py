@@ -37,6 +37,7 @@ async def reach(graph: Graph) -> None:
     Raises:
         ConfigurationError: a newer Lama has been here.
         UnavailableError: nobody answers.
+        ConfigurationError: it was made by a newer Lama.
     """
     async with graph.get_client() as driver:
         await migrate(Transactions(driver, graph.database))
@@ -57,8 +58,8 @@ async def ingest(source: Source, run: Run) -> Outcome:
     written = Written()
     if not run.dry_run:
         if gathered.plan.send:
-            written += await run.store.replace_all(gathered.plan.send)
-        for part in gathered.add:
+            written += await run.view.replace_all(gathered.plan.send)
+        for part in map(run.view.seal.part, gathered.add):
             written += await run.store.write(part.nodes, part.relationships, scope=part.scope)
         if gathered.plan.gone:
             written += await run.store.forget(gathered.plan.gone)

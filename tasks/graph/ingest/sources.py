@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, desc, select
 
 from blocks.postgres import Postgres
 from blocks.settings import CHECKOUT
+from models.code import Unread
 from models.graph import Part
 from models.graph_report import Source
 from models.health_check import Checkout
@@ -21,6 +21,7 @@ from models.report_kinds import read_report
 from models.risk import AuditReport
 from tasks.code.prefect_flows import flows_of
 from tasks.code.tables import tables_of
+from tasks.docs.truth.documents import read_documents
 from tasks.graph.ingest.architecture import architecture_facts, latest_view
 from tasks.graph.ingest.audit import audit_facts, heard_of
 from tasks.graph.ingest.code import Mark, checkout_facts, mark_of, module_facts, shape_of
@@ -29,12 +30,9 @@ from tasks.graph.ingest.facts import Facts
 from tasks.graph.ingest.flows import flow_facts, table_facts
 from tasks.graph.ingest.plan import Plan, below, last_part, part, plan, scope
 from tasks.graph.ingest.reading import AREA, Reading, read_checkout, skips_of
-from tasks.graph.store import Store
-from tasks.health_check.architecture.drift import View
+from tasks.graph.view import View
+from tasks.health_check.architecture import drift
 from tasks.health_check.architecture.snapshot import KIND
-from tasks.health_check.documentation.survey import LARGEST_DOCUMENT, find_documents
-from tasks.health_check.documentation.surveyed import Request
-from tasks.health_check.documentation.surveyed import Unread as UnreadDocument
 from tasks.target import Target
 
 _MOST_AUDITS = 50
@@ -44,9 +42,10 @@ _MOST_VIEWS = 20
 class Run:
     """One ingest. No dataclass: Prefect looks into those that it is handed, name by name."""
 
-    def __init__(self, target: Target, store: Store, database: Postgres, *, dry_run: bool) -> None:
+    def __init__(self, target: Target, view: View, database: Postgres, *, dry_run: bool) -> None:
         self.target = target
-        self.store = store
+        self.view = view
+        self.store = view.store
         self.database = database
         self.dry_run = dry_run
         self.readings: dict[str, Reading] = {}
@@ -207,29 +206,14 @@ async def _documents(run: Run) -> Gathered:
     return Gathered(plan(said, found, kept=kept), skipped)
 
 
-def _pages(reading: Reading, run: Run) -> tuple[list[Part], list[UnreadDocument]]:
+def _pages(reading: Reading, run: Run) -> tuple[list[Part], list[Unread]]:
     checkout = reading.checkout
-    root = checkout.path.resolve()
-    unread: list[UnreadDocument] = []
-    named = run.target.configuration.documentation.paths
-    request = Request(root=root, packages=checkout.packages, documents=named, exclude=checkout.exclude)
-    parts = []
-    for path in find_documents(request, unread)[0]:
-        file = path.relative_to(root).as_posix()
-        try:
-            facts = document_facts(file, _text_of(path), reading.names)
-        except (OSError, ValueError) as error:
-            unread.append(UnreadDocument(place=file, reason=str(error)))
-            continue
-        parts.append(part(scope(run.node, Source.documents.value, checkout.name, file), facts))
-    return parts, unread
-
-
-def _text_of(path: Path) -> str:
-    content = path.read_bytes()[: LARGEST_DOCUMENT + 1]
-    if len(content) > LARGEST_DOCUMENT:
-        raise ValueError(f"it is larger than {LARGEST_DOCUMENT:,} bytes")
-    return content.decode("utf-8")
+    documents = read_documents(checkout.path.resolve(), run.target.configuration.documentation.paths, checkout.exclude)
+    parts = [
+        part(scope(run.node, Source.documents.value, checkout.name, file), document_facts(file, text, reading.names))
+        for file, text in documents.texts.items()
+    ]
+    return parts, documents.unread
 
 
 async def _architecture(run: Run) -> Gathered:
@@ -249,7 +233,7 @@ def _is_ours(checkout: Checkout) -> bool:
     return checkout.path.resolve() == CHECKOUT
 
 
-def _view(database: Postgres, host: str) -> View | None:
+def _view(database: Postgres, host: str) -> drift.View | None:
     engine = database.engine()
     try:
         with engine.connect() as connection:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from blocks.errors import LamaError
 from models.graph import AsOf, Direction, Edge, Label, Ref, Type
 from tasks.graph.questions.names import asked, meant, spelled
 from tasks.graph.questions.walk import Level
-from tasks.graph.store import NOW, Store
-from tasks.graph.view import View
+from tasks.graph.store import NOW
 
 _MOST_NAMED = 1_000
 _SHOWN = 12
@@ -29,32 +29,38 @@ class UnknownNodeError(LamaError):
     """A name that no node has."""
 
 
-def level_of(store: Store | View, as_of: AsOf = NOW, *, seen: Callable[[Ref], bool] | None = None) -> Level:
-    """One level of relationships as of a point in both times.
+class Reads(Protocol):
+    """What questions ask: the store, or the view that one caller has of it."""
 
-    Args:
-        store: where they are.
-        as_of: the point in time.
-        seen: whether the one who asks may see a node; what hangs on others is not there for them.
-    """
+    async def edges(
+        self,
+        refs: Collection[Ref],
+        types: Collection[Type] | None = None,
+        direction: Direction = Direction.out,
+        as_of: AsOf = NOW,
+        *,
+        limit: int | None = None,
+    ) -> Sequence[Edge]:
+        """See `Store.edges`."""
+
+    async def named(
+        self, names: Collection[str], *, labels: Collection[Label] | None = None, as_of: AsOf = NOW, limit: int = 1_000
+    ) -> Sequence[Ref]:
+        """See `Store.named`."""
+
+
+def level_of(reads: Reads, as_of: AsOf = NOW) -> Level:
+    """One level of relationships as of a point in both times."""
 
     async def level(
         refs: Collection[Ref], types: Collection[Type] | None, direction: Direction, limit: int
     ) -> Sequence[Edge]:
-        edges = await store.edges(refs, types, direction, as_of, limit=limit)
-        return edges if seen is None else [edge for edge in edges if seen(edge.start) and seen(edge.end)]
+        return await reads.edges(refs, types, direction, as_of, limit=limit)
 
     return level
 
 
-async def find(
-    store: Store | View,
-    text: str,
-    *,
-    label: Label | None = None,
-    as_of: AsOf = NOW,
-    seen: Callable[[Ref], bool] | None = None,
-) -> list[Ref]:
+async def find(reads: Reads, text: str, *, label: Label | None = None, as_of: AsOf = NOW) -> list[Ref]:
     """The nodes that `text` may mean, the likeliest first.
 
     Raises:
@@ -67,20 +73,18 @@ async def find(
     labels = [one for one in (wanted.label, label) if one is not None]
     if len(set(labels)) > 1:
         return []
-    found = await store.named(wanted.names, labels=labels or None, as_of=as_of, limit=_MOST_NAMED)
-    return [ref for ref in meant(wanted, found) if seen is None or seen(ref)]
+    found = await reads.named(wanted.names, labels=labels or None, as_of=as_of, limit=_MOST_NAMED)
+    return meant(wanted, found)
 
 
-async def find_one(
-    store: Store | View, text: str, *, as_of: AsOf = NOW, seen: Callable[[Ref], bool] | None = None
-) -> Ref:
+async def find_one(reads: Reads, text: str, *, as_of: AsOf = NOW) -> Ref:
     """The node that `text` means.
 
     Raises:
         AmbiguousError: several may be meant.
         UnknownNodeError: none is called so.
     """
-    found = await find(store, text, as_of=as_of, seen=seen)
+    found = await find(reads, text, as_of=as_of)
     if not found:
         raise UnknownNodeError(
             f"the graph has nothing that is called {text[:200]!r}.",

@@ -196,6 +196,8 @@ def _held(holder: Ref, part: Ref, grade: int) -> int | None:
     """How `holder` is reached from a part of it that is reached by `grade`."""
     if holder.label is Label.class_:
         return grade  # a class behaves as its methods do
+    if holder.label is Label.component:
+        return None  # a machine is what it was, whatever becomes of its services
     if holder.label is not Label.module:
         return _THROUGH
     # Whoever imports a package has not for that imported its modules.

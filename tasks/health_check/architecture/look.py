@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from blocks.database import dsn
 from blocks.errors import UnavailableError
-from blocks.graph import Graph, embedded_installed
+from blocks.graph import Graph
+from blocks.graph_users import embedded_installed
 from blocks.home import Home
 from blocks.postgres import Postgres
 from blocks.settings import CHECKOUT, Settings
