@@ -109,14 +109,19 @@ class EmbeddedGraph:
             socket.create_connection((HOST, self._settings.graph_port), timeout=2).close()
         except OSError:
             return False
+        # The driver by itself, not the block: with that comes Prefect, which reads its environment when it is imported.
+        from neo4j import GraphDatabase  # noqa: PLC0415
         from neo4j.exceptions import DriverError, Neo4jError  # noqa: PLC0415
 
+        uri = f"bolt://{HOST}:{self._settings.graph_port}"
+        auth = (WRITER, Home(self._settings).secret(WRITER_SECRET))
         try:
-            from blocks.graph import Graph  # noqa: PLC0415 - with it comes Prefect, which reads its environment then
-
-            with Graph.of(self._settings).get_sync_client() as driver, driver.session(database=DATABASE) as session:
+            with (
+                GraphDatabase.driver(uri, auth=auth, telemetry_disabled=True, connection_timeout=5) as driver,
+                driver.session(database=DATABASE) as session,
+            ):
                 session.run("RETURN 1").consume()
-        except (DriverError, Neo4jError):
+        except (DriverError, Neo4jError, OSError):
             return False
         return True
 
