@@ -43,6 +43,7 @@ _FLAGS = (
     "-XX:-UsePerfData",  # leaves no files in /tmp
     # What an exhausted memory leaves behind is not known. The supervisor starts it again, and it recovers.
     "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.net.preferIPv4Stack=true",
     "-Xms64m",
     "-Xss512k",
 )
