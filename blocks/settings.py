@@ -75,6 +75,25 @@ class Settings(BaseSettings):
         default=None,
         description="`user:password` that Prefect's API asks for; required when it listens beyond loopback.",
     )
+    graph_uri: str | None = Field(
+        default=None,
+        description="`bolt://...` or `neo4j+s://...` of a Neo4j >= 5 to use instead of the embedded graph server.",
+    )
+    graph_user: str = Field(default="neo4j", description="Who to sign in as there.")
+    graph_password: SecretStr | None = Field(default=None, description="Its password.")
+    graph_reader_user: str | None = Field(
+        default=None, description="Who questions in Cypher sign in as there; otherwise the same, and only reads."
+    )
+    graph_reader_password: SecretStr | None = Field(default=None, description="The reader's password.")
+    graph_database: str | None = Field(default=None, description="Which database of it; otherwise its default one.")
+    graph_port: int = Field(
+        default=8764, ge=1, le=65535, description="Port on loopback of the embedded graph server (Bolt)."
+    )
+    graph_key: SecretStr | None = Field(
+        default=None,
+        description="Key that sensitive properties of the graph are encrypted with: 32 bytes in base64; "
+        "otherwise generated into the home.",
+    )
     gateway_key: SecretStr | None = Field(
         default=None, description="Key of the gateway's API; otherwise generated into the home."
     )
@@ -225,6 +244,11 @@ class Settings(BaseSettings):
     def embeds_postgres(self) -> bool:
         """Whether the embedded PostgreSQL is ours to run."""
         return self.database_url is None
+
+    @property
+    def embeds_graph(self) -> bool:
+        """Whether the graph is on the embedded server, rather than on one that was given."""
+        return self.graph_uri is None
 
     @property
     def embeds_prefect(self) -> bool:

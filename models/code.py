@@ -6,7 +6,7 @@ made from our own parse, and `orjson` writes them as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -61,6 +61,11 @@ class Symbol:
     or docstring leaves it as it was."""
     source: str = ""
     """Hash of its source text."""
+    decorator_arguments: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """For each of `decorators`, what it is called with: (name, source text), the name empty for positional ones."""
+    keywords: tuple[tuple[str, str], ...] = ()
+    """Of a class: keyword arguments of its head, such as `table=True`; of a function that makes a decorator of another
+    one: what it hands on to that. (name, source text)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,8 @@ class Module:
     calls: tuple[Call, ...] = ()
     exports: tuple[str, ...] | None = None
     """`__all__`, where it is a plain list."""
+    handed: tuple[Call, ...] = ()
+    """What is given by its name to something that is called, such as `run(job)`; told as a call is, and as sure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +161,11 @@ class Codebase:
     """Modules that differ from the last read with the same cache, or are new."""
     gone: frozenset[str] = field(default=frozenset())
     """Modules of the last read that are no more."""
+    resolve: Callable[[str], str | None] = field(default=lambda path: None)
+    """The definition that a dotted path leads to, through what modules import from each other: a key of `names`.
+
+    None: outside of what was read, or not sure."""
+    derived: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Labels that follow from other modules, such as those of a class whose base has them, by dotted path."""
+    words: Callable[[], frozenset[str]] = field(default=frozenset)
+    """Words in string literals and names of functions, of all modules: commands, event names, keys."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.docs import DocsReport
 from models.documents import DocumentsReport
 from models.draft import DraftReport
 from models.drift import DriftReport
+from models.graph_report import GraphReport
 from models.health_check import HealthReport
 from models.market import MarketReport
 from models.qualify import QualifyReport
@@ -19,11 +21,13 @@ _KINDS: dict[str, type[Report]] = {
     "health_check": HealthReport,
     "audit": AuditReport,
     "scan": ScanReport,
+    "docs": DocsReport,
     "drift": DriftReport,
     "qualify": QualifyReport,
     "market": MarketReport,
     "documents": DocumentsReport,
     "draft": DraftReport,
+    "graph": GraphReport,
     "train": TrainReport,
     "value": ValuationReport,
     "value-train": TrainMarketReport,

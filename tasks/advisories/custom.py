@@ -51,7 +51,7 @@ def load_rules(path: Path) -> tuple[Advisory, ...]:
     Raises:
         ConfigurationError: it cannot be read or is not valid; every problem with its line and key.
     """
-    from blocks.configuration import parse_document, read_document  # noqa: PLC0415 - pydantic, for those who have rules
+    from blocks.toml_document import parse_document, read_document  # noqa: PLC0415 - pydantic, for those who have rules
     from tasks.advisories.rules_document import Rules  # noqa: PLC0415
 
     return tuple(_advisory(rule) for rule in parse_document(Rules, read_document(path), str(path)).advisories)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blocks.configuration import load_configuration, place_in, read_document
+from blocks.configuration import load_configuration, place_in
+from blocks.toml_document import read_document
 from blocks.errors import ConfigurationError, LamaError, UnavailableError
 from blocks.prefect_api import ROUTE_BLOCKS, PrefectApi
 from blocks.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from blocks.configuration import parse_document, read_document
+from blocks.toml_document import parse_document, read_document
 from blocks.errors import ConfigurationError
 from models.report import Finding, Severity, Skip, Value
 from tasks.result_cache import ResultCache, content_key

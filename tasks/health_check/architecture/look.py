@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +19,12 @@ from blocks.errors import UnavailableError
 from blocks.home import Home
 from blocks.postgres import Postgres
 from blocks.settings import CHECKOUT, Settings
-from models.health_check import Checkout, Service, ServiceKind
+from models.graph import Ref
+from models.health_check import OWN_SERVICES, Checkout, Service, ServiceKind
 from models.report import Finding, Report, Severity, Skip, compose
 from tasks.engine import run_engine
+from tasks.graph.exposure import with_exposure
+from tasks.graph.ingest.architecture import component
 from tasks.health_check.architecture import graph as code
 from tasks.health_check.architecture import snapshot
 from tasks.health_check.architecture.answer import AREA, Answer, Outcome, findings_of, platform_is_off, skip_of
@@ -55,7 +58,9 @@ async def look(target: Target) -> Report:
     parts = list(await asyncio.gather(_node(target), _code(target)))
     views = {subject: view for part in parts for subject, view in part.views.items()}
     parts.append(await _drift(target, views, started_at))
-    findings = [finding for part in parts for finding in part.findings]
+    found = [finding for part in parts for finding in part.findings]
+    services = {service.name for service in target.configuration.services} | set(_OWN)
+    findings = await with_exposure(found, lambda one: _failing(one, target.host, services), target.settings)
     skipped = [skip for part in parts for skip in part.skipped]
     metrics = {name: value for part in parts for name, value in part.metrics.items()}
     return compose(
@@ -198,8 +203,9 @@ async def remember(database: Postgres, views: dict[str, View], now: datetime) ->
     return await asyncio.to_thread(snapshot.record, database, views, now)
 
 
+_BROKEN = frozenset({"down", "credentials", "failing", "hanging", "slow"})
 _GATEWAY = "lama-gateway"
-_OWN = ("lama-postgresql", "lama-prefect", _GATEWAY)
+_OWN = OWN_SERVICES
 
 
 def own_parts(settings: Settings) -> list[tuple[Service, SecretStr | None]]:
@@ -296,6 +302,14 @@ def _summary(metrics: dict[str, float], findings: Sequence[Finding], skipped: Se
     drifted = [finding for finding in findings if finding.key.startswith(f"{AREA}.drift:")]
     said += f"; the architecture differs in {len(drifted)} ways from the accepted one" if drifted else ""
     return f"{said}; {len(skipped)} things could not be looked at." if skipped else f"{said}."
+
+
+def _failing(finding: Finding, host: str, services: Set[str]) -> Ref | None:
+    """The service that does not do what it should, when `finding` is about one."""
+    kind, _, name = finding.key.removeprefix(f"{AREA}.").partition(":")
+    if kind in _BROKEN and name == finding.component and name in services:
+        return component(host, name)
+    return None
 
 
 def _metric(name: str) -> str:

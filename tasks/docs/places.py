@@ -1,0 +1,53 @@
+"""Where the site of a checkout is, and what is kept of it from build to build."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from pathlib import Path
+
+from blocks.errors import ConfigurationError
+from blocks.home import Home
+from models.docs import DocsSettings
+from models.health_check import Checkout
+
+
+def output_of(home: Home, chosen: DocsSettings, checkout: Checkout) -> Path:
+    """The folder of the checkout's site, unless somebody names one."""
+    return (chosen.output or home.path / "docs") / folder_name(checkout.name)
+
+
+def cache_of(home: Home, checkout: Checkout) -> Path:
+    """The file that remembers what was read of the checkout."""
+    mark = blake2b(str(checkout.path).encode(), digest_size=6).hexdigest()
+    return home.cache / "docs" / f"{folder_name(checkout.name)}-{mark}.sqlite"
+
+
+def folder_name(name: str) -> str:
+    """`name` as the name of one folder: letters, digits and `._-` stay, and it is none that leads elsewhere."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")
+    if plain == name:
+        return plain
+    return f"{plain[:60]}-{blake2b(name.encode(), digest_size=4).hexdigest()}".lstrip("-")
+
+
+def chosen_checkout(text: str | None, configured: tuple[Checkout, ...]) -> Checkout:
+    """The checkout that `text` names: of `lama.toml`, or a folder; without one, the folder that one stands in.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    for checkout in configured:
+        if checkout.name == text:
+            return checkout
+    folder = Path(text or ".").expanduser().absolute().resolve()
+    for checkout in configured:
+        if checkout.path.resolve() == folder:
+            return checkout
+    if not folder.is_dir():
+        known = ", ".join(checkout.name for checkout in configured)
+        raise ConfigurationError(
+            f"{text!r} is no folder, and no checkout of lama.toml{f': there are {known}' if known else ''}.",
+            component="docs",
+        )
+    return Checkout(name=folder.name or "root", path=folder)

@@ -1,0 +1,309 @@
+"""Builds the site of a code base: only pages are written of which anything that they tell has changed.
+
+Of each page it is kept what it was made from: the content of its module, the templates, and every question that it
+asked about other modules, with a hash of the answers. A page is current while all of that is as it was.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from models.code import Codebase
+from models.docs import Form
+from tasks.docs.site import whole
+from tasks.docs.site.facts import Facts, facts_of
+from tasks.docs.site.inventory import read_all
+from tasks.docs.site.names import Names
+from tasks.docs.site.overviews import coverage_of, imports_of
+from tasks.docs.site.output import Output, check_place
+from tasks.docs.site.pool import rendered_in_processes
+from tasks.docs.site.render import module_place, pages_of
+from tasks.docs.site.theme import Theme
+from tasks.docs.site.view import entries_of, view_of
+
+_FEW = 40
+"""Pages up to which it is not worth to start processes."""
+_AT_ONCE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a site is to be."""
+
+    title: str
+    forms: tuple[Form, ...] = tuple(Form)
+    private: bool = False
+    templates: Path | None = None
+    inventories: tuple[tuple[Path, str], ...] = ()
+    """`objects.inv` files of other projects, and where their pages are."""
+
+
+@dataclass(slots=True)
+class Built:
+    """What a build did, and what is known of the code base now."""
+
+    folder: Path
+    modules: int = 0
+    pages: int = 0
+    written: int = 0
+    removed: int = 0
+    kept: dict[str, str] = field(default_factory=dict)
+    """Files that are a person's and not ours, by why they were left as they are."""
+    objects: int = 0
+    documented: int = 0
+    missing: dict[str, list[str]] = field(default_factory=dict)
+    """Public objects without a docstring, by module."""
+
+
+@dataclass(slots=True)
+class Page:
+    """What became of one module."""
+
+    facts: Facts
+    surface: str
+    questions: str
+    """One a line."""
+    answers: str
+    files: dict[str, bytes]
+
+
+class Painter:
+    """Renders pages; processes of a pool have one each, made before they were started."""
+
+    def __init__(self, codebase: Codebase, wanted: Wanted, theme: Theme, names: Names) -> None:
+        self._codebase = codebase
+        self._wanted = wanted
+        self._theme = theme
+        self._names = names
+        self._site = {"title": wanted.title}
+
+    def page(self, path: str) -> Page:
+        """The page of the module at `path`."""
+        names = self._names
+        names.start()
+        module = self._codebase.module(path)
+        files: dict[str, bytes] = {}
+        entries: list[tuple[str, str, str]] = []
+        if names.has_page(path):
+            view = view_of(module, names)
+            files = pages_of(view, names, self._theme, self._wanted.forms, self._site)
+            entries = entries_of(view)
+        facts = facts_of(module, names, entries)
+        questions = names.questions()
+        return Page(facts, facts.surface(module), "\n".join(questions), names.answers(questions), files)
+
+    def pages(self, paths: Sequence[str]) -> list[tuple[str, Page]]:
+        """The pages of several modules."""
+        return [(path, self.page(path)) for path in paths]
+
+
+def build(
+    codebase: Codebase, wanted: Wanted, output: Path, *, jobs: int | None = None, packages: tuple[Path, ...] = ()
+) -> Built:
+    """Bring the folder `output` to what `codebase` says.
+
+    Args:
+        codebase: what was read.
+        wanted: how the site is to be.
+        output: its folder; made where it is not there.
+        jobs: processes that render; None: one a core, and none for a few pages.
+        packages: folders of sources, in which the site may not be.
+
+    Raises:
+        ConfigurationError: the folder, the templates or an inventory cannot be used; nothing was written.
+        UnavailableError: something cannot be written. What is there is whole, and the next build goes on from it.
+    """
+    folder = check_place(output, Path(codebase.root), packages)
+    theme = Theme(wanted.templates)
+    with _without_collector(), Output(folder) as place:
+        return _Build(codebase, wanted, theme, place).run(jobs)
+
+
+class _Build:
+    def __init__(self, codebase: Codebase, wanted: Wanted, theme: Theme, place: Output) -> None:
+        self._codebase = codebase
+        self._wanted = wanted
+        self._theme = theme
+        self._place = place
+        self._key = _key(wanted, theme)
+        state = place.state if place.state.get("key") == self._key else {}
+        self._old: dict[str, dict[str, Any]] = state.get("modules", {})
+        self._state = state
+        self._facts: dict[str, Facts] = {}
+        self._records: dict[str, dict[str, Any]] = {}
+        self._others: set[str] = set()
+        """Files that tell of the whole."""
+
+    def run(self, jobs: int | None) -> Built:
+        codebase, place = self._codebase, self._place
+        files = _digest(codebase.files)
+        if self._state.get("files") == files and not self._state.get("kept") and place.is_whole():
+            return self._told(self._state["told"])
+        for path, record in self._old.items():
+            if codebase.files.get(path) == record["facts"]["content"]:
+                self._facts[path] = Facts(**record["facts"])
+                self._records[path] = record
+        gone = self._old.keys() - codebase.files.keys()
+        stale = [path for path in codebase.files if not self._is_current(path)]
+        moved = self._render(stale, jobs) or bool(gone) or not self._old
+        if moved:
+            self._render(self._with_other_answers(frozenset(stale)), jobs)
+        self._about_the_whole()
+        self._place.remove_all_but(self._wanted_files())
+        told = self._summed()
+        place.finish(
+            {"key": self._key, "files": files, "modules": self._records, "told": told, "kept": sorted(place.done.kept)}
+        )
+        return self._told(told)
+
+    def _is_current(self, path: str) -> bool:
+        record = self._records.get(path)
+        if record is None:
+            return False
+        sources = record["sources"]
+        if any(self._codebase.files.get(source) != content for source, content in sources.items()):
+            return False
+        return all(self._place.holds(name) for name in self._files_of(path))
+
+    def _files_of(self, path: str) -> list[str]:
+        if not self._facts[path].has_page:
+            return []
+        return [module_place(form, path) for form in self._wanted.forms if form is not Form.inventory]
+
+    def _with_other_answers(self, done: frozenset[str]) -> list[str]:
+        """The pages that would say something else today, because of what others say."""
+        names = self._names()
+        return [
+            path
+            for path, record in self._records.items()
+            if path not in done and names.answers(_lines(record["questions"])) != record["answers"]
+        ]
+
+    def _names(self) -> Names:
+        facts = self._facts
+        return Names(
+            self._codebase,
+            private=self._wanted.private,
+            outside=_outside(self._wanted.inventories),
+            offered=lambda path: facts[path].offered if path in facts else None,
+        )
+
+    def _render(self, paths: Sequence[str], jobs: int | None) -> bool:
+        """Write the pages of `paths`; whether others may have to change because of them."""
+        moved = False
+        for path in paths:
+            self._facts.pop(path, None)
+        for path, page in self._painted(paths, jobs):
+            moved |= self._old.get(path, {}).get("surface") != page.surface
+            self._facts[path] = page.facts
+            questions = _lines(page.questions)
+            self._records[path] = {
+                "facts": page.facts.dumped(),
+                "surface": page.surface,
+                "questions": page.questions,
+                "answers": page.answers,
+                "sources": {
+                    source: self._codebase.files.get(source)
+                    for question in questions
+                    if (source := question.removeprefix("source:")) != question
+                },
+            }
+            for name, content in page.files.items():
+                self._place.write(name, content)
+        return moved
+
+    def _painted(self, paths: Sequence[str], jobs: int | None) -> Iterator[tuple[str, Page]]:
+        painter = Painter(self._codebase, self._wanted, self._theme, self._names())
+        count = (os.cpu_count() or 1) if jobs is None else jobs
+        if count > 1 and len(paths) > _FEW:
+            batches = [paths[at : at + _AT_ONCE] for at in range(0, len(paths), _AT_ONCE)]
+            yield from rendered_in_processes(painter, batches, count)
+        else:
+            for path in paths:
+                yield path, painter.page(path)
+
+    def _about_the_whole(self) -> None:
+        """Indexes, overviews, inventory, assets: written anew only where they differ."""
+        facts = self._facts
+        shown = [one for one in (imports_of(facts), coverage_of(facts)) if one is not None]
+        for name, content in whole.files_of(facts, shown, self._theme, self._wanted, self._names()):
+            self._place.write(name, content)
+            self._others.add(name)
+
+    def _wanted_files(self) -> frozenset[str]:
+        return frozenset(self._others).union(*(self._files_of(path) for path in self._facts))
+
+    def _summed(self) -> dict[str, Any]:
+        facts = self._facts.values()
+        return {
+            "modules": sum(one.has_page for one in facts),
+            "objects": sum(one.objects for one in facts),
+            "documented": sum(one.documented for one in facts),
+            "missing": {path: one.missing for path, one in self._facts.items() if one.missing},
+        }
+
+    def _told(self, told: Mapping[str, Any]) -> Built:
+        done = self._place.done
+        return Built(
+            folder=self._place.folder,
+            pages=len(self._place.files),
+            written=done.written,
+            removed=done.removed,
+            kept=dict(done.kept),
+            **told,
+        )
+
+
+def _lines(text: str) -> list[str]:
+    return text.split("\n") if text else []
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    digest = blake2b(digest_size=16)
+    for path, content in sorted(files.items()):
+        digest.update(f"{path}\0{content}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _key(wanted: Wanted, theme: Theme) -> str:
+    """A hash of everything that all pages depend on."""
+    inventories = [
+        (url, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (url, 0, 0)
+        for path, url in wanted.inventories
+    ]
+    told = (wanted.title, sorted(wanted.forms), wanted.private, inventories, theme.digest, _generator())
+    return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _generator() -> str:
+    """A hash of the code that makes pages: another Lama makes them all anew."""
+    digest = blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _outside(inventories: tuple[tuple[Path, str], ...]) -> Mapping[str, str]:
+    return read_all(inventories)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Within it, nothing is searched for garbage: a build makes much that stays, and no cycles worth a search."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

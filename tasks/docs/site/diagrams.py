@@ -1,0 +1,163 @@
+"""Diagrams: as Mermaid for Markdown, and drawn as SVG for HTML, so that a page needs neither network nor a script.
+
+Places and routes are `graphlay`'s layered layout; what is drawn of it is ours, every label escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+MOST_NODES = 60
+MOST_EDGES = 180
+"""Above which a diagram is drawn of something coarser, or not at all: nobody could read it."""
+
+_CHARACTER = 7.3
+_ROW = 17.0
+_PADDING = 10.0
+_MARGIN = 12.0
+_LONGEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A box: a title, rows below it, and the name whose page it leads to."""
+
+    key: str
+    title: str
+    rows: tuple[str, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An arrow between two boxes, by their keys."""
+
+    source: str
+    target: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagram:
+    """Boxes and arrows."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    tables: bool = False
+    """Whether boxes are tables with columns: then Mermaid draws it as an entity-relationship diagram."""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it is worth drawing."""
+        return 1 <= len(self.nodes) <= MOST_NODES and len(self.edges) <= MOST_EDGES
+
+
+def mermaid(diagram: Diagram) -> str:
+    """The text of the diagram, without a fence."""
+    number = {node.key: f"n{at}" for at, node in enumerate(diagram.nodes)}
+    if diagram.tables:
+        return "\n".join(["erDiagram", *_entities(diagram, number)])
+    lines = ["flowchart LR"]
+    for node in diagram.nodes:
+        words = "<br>".join(_label(text) for text in (node.title, *node.rows))
+        lines.append(f'    {number[node.key]}["{words}"]')
+    for edge in diagram.edges:
+        label = f'|"{_label(edge.label)}"|' if edge.label else ""
+        lines.append(f"    {number[edge.source]} -->{label} {number[edge.target]}")
+    return "\n".join(lines)
+
+
+def svg(diagram: Diagram, where: Callable[[str], str | None]) -> str:
+    """The diagram as SVG; boxes lead to what `where` says of their names."""
+    import graphlay  # noqa: PLC0415 - only where something is drawn
+
+    sizes = [_size(node) for node in diagram.nodes]
+    index = {node.key: at for at, node in enumerate(diagram.nodes)}
+    request = {
+        "nodes": [{"size": {"width": width, "height": height}, "shape": "box"} for width, height in sizes],
+        "edges": [
+            {"source": index[edge.source], "target": index[edge.target], "weight": 1.0} for edge in diagram.edges
+        ],
+    }
+    drawn = graphlay.layout(
+        request, options={"direction": "leftright", "spacing": {"layer_gap": 46.0, "node_gap": 14.0}}
+    )
+    low, high = drawn.bounds["min"], drawn.bounds["max"]
+    left, top = low["x"] - _MARGIN, low["y"] - _MARGIN
+    width, height = high["x"] - low["x"] + 2 * _MARGIN, high["y"] - low["y"] + 2 * _MARGIN
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}" role="img">'
+    ]
+    for edge, route in zip(diagram.edges, drawn.edges, strict=True):
+        parts.append(_arrow([(point["x"], point["y"]) for point in route["points"]], edge.label))
+    for node, place, size in zip(diagram.nodes, drawn.nodes, sizes, strict=True):
+        box = _box(node, place["center"]["x"] - size[0] / 2, place["center"]["y"] - size[1] / 2, size)
+        address = where(node.name) if node.name else None
+        parts.append(f'<a href="{escape(address)}">{box}</a>' if address else box)
+    return "".join([*parts, "</svg>"])
+
+
+def _entities(diagram: Diagram, number: dict[str, str]) -> list[str]:
+    lines = []
+    for node in diagram.nodes:
+        lines.append(f'    {number[node.key]}["{_label(node.title)}"] {{')
+        for row in node.rows:
+            name, _, kind = row.partition(": ")
+            lines.append(f"        {_identifier(kind) or 'unknown'} {_identifier(name) or 'column'}")
+        lines.append("    }")
+    for edge in diagram.edges:
+        lines.append(f'    {number[edge.source]} }}o--|| {number[edge.target]} : "{_label(edge.label)}"')
+    return lines
+
+
+def _identifier(text: str) -> str:
+    return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_")[:_LONGEST]
+
+
+def _label(text: str) -> str:
+    """`text` inside of Mermaid's quotes: only plain letters mean themselves there."""
+    cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return "".join(one if one.isalnum() or one in " ._,:/-()…" else f"#{ord(one)};" for one in cut)
+
+
+def _size(node: Node) -> tuple[float, float]:
+    widest = max(len(_cut(text)) for text in (node.title, *node.rows))
+    return widest * _CHARACTER + 2 * _PADDING, _ROW * (1 + len(node.rows)) + _PADDING
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _box(node: Node, x: float, y: float, size: tuple[float, float]) -> str:
+    width, height = size
+    lines = [f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="4"/>']
+    for at, text in enumerate((node.title, *node.rows)):
+        weight = ' font-weight="600"' if at == 0 and node.rows else ""
+        line = y + _PADDING / 2 + _ROW * at + 12
+        lines.append(f'<text x="{x + _PADDING:.1f}" y="{line:.1f}"{weight}>{escape(_cut(text))}</text>')
+    return "".join(lines)
+
+
+def _arrow(points: Sequence[tuple[float, float]], label: str) -> str:
+    """The line through `points`, a head at its end, and `label` in its middle."""
+    if len(points) < 2:
+        return ""
+    line = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    (before_x, before_y), (x, y) = points[-2], points[-1]
+    length = ((x - before_x) ** 2 + (y - before_y) ** 2) ** 0.5 or 1.0
+    along_x, along_y = (x - before_x) / length, (y - before_y) / length
+    back_x, back_y = x - 7 * along_x, y - 7 * along_y
+    head = (
+        f"M{x:.1f} {y:.1f}L{back_x - 3.5 * along_y:.1f} {back_y + 3.5 * along_x:.1f}"
+        f"L{back_x + 3.5 * along_y:.1f} {back_y - 3.5 * along_x:.1f}Z"
+    )
+    text = ""
+    if label:
+        middle_x, middle_y = points[len(points) // 2]
+        text = f'<text x="{middle_x + 3:.1f}" y="{middle_y - 4:.1f}">{escape(_cut(label))}</text>'
+    return f'<path d="{line}"/><path class="head" d="{head}"/>{text}'

@@ -1,0 +1,118 @@
+"""What the rest of a site has to know of a module: kept from build to build, so that few modules are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from models.code import Codebase, Kind, Module, Symbol
+from tasks.docs.site.names import Names, offered_by
+
+_MOST_BASES = 20
+
+
+@dataclass(slots=True)
+class Facts:
+    """Of one module."""
+
+    content: str
+    """Hash of the file that they were taken from."""
+    summary: str = ""
+    objects: int = 0
+    """Public ones, itself included."""
+    documented: int = 0
+    missing: list[str] = field(default_factory=list)
+    """Public ones without a docstring."""
+    offered: list[str] = field(default_factory=list)
+    """What it takes from elsewhere and offers to others."""
+    imports: list[str] = field(default_factory=list)
+    """Modules of the code base that it imports when it is imported itself."""
+    labels: list[str] = field(default_factory=list)
+    """Of anything in it."""
+    entries: list[tuple[str, str, str]] = field(default_factory=list)
+    """Anchor, kind and summary of what its page tells of; the page itself is not among them."""
+    has_page: bool = True
+
+    def surface(self, module: Module) -> str:
+        """A hash of what pages of other modules may depend on: what there is, of which kind, and what it is in short."""
+        defined = [(one.path, one.kind, one.public, one.bases, summary_of(one.docstring)) for one in module.symbols]
+        taken = [(one.name, one.target) for one in module.imports if not one.lazy]
+        told = repr((self.summary, self.offered, self.has_page, taken, defined))
+        return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def dumped(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) -> Facts:
+    """The facts of `module`; `entries` is what its page tells of."""
+    codebase = names.codebase
+    counted = [symbol for symbol in module.symbols if is_counted(symbol, module)] if module.public else []
+    bases = {symbol.path: symbol.bases for symbol in module.symbols if symbol.kind is Kind.class_}
+    missing = [one.path for one in counted if not one.docstring and not _inherits(one.path, bases, names)]
+    is_counted_itself = module.public and bool(module.symbols)  # an empty `__init__` has nothing to say
+    if is_counted_itself and not module.docstring:
+        missing.insert(0, module.path)
+    eager = (one.target for one in module.imports if not (one.lazy or one.typing))
+    imported = {found for target in eager if (found := _module(target, codebase))}
+    objects = len(counted) + is_counted_itself
+    return Facts(
+        content=module.content,
+        summary=summary_of(module.docstring),
+        objects=objects,
+        documented=objects - len(missing),
+        missing=missing,
+        offered=offered_by(module),
+        imports=sorted(imported - {module.path}),
+        labels=sorted({label for symbol in module.symbols for label in symbol.labels}),
+        entries=entries,
+        has_page=names.has_page(module.path),
+    )
+
+
+def is_counted(symbol: Symbol, module: Module) -> bool:
+    """Whether a docstring is expected of `symbol`: a public class, function or method that others may call.
+
+    Not of overloads (the implementation has it), of setters, of what Python itself calls (`__init__` is told of by its
+    class), of what is defined inside of functions, nor of attributes.
+    """
+    if symbol.kind not in {Kind.class_, Kind.function} or not symbol.public:
+        return False
+    if {"overload", "setter", "deleter"} & set(symbol.labels):
+        return False
+    parts = symbol.path[len(module.path) + 1 :].split(".")
+    return not any(part.startswith("_") for part in parts)
+
+
+def _inherits(path: str, bases: Mapping[str, tuple[str, ...]], names: Names) -> bool:
+    """Whether a method without a docstring stands for one of a base that has one: that is told of there."""
+    cls, _, name = path.rpartition(".")
+    waiting = list(bases.get(cls, ()))
+    for _ in range(_MOST_BASES):
+        if not waiting:
+            return False
+        base = waiting.pop(0)
+        if names.has_docstring(f"{base}.{name}"):
+            return True
+        waiting += bases.get(base, ())
+    return False
+
+
+def summary_of(docstring: str | None) -> str:
+    """The first sentence-like line of a docstring, at most 200 characters."""
+    for line in (docstring or "").splitlines():
+        if text := line.strip():
+            return text if len(text) <= 200 else f"{text[:199]}…"
+    return ""
+
+
+def _module(target: str, codebase: Codebase) -> str | None:
+    """The module that `target` is, or is a member of."""
+    while target:
+        if target in codebase.files:
+            return target
+        target = target.rpartition(".")[0]
+    return None
