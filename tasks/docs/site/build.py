@@ -18,11 +18,10 @@ from typing import Any
 
 from models.code import Codebase
 from models.docs import Form
-from tasks.docs.site import whole
+from tasks.docs.site.about import About
 from tasks.docs.site.facts import Facts, facts_of
 from tasks.docs.site.inventory import read_all
 from tasks.docs.site.names import Names
-from tasks.docs.site.overviews import coverage_of, imports_of
 from tasks.docs.site.output import Output, check_place
 from tasks.docs.site.pool import rendered_in_processes
 from tasks.docs.site.render import module_place, pages_of
@@ -139,8 +138,6 @@ class _Build:
         self._state = state
         self._facts: dict[str, Facts] = {}
         self._records: dict[str, dict[str, Any]] = {}
-        self._others: set[str] = set()
-        """Files that tell of the whole."""
 
     def run(self, jobs: int | None) -> Built:
         codebase, place = self._codebase, self._place
@@ -156,11 +153,19 @@ class _Build:
         moved = self._render(stale, jobs) or bool(gone) or not self._old
         if moved:
             self._render(self._with_other_answers(frozenset(stale)), jobs)
-        self._about_the_whole()
-        self._place.remove_all_but(self._wanted_files())
+        about = About(codebase, self._facts, self._theme, self._wanted, self._names(), place)
+        whole = about.bring(self._state.get("whole", {}))
+        place.remove_all_but(frozenset(about.files(whole)).union(*map(self._files_of, self._facts)))
         told = self._summed()
         place.finish(
-            {"key": self._key, "files": files, "modules": self._records, "told": told, "kept": sorted(place.done.kept)}
+            {
+                "key": self._key,
+                "files": files,
+                "modules": self._records,
+                "told": told,
+                "whole": whole,
+                "kept": sorted(place.done.kept),
+            }
         )
         return self._told(told)
 
@@ -229,17 +234,6 @@ class _Build:
         else:
             for path in paths:
                 yield path, painter.page(path)
-
-    def _about_the_whole(self) -> None:
-        """Indexes, overviews, inventory, assets: written anew only where they differ."""
-        facts = self._facts
-        shown = [one for one in (imports_of(facts), coverage_of(facts)) if one is not None]
-        for name, content in whole.files_of(facts, shown, self._theme, self._wanted, self._names()):
-            self._place.write(name, content)
-            self._others.add(name)
-
-    def _wanted_files(self) -> frozenset[str]:
-        return frozenset(self._others).union(*(self._files_of(path) for path in self._facts))
 
     def _summed(self) -> dict[str, Any]:
         facts = self._facts.values()

@@ -283,7 +283,8 @@ def is_private(name: str) -> bool:
 
 def offered_by(module: Module) -> list[str]:
     """What `module` takes from elsewhere and offers to others: what `__all__` names; of a package without one, all
-    that is public."""
+    that is public.
+    """
     defined = {symbol.path for symbol in module.symbols}
     if module.exports is not None:
         return [name for name in module.exports if f"{module.path}.{name}" not in defined]

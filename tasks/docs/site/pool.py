@@ -17,17 +17,19 @@ from typing import Protocol, TypeVar
 
 from blocks.errors import UnavailableError
 
-P = TypeVar("P", covariant=True)
+P_co = TypeVar("P_co", covariant=True)
 
 _painter: _Painter[object] | None = None
 """What the forked processes render with: they have it from their parent."""
 
 
-class _Painter(Protocol[P]):
-    def pages(self, paths: Sequence[str]) -> list[tuple[str, P]]: ...
+class _Painter(Protocol[P_co]):
+    def pages(self, paths: Sequence[str]) -> list[tuple[str, P_co]]: ...
 
 
-def rendered_in_processes(painter: _Painter[P], batches: Sequence[Sequence[str]], jobs: int) -> Iterator[tuple[str, P]]:
+def rendered_in_processes(
+    painter: _Painter[P_co], batches: Sequence[Sequence[str]], jobs: int
+) -> Iterator[tuple[str, P_co]]:
     """The pages of all `batches`, in their order, by `jobs` processes.
 
     Raises:
