@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from models.code import Codebase
-from tasks.docs.site.consulted import Consulted, holds
+from tasks.docs.site.consulted import Consulted, file_hash, holds
 from tasks.docs.site.facts import Facts
 from tasks.docs.site.flows_page import FILES, flows_page
 from tasks.docs.site.names import Names
@@ -27,6 +27,11 @@ _OF_FACTS: Mapping[str, tuple[Callable[[Mapping[str, Facts]], Overview | None], 
     "coverage": (coverage_of, lambda one: (one.objects, one.documented, one.missing)),
 }
 """What is told of facts that are known, and which facts those are."""
+
+
+def beside(codebase: Codebase) -> dict[str, str]:
+    """Hashes of the files beside the source that are looked into."""
+    return {f"{name}:": file_hash(codebase, name) for _, files in _OF_CODE.values() for name in files}
 
 
 @dataclass(slots=True)

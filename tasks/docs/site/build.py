@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from typing import Any
 
 from models.code import Codebase
 from models.docs import Form
-from tasks.docs.site.about import About
-from tasks.docs.site.facts import Facts, facts_of
+from tasks.docs.site.about import About, beside
+from tasks.docs.site.consulted import labels_hash
+from tasks.docs.site.facts import Facts, facts_of, other_names_of, surface_of
 from tasks.docs.site.inventory import read_all
 from tasks.docs.site.names import Names
 from tasks.docs.site.output import Output, check_place
@@ -31,6 +33,7 @@ from tasks.docs.site.view import entries_of, view_of
 _FEW = 40
 """Pages up to which it is not worth to start processes."""
 _AT_ONCE = 12
+_MOST_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ class Page:
     """What became of one module."""
 
     facts: Facts
-    surface: str
+    surface: list[str]
+    other_names: list[list[str]]
     questions: str
     """One a line."""
     answers: str
@@ -97,7 +101,8 @@ class Painter:
             entries = entries_of(view)
         facts = facts_of(module, names, entries)
         questions = names.questions()
-        return Page(facts, facts.surface(module), "\n".join(questions), names.answers(questions), files)
+        answers = names.answers(questions)
+        return Page(facts, surface_of(module, facts), other_names_of(module), "\n".join(questions), answers, files)
 
     def pages(self, paths: Sequence[str]) -> list[tuple[str, Page]]:
         """The pages of several modules."""
@@ -138,21 +143,20 @@ class _Build:
         self._state = state
         self._facts: dict[str, Facts] = {}
         self._records: dict[str, dict[str, Any]] = {}
+        self._labels = labels_hash(codebase)
 
     def run(self, jobs: int | None) -> Built:
         codebase, place = self._codebase, self._place
-        files = _digest(codebase.files)
+        files = _digest({**codebase.files, **beside(codebase)})
         if self._state.get("files") == files and not self._state.get("kept") and place.is_whole():
             return self._told(self._state["told"])
         for path, record in self._old.items():
             if codebase.files.get(path) == record["facts"]["content"]:
                 self._facts[path] = Facts(**record["facts"])
                 self._records[path] = record
-        gone = self._old.keys() - codebase.files.keys()
         stale = [path for path in codebase.files if not self._is_current(path)]
-        moved = self._render(stale, jobs) or bool(gone) or not self._old
-        if moved:
-            self._render(self._with_other_answers(frozenset(stale)), jobs)
+        self._render(stale, jobs)
+        self._render(self._with_other_answers(frozenset(stale)), jobs)
         about = About(codebase, self._facts, self._theme, self._wanted, self._names(), place)
         whole = about.bring(self._state.get("whole", {}))
         place.remove_all_but(frozenset(about.files(whole)).union(*map(self._files_of, self._facts)))
@@ -161,6 +165,7 @@ class _Build:
             {
                 "key": self._key,
                 "files": files,
+                "labels": self._labels,
                 "modules": self._records,
                 "told": told,
                 "whole": whole,
@@ -185,12 +190,39 @@ class _Build:
 
     def _with_other_answers(self, done: frozenset[str]) -> list[str]:
         """The pages that would say something else today, because of what others say."""
+        words = self._changed_words()
+        if not words:
+            return []
+        every = "*" in words or len(words) > _MOST_WORDS
+        mentioned = re.compile("" if every else "|".join(map(re.escape, sorted(words))))
         names = self._names()
         return [
             path
             for path, record in self._records.items()
-            if path not in done and names.answers(_lines(record["questions"])) != record["answers"]
+            if path not in done
+            and mentioned.search(record["questions"])
+            and names.answers(_lines(record["questions"])) != record["answers"]
         ]
+
+    def _changed_words(self) -> set[str]:
+        """Words of which one is in every question that is answered otherwise than before; `*`: any may be."""
+        if self._labels != self._state.get("labels"):
+            return {"*"}
+        changed: set[str] = set()
+        for path in self._old.keys() | self._records.keys():
+            before, now = self._old.get(path), self._records.get(path)
+            if before is now:
+                continue
+            rows = set(before["surface"] if before else ()) ^ set(now["surface"] if now else ())
+            changed |= {row.rpartition(" ")[0] for row in rows}
+        # What has another name elsewhere is asked for by that name.
+        pairs = [pair for record in self._records.values() for pair in record["other_names"]] if changed else []
+        growing = bool(changed)
+        while growing:
+            more = {name for name, other in pairs if other in changed} - changed
+            changed |= more
+            growing = bool(more)
+        return changed
 
     def _names(self) -> Names:
         facts = self._facts
@@ -201,18 +233,17 @@ class _Build:
             offered=lambda path: facts[path].offered if path in facts else None,
         )
 
-    def _render(self, paths: Sequence[str], jobs: int | None) -> bool:
-        """Write the pages of `paths`; whether others may have to change because of them."""
-        moved = False
+    def _render(self, paths: Sequence[str], jobs: int | None) -> None:
+        """Write the pages of `paths`."""
         for path in paths:
             self._facts.pop(path, None)
         for path, page in self._painted(paths, jobs):
-            moved |= self._old.get(path, {}).get("surface") != page.surface
             self._facts[path] = page.facts
             questions = _lines(page.questions)
             self._records[path] = {
                 "facts": page.facts.dumped(),
                 "surface": page.surface,
+                "other_names": page.other_names,
                 "questions": page.questions,
                 "answers": page.answers,
                 "sources": {
@@ -223,7 +254,6 @@ class _Build:
             }
             for name, content in page.files.items():
                 self._place.write(name, content)
-        return moved
 
     def _painted(self, paths: Sequence[str], jobs: int | None) -> Iterator[tuple[str, Page]]:
         painter = Painter(self._codebase, self._wanted, self._theme, self._names())

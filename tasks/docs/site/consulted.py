@@ -37,8 +37,8 @@ class Consulted:
             "modules": {path: self._codebase.files.get(path) for path in sorted(self._modules)},
             "missed": sorted(self._missed),
             "resolved": self._resolved,
-            "labels": _labels(self._codebase),
-            "files": {name: _hash(self._codebase, name) for name in self._files},
+            "labels": labels_hash(self._codebase),
+            "files": {name: file_hash(self._codebase, name) for name in self._files},
         }
 
     def decoded(self, path: str) -> Module:
@@ -59,9 +59,9 @@ class Consulted:
 def holds(note: Mapping[str, Any], codebase: Codebase) -> bool:
     """Whether `codebase` would give the answers that `note` has."""
     return (
-        note["labels"] == _labels(codebase)
+        note["labels"] == labels_hash(codebase)
         and all(codebase.files.get(path) == content for path, content in note["modules"].items())
-        and all(_hash(codebase, name) == known for name, known in note["files"].items())
+        and all(file_hash(codebase, name) == known for name, known in note["files"].items())
         and not any(path in codebase.names for path in note["missed"])
         and all(codebase.resolve(path) == found for path, found in note["resolved"].items())
     )
@@ -105,12 +105,14 @@ class _Names(Mapping[str, Named]):
         return len(self._names)
 
 
-def _labels(codebase: Codebase) -> str:
+def labels_hash(codebase: Codebase) -> str:
+    """A hash of the labels that follow from other modules."""
     told = repr(sorted((path, list(labels)) for path, labels in codebase.derived.items()))
     return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _hash(codebase: Codebase, name: str) -> str:
+def file_hash(codebase: Codebase, name: str) -> str:
+    """The hash of a file of the checkout; empty where there is none."""
     path = Path(codebase.root, name)
     try:
         if path.is_symlink() or path.stat().st_size > _LARGEST:

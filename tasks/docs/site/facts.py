@@ -35,13 +35,6 @@ class Facts:
     """Anchor, kind and summary of what its page tells of; the page itself is not among them."""
     has_page: bool = True
 
-    def surface(self, module: Module) -> str:
-        """A hash of what pages of other modules may depend on: what there is, of which kind, and what it is in short."""
-        defined = [(one.path, one.kind, one.public, one.bases, summary_of(one.docstring)) for one in module.symbols]
-        taken = [(one.name, one.target) for one in module.imports if not one.lazy]
-        told = repr((self.summary, self.offered, self.has_page, taken, defined))
-        return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
     def dumped(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
@@ -71,6 +64,38 @@ def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) 
         entries=entries,
         has_page=names.has_page(module.path),
     )
+
+
+def surface_of(module: Module, facts: Facts) -> list[str]:
+    """What pages of other modules may depend on, as `word hash`: rows that differ say which words to look for there."""
+    path = module.path
+    above, _, own = path.rpartition(".")
+    rows: list[tuple[str, object]] = [(own, (path, facts.has_page)), (above, (path, facts.has_page, facts.summary))]
+    rows += [(_last(one), "offered") for one in facts.offered]
+    for one in module.imports:
+        if not one.lazy:
+            rows += [(word, (one.name, one.target)) for word in (one.name, _last(one.target))]
+    rows += [
+        (_last(one.path), (one.path, one.kind.value, one.public, one.bases, bool(one.docstring)))
+        for one in module.symbols
+    ]
+    return sorted({f"{word} {_short(row)}" for word, row in rows if word})
+
+
+def other_names_of(module: Module) -> list[list[str]]:
+    """Pairs of words of which the first leads to what the second is: renamed imports, and classes to their bases."""
+    pairs = {(one.name, _last(one.target)) for one in module.imports if not one.lazy and one.name != "*"}
+    for one in module.symbols:
+        pairs |= {(_last(one.path), _last(base)) for base in one.bases}
+    return sorted([name, other] for name, other in pairs if name != other)
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _short(row: object) -> str:
+    return blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def is_counted(symbol: Symbol, module: Module) -> bool:
