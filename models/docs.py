@@ -52,6 +52,11 @@ class DocsSettings(Value):
         default=("README.md", "docs"),
         description="What people wrote, relative to a checkout: checked against the code.",
     )
+    baseline: str = Field(
+        default="docs/.truth.json",
+        min_length=1,
+        description="File, relative to a checkout, that says what the code was like when its documents were accepted.",
+    )
     coverage: float = Field(
         default=0.80, ge=0, le=1, description="Share of public objects with a docstring below which it is reported."
     )
@@ -59,6 +64,13 @@ class DocsSettings(Value):
         default=Severity.medium, description="Findings from this severity on make the exit code 1."
     )
     timeout_s: float = Field(default=900.0, gt=0, description="Seconds for one checkout.")
+
+    @field_validator("baseline", mode="after")
+    @classmethod
+    def _beneath(cls, file: str) -> str:
+        if file.startswith("/") or ".." in file.split("/") or "\0" in file:
+            raise ValueError("it is not a path below the checkout")
+        return file
 
     @field_validator("templates", "output", mode="after")
     @classmethod

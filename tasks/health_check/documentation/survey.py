@@ -12,11 +12,6 @@ from pathlib import Path
 
 from tasks.health_check.documentation.surveyed import Broken, Request, Survey, Unread, excluded
 
-LARGEST_DOCUMENT = 2_000_000
-"""Bytes above which a document is not read."""
-
-_MOST_DOCUMENTS = 5_000
-_OTHER_FORMS = frozenset({".rst", ".adoc", ".asciidoc", ".mdx", ".org", ".textile", ".ipynb"})
 _NOT_CODE = {
     "tests", "test", "docs", "doc", "examples", "benchmarks", "scripts", "build", "dist", "venv", "env", "node_modules",
     "site-packages",
@@ -26,36 +21,28 @@ _NOT_MODULES = {"setup", "conftest", "noxfile", "tasks_file"}
 
 def survey(request: Request) -> Survey:
     """Read what `request` names."""
-    from tasks.health_check.documentation.documents import References, broken_references  # noqa: PLC0415
+    from tasks.docs.truth.documents import read_documents  # noqa: PLC0415
+    from tasks.docs.truth.references import NameSets, References, broken_references  # noqa: PLC0415
     from tasks.health_check.documentation.objects import read_code  # noqa: PLC0415
 
     places, unread = _packages(request)
     code, names, problems = read_code(request.root, places, request.exclude)
     unread += problems
-    known = References.of(request.root, names, [name for name, _ in places])
+    known = References.of(request.root, NameSets(names.defined, names.open, names.words), [name for name, _ in places])
     broken: list[Broken] = []
-    total = read = 0
-    documents, missing = _documents(request, unread)
-    for path in documents:
-        relative = path.relative_to(request.root).as_posix()
-        try:
-            text = path.read_bytes()[: LARGEST_DOCUMENT + 1].decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            unread.append(Unread(place=relative, reason=str(error)))
-            continue
-        if len(text) > LARGEST_DOCUMENT:
-            unread.append(Unread(place=relative, reason=f"larger than {LARGEST_DOCUMENT} bytes"))
-            continue
-        found, checked = broken_references(relative, text, known)
-        broken += found
+    total = 0
+    documents = read_documents(request.root, request.documents, request.exclude)
+    unread += [Unread(place=one.place, reason=one.reason) for one in documents.unread]
+    for file, text in documents.texts.items():
+        found, checked = broken_references(file, text, known)
+        broken += [Broken(document=one.document, line=one.line, kind=one.kind, text=one.text) for one in found]
         total += checked
-        read += 1
     return Survey(
         code=code,
-        documents_total=read,
+        documents_total=len(documents.texts),
         references_total=total,
         broken=tuple(broken),
-        missing=missing,
+        missing=documents.missing,
         unread=tuple(unread),
     )
 
@@ -85,39 +72,6 @@ def _packages(request: Request) -> tuple[list[tuple[str, Path]], list[Unread]]:
             if entry.suffix == ".py" or (entry.is_dir() and name != "src" and any(entry.glob("*.py"))):
                 found.append((name, place))
     return found, []
-
-
-def _documents(request: Request, unread: list[Unread]) -> tuple[list[Path], tuple[str, ...]]:
-    root = request.root.resolve()
-    found: list[Path] = []
-    others: list[Path] = []
-    missing = []
-    for name in request.documents:
-        place = request.root / name
-        if not place.exists():
-            missing.append(name)
-            others += sorted(one for one in place.parent.glob(f"{place.stem}.*") if one.suffix in _OTHER_FORMS)
-            continue
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            relative = path.relative_to(request.root).as_posix()
-            if excluded(relative, request.exclude) or (place.is_dir() and path.suffix not in {".md", *_OTHER_FORMS}):
-                continue
-            if path.suffix in _OTHER_FORMS:
-                others.append(path)
-                continue
-            # A link may lead out of the checkout, or to a device that never ends.
-            if not path.is_file() or not path.resolve().is_relative_to(root):
-                unread.append(Unread(place=relative, reason="not a file of this checkout"))
-            elif path not in found:
-                found.append(path)
-    if others:
-        forms = ", ".join(sorted({path.suffix for path in others}))
-        count = f"{len(others)} documents are" if len(others) > 1 else f"{others[0].name} is"
-        reason = f"{count} not Markdown ({forms}), and no other form is read; `exclude` says that it is meant"
-        unread.append(Unread(place="documents", reason=reason))
-    if len(found) > _MOST_DOCUMENTS:
-        unread.append(Unread(place="documents", reason=f"only {_MOST_DOCUMENTS} of {len(found)} were read"))
-    return found[:_MOST_DOCUMENTS], tuple(missing)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""References in Markdown documents, and which of them lead nowhere.
+"""References of Markdown documents to names, paths, commands and other documents, and which of them lead nowhere.
 
 Only what is certainly ours is judged: names that begin with a package of the checkout, paths below one of its
 top-level folders, its own commands, relative links. Code blocks, placeholders and addresses are left alone; a wrong
@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import unquote
-
-from tasks.health_check.documentation.surveyed import Broken
-
-if TYPE_CHECKING:
-    from tasks.health_check.documentation.objects import Names
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
 _CALL = re.compile(r"\([^()]*\)$")
@@ -35,6 +30,51 @@ _SUFFIXES = frozenset(
 _TARGET = re.compile(r"^([A-Za-z0-9][\w.-]*)\s*:(?!=)", re.MULTILINE)
 _SHOUTED = frozenset({"README", "LICENSE", "CHANGELOG", "CONTRIBUTING", "SECURITY", "NOTICE"})
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+class Names(Protocol):
+    """What a code base defines and spells."""
+
+    def defines(self, name: str) -> bool:
+        """Whether the dotted `name` is defined, or may be."""
+
+    def spells(self, word: str) -> bool:
+        """Whether the code has `word` in a string, or defines a function of that name."""
+
+
+@dataclass(frozen=True)
+class NameSets:
+    """Names as sets."""
+
+    defined: Collection[str]
+    """Dotted names of modules, classes, functions, attributes and what modules import."""
+    open: Collection[str]
+    """Names below which anything may exist."""
+    words: Collection[str]
+    """Words in string literals, and names of functions."""
+
+    def defines(self, name: str) -> bool:
+        """Whether the dotted `name` is defined, or lies below one that is open."""
+        parts = name.split(".")
+        return name in self.defined or any(".".join(parts[:length]) in self.open for length in range(1, len(parts)))
+
+    def spells(self, word: str) -> bool:
+        """Whether the code spells `word`."""
+        return word in self.words
+
+
+@dataclass(frozen=True)
+class Nowhere:
+    """A reference that leads nowhere."""
+
+    document: str
+    """Relative to the checkout."""
+    line: int
+    """Where its paragraph begins."""
+    kind: str
+    """`name`, `path`, `command` or `link`."""
+    text: str
+    """As the document has it."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +99,22 @@ class References:
             for entry in (root.iterdir() if root.is_dir() else ())
             if entry.is_dir() and not entry.name.startswith(".") and entry.name not in {"build", "dist", "node_modules"}
         }
-        return cls(root, names, frozenset(packages), frozenset(folders), _scripts(root), _targets(root))
+        return cls(root, names, frozenset(packages), frozenset(folders), scripts_of(root), _targets(root))
 
 
-def broken_references(document: str, text: str, known: References) -> tuple[list[Broken], int]:
+def broken_references(document: str, text: str, known: References) -> tuple[list[Nowhere], int]:
     """References of the Markdown `document` (a path in the checkout) that lead nowhere, and how many were judged."""
-    found: dict[tuple[str, str], Broken] = {}
+    found: dict[tuple[str, str], Nowhere] = {}
     judged = 0
     for line, kind, content in _references(text):
-        verdicts = [_judge_link(document, content, known)] if kind == "link" else list(_judge_code(content, known))
+        verdicts = [judge_link(document, content, known)] if kind == "link" else list(_judge_code(content, known))
         for verdict in verdicts:
             if verdict is None:
                 continue
             what, subject, exists = verdict
             judged += 1
             if not exists:
-                found.setdefault((what, subject), Broken(document=document, line=line, kind=what, text=subject))
+                found.setdefault((what, subject), Nowhere(document, line, what, subject))
     return list(found.values()), judged
 
 
@@ -96,15 +136,15 @@ def _judge_code(text: str, known: References) -> Iterator[tuple[str, str, bool] 
     if len(text) > 200:
         return
     if " " in text:
-        yield _judge_command(text, known)
+        yield judge_command(text, known)
         return
     path = _PLACE.sub("", text)
     if "/" in text:
-        yield _judge_path(path, known)
+        yield judge_path(path, known)
         return
     name = _CALL.sub("", text)
     name = name.replace(":", ".") if name.count(":") == 1 else name  # entry points: package.module:object
-    if text in known.names.words and text != name:
+    if text != name and known.names.spells(text):
         return  # the code spells it with its colon: it is data, such as the name of a source
     if _DOTTED.fullmatch(name) and name.rpartition(".")[2] not in _SUFFIXES:
         yield _judge_name(name, known)
@@ -113,25 +153,19 @@ def _judge_code(text: str, known: References) -> Iterator[tuple[str, str, bool] 
 def _judge_name(name: str, known: References) -> tuple[str, str, bool] | None:
     if name.partition(".")[0] not in known.packages:
         return None
-    return "name", name, _defined(name, known.names) or _literal(name, known.names.words)
+    return "name", name, known.names.defines(name) or _literal(name, known.names)
 
 
-def _defined(name: str, names: Names) -> bool:
-    if name in names.defined:
-        return True
-    parts = name.split(".")
-    return any(".".join(parts[:length]) in names.open for length in range(1, len(parts)))
-
-
-def _literal(name: str, words: set[str]) -> bool:
+def _literal(name: str, names: Names) -> bool:
     """Whether the code spells `name` in a string, whole or up to a dot: then it is a name of something else."""
-    if name in words:
+    if names.spells(name):
         return True
     parts = name.split(".")
-    return any(f"{'.'.join(parts[:length])}." in words for length in range(2, len(parts)))
+    return any(names.spells(f"{'.'.join(parts[:length])}.") for length in range(2, len(parts)))
 
 
-def _judge_path(text: str, known: References) -> tuple[str, str, bool] | None:
+def judge_path(text: str, known: References) -> tuple[str, str, bool] | None:
+    """(`path`, text, whether it is there) for a path below a top-level folder of the checkout; None for all else."""
     if not _PATH.fullmatch(text):
         return None
     parts = PurePosixPath(text).parts
@@ -145,21 +179,22 @@ def _judge_path(text: str, known: References) -> tuple[str, str, bool] | None:
     below = (known.root / parts[0] / parts[1]).is_dir() and len(parts) > 2
     if not (suffix in _SUFFIXES or text.endswith("/") or below):
         return None
-    exists = (known.root / text).exists() or _defined(".".join(parts), known.names)
-    return "path", text, exists or text.rstrip("/") in known.names.words
+    exists = (known.root / text).exists() or known.names.defines(".".join(parts))
+    return "path", text, exists or known.names.spells(text.rstrip("/"))
 
 
 def _stem(part: str) -> str:
     return part.partition(".")[0]
 
 
-def _judge_command(text: str, known: References) -> tuple[str, str, bool] | None:
+def judge_command(text: str, known: References) -> tuple[str, str, bool] | None:
+    """(kind, text, whether it is there) for a command of the checkout, a target of `make`, or `python -m`."""
     words = text.split()
     words = words[words[0] == "$" :]
     if len(words) < 2:
         return None
     if words[0] in known.scripts and _WORD.fullmatch(words[1]):
-        return "command", f"{words[0]} {words[1]}", words[1] in known.names.words
+        return "command", f"{words[0]} {words[1]}", known.names.spells(words[1])
     if words[0] == "make" and known.targets and _WORD.fullmatch(words[1]):
         return "command", f"make {words[1]}", words[1] in known.targets
     if words[0].startswith("python") and words[1] == "-m" and len(words) > 2 and _DOTTED.fullmatch(words[2]):
@@ -167,7 +202,8 @@ def _judge_command(text: str, known: References) -> tuple[str, str, bool] | None
     return None
 
 
-def _judge_link(document: str, target: str, known: References) -> tuple[str, str, bool] | None:
+def judge_link(document: str, target: str, known: References) -> tuple[str, str, bool] | None:
+    """(`link`, target, whether it is there) for a link within the checkout; None for all else."""
     target = unquote(target)
     place = target.partition("#")[0].partition("?")[0]
     if not place or _SCHEME.match(target) or target.startswith("//") or re.search(r"[<>{}*\0]", target):
@@ -184,7 +220,8 @@ def _judge_link(document: str, target: str, known: References) -> tuple[str, str
     return "link", target, known.root.joinpath(*parts).exists()
 
 
-def _scripts(root: Path) -> frozenset[str]:
+def scripts_of(root: Path) -> frozenset[str]:
+    """The commands that the checkout `root` installs; none where it does not say so in pyproject.toml."""
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
         return frozenset(project.get("scripts", {}))

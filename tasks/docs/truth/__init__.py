@@ -1,0 +1,5 @@
+"""Whether documentation is true of the code: checked, accepted, and repaired where that is sure."""
+
+from tasks.docs.truth.judge import check
+
+__all__ = ["check"]

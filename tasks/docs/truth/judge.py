@@ -1,0 +1,324 @@
+"""The truth of a checkout's documentation: what its documents and docstrings say, held against its code."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blocks.errors import LamaError
+from models.code import Codebase
+from models.docs import DocsSettings
+from models.health_check import Checkout
+from models.report import Finding, Severity, Skip
+from tasks.docs.truth.baseline import FILE, LARGEST, Baseline, accept
+from tasks.docs.truth.docstrings import Mismatch, mismatches
+from tasks.docs.truth.documents import Documents, read_documents
+from tasks.docs.truth.drift import Drift, drift_of
+from tasks.docs.truth.links import DeadLink, Links
+from tasks.docs.truth.options import Options, Unknown
+from tasks.docs.truth.page import Page, read_page
+from tasks.docs.truth.references import References, judge_command, judge_path
+from tasks.docs.truth.resolve import Answer, Resolver
+from tasks.docs.truth.spoken import Literals, speak
+
+AREA = "docs"
+_MOST = 200
+"""Findings of one kind in one checkout that are told one by one."""
+
+
+@dataclass
+class Truth:
+    """What was found out about one checkout."""
+
+    findings: list[Finding] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Material:
+    """What a checkout's documents are, and what they are held against."""
+
+    checkout: Checkout
+    resolver: Resolver
+    documents: Documents
+    pages: dict[str, Page]
+    known: References
+    literals: Literals
+    baseline: Baseline
+    problem: str = ""
+    """Why the baseline cannot be read."""
+
+
+class _CodeNames:
+    """The names of a code base as references want to know them."""
+
+    def __init__(self, resolver: Resolver, literals: Literals) -> None:
+        self._resolver = resolver
+        self._literals = literals
+
+    def defines(self, name: str) -> bool:
+        """Whether `name` is defined, or may be."""
+        return self._resolver.resolve(name).answer is not Answer.gone and self._resolver.is_ours(name)
+
+    def spells(self, word: str) -> bool:
+        """Whether the code has `word` in a string, or defines a function of that name."""
+        return self._literals.has_word(word)
+
+
+def gather(checkout: Checkout, codebase: Codebase, settings: DocsSettings) -> Material:
+    """Read what there is to check in `checkout`."""
+    resolver = Resolver(codebase)
+    literals = Literals(resolver)
+    documents = read_documents(checkout.path, settings.documents, checkout.exclude)
+    pages = {file: read_page(file, text) for file, text in documents.texts.items()}
+    known = References.of(checkout.path, _CodeNames(resolver, literals), list(codebase.packages))
+    material = Material(checkout, resolver, documents, pages, known, literals, Baseline())
+    try:
+        material.baseline = read_baseline(checkout.path / settings.baseline)
+    except LamaError as error:
+        material.problem = str(error)
+    return material
+
+
+def read_baseline(path: Path) -> Baseline:
+    """The baseline at `path`; an empty one where there is none.
+
+    Raises:
+        BaselineError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return Baseline.read(file.read(LARGEST))
+    except FileNotFoundError:
+        return Baseline()
+    except OSError as error:
+        raise LamaError(f"cannot be read: {error.strerror}.", component=FILE) from error
+
+
+def check(
+    checkout: Checkout, codebase: Codebase, settings: DocsSettings, *, cache: Path | None = None
+) -> tuple[list[Finding], list[Skip], dict[str, float]]:
+    """Findings, skips and metrics about the documentation of `checkout`.
+
+    Args:
+        checkout: whose documents are read.
+        codebase: what its source says.
+        settings: what is read, and how much of it is judged.
+        cache: an SQLite file of the code base's reading, which is not needed here.
+
+    Returns:
+        Findings with keys that begin with `docs.`, what could not be looked at, and figures.
+    """
+    del cache
+    started = time.monotonic()
+    material = gather(checkout, codebase, settings)
+    truth = Truth()
+    _documents(material, truth)
+    _docstrings(material, truth, settings)
+    _options(material, truth)
+    _skips(material, truth)
+    truth.metrics["docs_truth_seconds"] = time.monotonic() - started
+    return _bounded(truth.findings, checkout), truth.skips, truth.metrics
+
+
+def accepted(material: Material, files: Sequence[str] | None = None) -> Baseline:
+    """The baseline that says of the pages `files` (None: of all) that they are true now."""
+    chosen = [page for file, page in material.pages.items() if files is None or file in files]
+    before = material.baseline if files is not None else None
+    return accept(chosen, material.resolver, before)
+
+
+def drifts(material: Material) -> Iterator[tuple[Page, Drift]]:
+    """What of each page is no longer true of the code."""
+    for page in material.pages.values():
+        if page.history:
+            continue
+        sections = material.baseline.pages.get(page.file, {})
+        for spoken in speak(page, material.resolver):
+            for drift in drift_of(
+                page.file, spoken, sections.get(spoken.section.key), material.resolver, material.literals
+            ):
+                yield page, drift
+
+
+def dead_links(material: Material) -> Iterator[tuple[Page, DeadLink]]:
+    """The links of each page that lead nowhere."""
+    links = Links(material.checkout.path, material.pages, material.known, material.resolver)
+    for page in material.pages.values():
+        for dead in links.dead(page):
+            yield page, dead
+
+
+def _documents(material: Material, truth: Truth) -> None:
+    name = material.checkout.name
+    names = calls = unread = passed = 0
+    for page in material.pages.values():
+        for spoken in speak(page, material.resolver):
+            names += len(spoken.names)
+            calls += len(spoken.calls) + len(spoken.shown)
+            unread += spoken.unread
+            passed += spoken.passed
+    for page, drift in drifts(material):
+        truth.findings.append(
+            _finding(
+                material, f"docs.{drift.kind}:{name}/{page.file}#{drift.subject}", page.file, drift.line,
+                f"{page.file}:{drift.line} {drift.title}", drift.remedy, dict(drift.evidence),
+            )  # fmt: skip
+        )
+    links = sum(len(section.links) for page in material.pages.values() for section in page.sections)
+    for page, dead in dead_links(material):
+        evidence: dict[str, object] = {"near": list(dead.near)} if dead.near else {}
+        where = {"anchor": "a heading", "reference": "a label", "image": "an image", "link": "a file"}[dead.kind]
+        hint = f" Did you mean `{dead.repair}`?" if dead.repair else ""
+        truth.findings.append(
+            _finding(
+                material, f"docs.link:{name}/{page.file}#{dead.target}", page.file, dead.line,
+                f"{page.file}:{dead.line} links to `{dead.target}`, {where} that does not exist",
+                f"Correct the link, or bring back what it leads to.{hint}", evidence,
+            )  # fmt: skip
+        )
+    for page, line, kind, text in _paths_and_commands(material):
+        truth.findings.append(
+            _finding(
+                material, f"docs.{kind}:{name}/{page.file}#{text}", page.file, line,
+                f"{page.file}:{line} names the {kind} `{text}`, which does not exist",
+                "Correct the document, or bring back what it names.", {},
+            )  # fmt: skip
+        )
+    truth.metrics |= {
+        "docs_documents_total": float(len(material.pages)),
+        "docs_document_names_total": float(names),
+        "docs_document_calls_total": float(calls),
+        "docs_document_links_total": float(links),
+        "docs_document_examples_unread_total": float(unread),
+        "docs_document_past_names_total": float(passed),
+    }
+
+
+def _paths_and_commands(material: Material) -> Iterator[tuple[Page, int, str, str]]:
+    for page in material.pages.values():
+        if page.history:
+            continue
+        for section in page.sections:
+            for span in section.spans:
+                if span.past or len(span.text) > 200:
+                    continue
+                judge = judge_command if " " in span.text else judge_path if "/" in span.text else None
+                verdict = judge(span.text, material.known) if judge is not None else None
+                if verdict is not None and not verdict[2] and verdict[0] in {"path", "command"}:
+                    yield page, span.line, verdict[0], verdict[1]
+
+
+def _docstrings(material: Material, truth: Truth, settings: DocsSettings) -> None:
+    judged = 0
+    found: list[Mismatch] = []
+    for path in sorted(material.resolver.codebase.files):
+        told, count = mismatches(path, material.resolver, material.literals, private=settings.private)
+        judged += count
+        found += told
+    for one in found:
+        truth.findings.append(
+            _finding(
+                material, f"docs.docstring:{material.checkout.name}/{one.symbol}#{one.kind}.{one.subject}", one.file,
+                one.line, f"{one.file}:{one.line} {one.title}", one.remedy, dict(one.evidence), Severity.low,
+            )  # fmt: skip
+        )
+    truth.metrics["docs_docstrings_judged_total"] = float(judged)
+    truth.metrics["docs_docstring_mismatches_total"] = float(len(found))
+
+
+def _options(material: Material, truth: Truth) -> None:
+    options = Options.of(material.checkout.path, material.resolver)
+    judged = 0
+    for page in material.pages.values():
+        if page.history:
+            continue
+        unknown: list[Unknown]
+        unknown, count = options.unknown(page)
+        judged += count
+        for one in unknown:
+            truth.findings.append(
+                _finding(
+                    material, f"docs.{one.kind}:{material.checkout.name}/{page.file}#{one.subject}", page.file,
+                    one.line, f"{page.file}:{one.line} {one.title}", one.remedy, dict(one.evidence),
+                )  # fmt: skip
+            )
+    for one in options.undocumented(material.pages.values()):
+        truth.findings.append(
+            _finding(
+                material, f"docs.undocumented:{material.checkout.name}/{one.subject}", one.file, one.line, one.title,
+                one.remedy, dict(one.evidence), Severity.low,
+            )  # fmt: skip
+        )
+    truth.metrics["docs_document_options_total"] = float(judged)
+
+
+def _skips(material: Material, truth: Truth) -> None:
+    name = material.checkout.name
+    hides = tuple(
+        f"docs.{kind}:{name}/" for kind in ("name", "example", "signature", "link", "path", "command", "docstring")
+    )
+    problems = material.documents.unread  # what of the source could not be read, the reader of the source tells
+    if problems:
+        first = "; ".join(f"{one.place}: {one.reason}" for one in problems[:3])
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        reason = f"{len(problems)} of its files could not be read ({first}{more})."
+        truth.skips.append(Skip(area=AREA, component=name, reason=reason, hides=hides))
+    if material.problem:
+        reason = f"What its pages spoke of before is not known: {material.problem}"
+        truth.skips.append(Skip(area=AREA, component=name, reason=reason, hides=(f"docs.signature:{name}/",)))
+
+
+def _finding(
+    material: Material,
+    key: str,
+    file: str,
+    line: int,
+    title: str,
+    remedy: str,
+    evidence: dict[str, object],
+    severity: Severity = Severity.medium,
+) -> Finding:
+    return Finding.model_validate(
+        {
+            "key": short_key(key),
+            "severity": severity,
+            "component": f"{material.checkout.name}: {file}",
+            "title": title,
+            "remedy": remedy,
+            "evidence": {"file": file, "line": line, **evidence},
+        }
+    )
+
+
+def short_key(key: str) -> str:
+    """`key`, its end replaced by a hash where it is too long to be stored and compared at ease."""
+    if len(key) <= 300:
+        return key
+    return f"{key[:260]}~{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _bounded(findings: Iterable[Finding], checkout: Checkout) -> list[Finding]:
+    """The findings, one a key, at most a few hundred of a kind; how many more there are is a finding, too."""
+    kinds: dict[str, dict[str, Finding]] = {}
+    for one in findings:
+        kinds.setdefault(one.key.partition(":")[0], {}).setdefault(one.key, one)
+    told: list[Finding] = []
+    for kind, found in sorted(kinds.items()):
+        every = list(found.values())
+        told += every[:_MOST]
+        if len(every) > _MOST:
+            told.append(
+                Finding(
+                    key=f"{kind}:{checkout.name}/more",
+                    severity=max((one.severity for one in every[_MOST:]), key=lambda severity: severity.rank),
+                    component=checkout.name,
+                    title=f"{len(every) - _MOST} more findings of this kind",
+                    remedy="Mend those that are listed first; the rest is listed then.",
+                )
+            )
+    return told

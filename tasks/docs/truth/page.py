@@ -1,0 +1,284 @@
+"""A Markdown document as sections, each with the code spans, links and code blocks that can be checked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from tasks.docs.truth.past import is_history, speaks_of_the_past
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+_EXPLICIT_ID = re.compile(r"\s*\{:?\s*#([\w:.-]+)[^{}]*\}\s*$")
+_HTML_ID = re.compile(r"""<[a-zA-Z][^<>]*?\b(?:id|name)\s*=\s*["']?([^"'\s>]+)""")
+_LABEL = re.compile(r"^\(([\w:. -]+)\)=\s*$", re.MULTILINE)
+_SENTENCE = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\[\"'(])|\n\s*\n")
+_ALERT = re.compile(r"\[!(?:NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]", re.IGNORECASE)
+_REFERENCE = re.compile(r"(?<![\w\]\\!`])\[([^\[\]`]*[A-Za-z][^\[\]]*|`[^`\[\]]+`)\]\[([^\[\]\n]*[A-Za-z][^\[\]\n]*)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Inline code."""
+
+    line: int
+    text: str
+    sentence: str
+    """The sentence that it stands in."""
+    past: bool
+    """Whether that sentence, or one above it, speaks of what was, will be, or is somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link, an image, or a reference whose label the document does not define."""
+
+    line: int
+    target: str
+    kind: str
+    """`link`, `image` or `reference`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A block of code."""
+
+    line: int
+    """Of its first line of code."""
+    language: str
+    info: str
+    text: str
+    past: bool
+    before: str
+    """The paragraph above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table."""
+
+    line: int
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Cells as Markdown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What stands under one heading, without the sections below it."""
+
+    path: tuple[str, ...]
+    """Headings from the top on; empty for what stands above the first."""
+    key: str
+    """Identifies it within its page."""
+    line: int
+    text: str
+    """All of its text, white space folded."""
+    spans: tuple[Span, ...] = ()
+    links: tuple[Link, ...] = ()
+    fences: tuple[Fence, ...] = ()
+    tables: tuple[Table, ...] = ()
+    past: bool = False
+    prose: str = ""
+    """Its paragraphs without code blocks."""
+
+    @property
+    def hash(self) -> str:
+        """Hash of its text; white space does not count."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One document."""
+
+    file: str
+    """Relative to the checkout, with slashes."""
+    sections: tuple[Section, ...]
+    anchors: frozenset[str]
+    history: bool
+    """A changelog or the like, which rightly speaks of what is no more."""
+    text: str
+
+
+def read_page(file: str, text: str) -> Page:
+    """The document `file` with the Markdown `text`."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415
+
+    environment: dict[str, object] = {}
+    tokens = MarkdownIt("commonmark").enable("table").parse(_without_front_matter(text), environment)
+    history = is_history(PurePosixPath(file))
+    return Page(file, tuple(_Sections(text, tokens, past=history).read()), _anchors(text, tokens), history, text)
+
+
+def _without_front_matter(text: str) -> str:
+    """`text` with empty lines in the place of its front matter, so that lines keep their numbers."""
+    found = re.match(r"---\r?\n.*?\r?\n---[ \t]*(?:\r?\n|$)", text, re.DOTALL)
+    return text if found is None else "\n" * found[0].count("\n") + text[found.end() :]
+
+
+class _Sections:
+    """One walk over the tokens of a page."""
+
+    def __init__(self, text: str, tokens: Sequence[Token], *, past: bool) -> None:
+        self._lines = text.splitlines()
+        self._tokens = tokens
+        self._past = past
+        self._keys: Counter[str] = Counter()
+
+    def read(self) -> Iterator[Section]:
+        """The sections in the order of the page."""
+        headings: list[tuple[int, str]] = []
+        start, body = 0, 0
+        for number, token in enumerate(self._tokens):
+            if token.type != "heading_open" or token.level != 0:
+                continue
+            yield from self._section(headings, self._tokens[body:number], start, token.map[0] if token.map else start)
+            start = token.map[0] if token.map else start
+            body = number
+            depth = int(token.tag[1:])
+            headings = [one for one in headings if one[0] < depth]
+            headings.append((depth, _plain(self._tokens[number + 1])))
+        yield from self._section(headings, self._tokens[body:], start, len(self._lines))
+
+    def _section(
+        self, headings: Sequence[tuple[int, str]], tokens: Sequence[Token], start: int, end: int
+    ) -> Iterator[Section]:
+        text = " ".join("\n".join(self._lines[start:end]).split())
+        if not text:
+            return
+        path = tuple(title for _, title in headings)
+        key = " / ".join(path) or "(top)"
+        self._keys[key] += 1
+        if self._keys[key] > 1:
+            key = f"{key} #{self._keys[key]}"
+        past = self._past or any(is_history(PurePosixPath(), title) for title in path)
+        spans: list[Span] = []
+        links: list[Link] = []
+        fences: list[Fence] = []
+        prose: list[str] = []
+        before, quoted = "", 0
+        for token in tokens:
+            if token.type == "blockquote_open":
+                quoted += 1
+            elif token.type == "blockquote_close":
+                quoted -= 1
+            elif token.type == "inline":
+                line = (token.map[0] if token.map else start) + 1
+                told = quoted > 0 and not _ALERT.search(token.content)
+                if quoted and _ALERT.search(token.content):
+                    quoted = 0  # a note of the page's own, and not somebody's words
+                spans += _spans(token, line, past or told, before)
+                links += _links(token, line)
+                before = token.content
+                prose.append(token.content)
+            elif token.type in {"fence", "code_block"}:
+                line = (token.map[0] if token.map else start) + (2 if token.type == "fence" else 1)
+                info = token.info.strip() if token.type == "fence" else ""
+                old = past or quoted > 0 or speaks_of_the_past(before.rpartition("\n\n")[2])
+                language = re.split(r"[\s,{:]", info.lstrip("{. "), maxsplit=1)[0].strip("}").lower()
+                fences.append(Fence(line, language, info, token.content, old, before))
+        yield Section(
+            path=path,
+            key=key,
+            line=start + 1,
+            text=text,
+            spans=tuple(spans),
+            links=tuple(links),
+            fences=tuple(fences),
+            tables=tuple(_tables(tokens)),
+            past=past,
+            prose="\n\n".join(prose),
+        )
+
+
+def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]:  # noqa: FBT001
+    """The code spans of one paragraph, each with its sentence and line."""
+    parts: list[tuple[str, bool]] = []
+    for child in token.children or ():
+        if child.type in {"softbreak", "hardbreak"}:
+            parts.append(("\n", False))
+        elif child.type == "code_inline":
+            parts.append((child.content.strip(), True))
+        elif child.content and child.type == "text":
+            parts.append((child.content, False))
+    whole = "".join(f"`{text}`" if code else text for text, code in parts)
+    ends = [match.start() for match in _SENTENCE.finditer(whole)] + [len(whole)]
+    position = 0
+    inherited = before.rstrip().endswith(":") and speaks_of_the_past(before)
+    for text, code in parts:
+        if code:
+            first = max((end for end in ends if end <= position), default=0)
+            last = next(end for end in ends if end > position)
+            sentence = whole[first:last].strip()
+            told = past or inherited or speaks_of_the_past(sentence)
+            yield Span(line + whole.count("\n", 0, position), text, sentence, told)
+        position += len(text) + (2 if code else 0)
+
+
+def _tables(tokens: Sequence[Token]) -> Iterator[Table]:
+    rows: list[list[str]] = []
+    start = 0
+    for number, token in enumerate(tokens):
+        if token.type == "table_open":
+            rows, start = [], (token.map[0] if token.map else 0) + 1
+        elif token.type == "tr_open":
+            rows.append([])
+        elif token.type in {"th_open", "td_open"} and rows:
+            rows[-1].append(tokens[number + 1].content.strip())
+        elif token.type == "table_close" and rows:
+            yield Table(start, tuple(rows[0]), tuple(tuple(row) for row in rows[1:]))
+
+
+def _links(token: Token, line: int) -> Iterator[Link]:
+    offset = 0
+    for child in token.children or ():
+        if child.type in {"softbreak", "hardbreak"}:
+            offset += 1
+        elif child.type in {"link_open", "image"}:
+            target = child.attrGet("href" if child.type == "link_open" else "src")
+            yield Link(line + offset, str(target or ""), "link" if child.type == "link_open" else "image")
+        elif child.type == "text":
+            yield from (Link(line + offset, match[2], "reference") for match in _REFERENCE.finditer(child.content))
+
+
+def _anchors(text: str, tokens: Sequence[Token]) -> frozenset[str]:
+    """Every anchor that a reader of the page may jump to, in the ways of GitHub and of Python-Markdown."""
+    found = {match[1] for match in _HTML_ID.finditer(text)} | {match[1] for match in _LABEL.finditer(text)}
+    seen: Counter[str] = Counter()
+    for number, token in enumerate(tokens):
+        if token.type != "heading_open":
+            continue
+        title = _plain(tokens[number + 1])
+        explicit = _EXPLICIT_ID.search(title)
+        if explicit is not None:
+            found.add(explicit[1])
+            title = title[: explicit.start()]
+        for slug in dict.fromkeys((github_slug(title), python_markdown_slug(title))):
+            found.update({slug} if not seen[slug] else {f"{slug}-{seen[slug]}", f"{slug}_{seen[slug]}"})
+            seen[slug] += 1
+    return frozenset(found)
+
+
+def github_slug(title: str) -> str:
+    """The anchor that GitHub gives a heading: lower case, punctuation gone, a hyphen for each space."""
+    return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
+
+
+def python_markdown_slug(title: str) -> str:
+    """The anchor that Python-Markdown, and so MkDocs, gives a heading."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower())
+
+
+def _plain(token: Token) -> str:
+    """The words of a heading, without its markup."""
+    return "".join(
+        child.content if child.type in {"text", "code_inline"} else " " if child.type == "softbreak" else ""
+        for child in token.children or ()
+    ).strip()

@@ -1,0 +1,466 @@
+"""Whether a dotted name is defined in a code base: certainly, certainly not, or nobody can say from the syntax."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from models.code import Codebase, Kind, Module, Parameter, Symbol
+from tasks.docs.truth.signature import KEYWORD_ONLY, PLAIN, Signature, without_self
+
+_DEPTH = 40
+_CLOSED = frozenset({"object", "Generic", "Protocol", "ABC", "typing.Generic", "typing.Protocol", "abc.ABC",
+                     "typing_extensions.Protocol", "builtins.object"})  # fmt: skip
+_PLAIN_DECORATORS = re.compile(
+    r"(?:^|\.)(?:dataclass|final|total_ordering|runtime_checkable|deprecated|unique|define|frozen|mutable|s)$"
+)
+_MANY = re.compile(r"\bglobals\(\)|\bsys\.modules\b|\bsetattr\(|\bvars\(\)|\blocals\(\)|\bexec\(|\b__dict__\b")
+_MODULE_ATTRIBUTES = frozenset(
+    {"__name__", "__doc__", "__file__", "__path__", "__dict__", "__spec__", "__loader__", "__package__", "__all__",
+     "__main__", "__version__", "__annotations__"}
+)  # fmt: skip
+_LARGEST_SOURCE = 5_000_000
+
+
+class Answer(StrEnum):
+    """What is known of a name."""
+
+    defined = "defined"
+    gone = "gone"
+    open = "open"
+    """It may exist: below a value, a base from elsewhere, a module that makes its names as it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer for one name."""
+
+    answer: Answer
+    path: str = ""
+    """Where it is defined; of a name that is gone, the longest part of it that is there."""
+
+
+@dataclass
+class Resolver:
+    """Answers about the names of one code base."""
+
+    codebase: Codebase
+    _verdicts: dict[str, Verdict] = field(default_factory=dict)
+    _members: dict[str, dict[str, Symbol]] = field(default_factory=dict)
+    _texts: dict[str, str] = field(default_factory=dict)
+    _hooks: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def resolve(self, name: str) -> Verdict:
+        """What is known of the dotted `name`; one that begins outside of the code base is open."""
+        held = self._verdicts.get(name)
+        if held is None:
+            held = self._verdicts[name] = self._resolve(name, 0)
+        return held
+
+    def is_ours(self, name: str) -> bool:
+        """Whether `name` begins with a package of the code base."""
+        return name.partition(".")[0] in self._packages
+
+    def symbol(self, path: str) -> Symbol | None:
+        """The symbol at the path of a verdict; None for modules, and for what cannot be read any more."""
+        known = self.codebase.names.get(path)
+        if known is None or known.kind is Kind.module:
+            return None
+        return self._symbols(known.module).get(path)
+
+    def signature(self, path: str) -> Signature | None:
+        """What a caller of `path` sees; None where that is not certain."""
+        symbol = self.symbol(path)
+        if symbol is None:
+            return None
+        if symbol.kind is Kind.class_:
+            return Signature.of(symbol, self.constructor(path))
+        return Signature.of(symbol)
+
+    def constructor(self, path: str) -> tuple[Parameter, ...] | None:
+        """The parameters that the class at `path` is made with, without `self`; None where that is not certain."""
+        for depth, symbol in enumerate(self.lineage(path)):
+            if symbol is None:
+                return None
+            if any(name == "metaclass" for name, _ in symbol.keywords):
+                return None
+            members = self._symbols(self.codebase.names[symbol.path].module)
+            new = members.get(f"{symbol.path}.__new__")
+            made = members.get(f"{symbol.path}.__init__")
+            if new is not None or (made is not None and "overload" in made.labels):
+                return None
+            if made is not None:
+                return without_self(made) if made.parameters and is_plain(made) else None
+            if "dataclass" in symbol.labels or any(not _is_plain_class(one) for one in symbol.decorators):
+                return self._fields(symbol) if depth == 0 else None
+        return None
+
+    def _fields(self, symbol: Symbol) -> tuple[Parameter, ...] | None:
+        """Of a plain dataclass without bases and without fields that say how they are made."""
+        if symbol.decorators not in {("dataclasses.dataclass",), ("dataclass",)} or symbol.bases:
+            return None
+        if "kw_only" in self._text(symbol.path) or "init=" in self._text(symbol.path):
+            return None
+        found: list[Parameter] = []
+        for member in self.members(symbol.path).values():
+            if member.kind is not Kind.attribute or member.annotation is None or "instance" in member.labels:
+                continue
+            if "ClassVar" in member.annotation or "property" in member.labels:
+                continue
+            if "InitVar" in member.annotation or "KW_ONLY" in member.annotation:
+                return None
+            value = member.value
+            required = value is None or (value.startswith(("field(", "dataclasses.field(")) and "default" not in value)
+            found.append(
+                Parameter(member.path.rpartition(".")[2], PLAIN, member.annotation, None if required else value)
+            )
+        return tuple(found)
+
+    def members(self, path: str) -> dict[str, Symbol]:
+        """What is defined directly below the class or module at `path`, by name."""
+        known = self.codebase.names.get(path)
+        if known is None:
+            return {}
+        prefix = f"{path}."
+        found = self._symbols(known.module)
+        return {p[len(prefix) :]: s for p, s in found.items() if p.startswith(prefix) and "." not in p[len(prefix) :]}
+
+    def method(self, path: str, name: str) -> Symbol | None:
+        """The method or attribute `name` of the class at `path` or of its bases; None where that is not certain."""
+        for symbol in self.lineage(path):
+            if symbol is None:
+                return None
+            found = self.members(symbol.path).get(name)
+            if found is not None:
+                return found
+        return None
+
+    def candidates(self, name: str) -> tuple[str, ...]:
+        """Where a name that is gone may have gone to: the same last part elsewhere, public, best first."""
+        *above, last = name.split(".")
+        same = [path for path in self._by_last.get(last, ()) if path != name]
+        kinds = [path for path in same if self._looks_alike(last, path)]
+        mine = [path for path in kinds if path.partition(".")[0] == above[0]] if above else kinds
+        return tuple(self._shortest(mine))
+
+    def similar(self, name: str) -> tuple[str, ...]:
+        """Names beside the one that is gone that are spelt much like it."""
+        parent, _, last = self._existing(name)
+        known = self.codebase.names.get(parent)
+        if known is None:
+            return ()
+        siblings = [*self.members(parent)]
+        if known.kind is Kind.module:
+            siblings += [one.name for one in self.codebase.module(parent).imports if not one.typing]
+        close = difflib.get_close_matches(last, sorted({one for one in siblings if not one.startswith("_")}), 3, 0.75)
+        return tuple(f"{parent}.{one}" for one in close)
+
+    def unique(self, last: str) -> str | None:
+        """The one public symbol whose name is `last`, as it is best known; None when there are several or none."""
+        found = tuple(self._shortest(self._by_last.get(last, ())))
+        return found[0] if len(found) == 1 else None
+
+    def is_any(self, last: str) -> bool:
+        """Whether anything public is called so."""
+        return last in self._by_last
+
+    def source_of(self, path: str) -> str:
+        """Text of the file that defines `path`; empty when it cannot be read."""
+        return self._text(path)
+
+    def file_of(self, path: str) -> str:
+        """The file that defines `path`, relative to the checkout."""
+        known = self.codebase.names.get(path)
+        return self.codebase.module(known.module).file if known is not None else ""
+
+    @cached_property
+    def _packages(self) -> frozenset[str]:
+        return frozenset(self.codebase.packages)
+
+    @cached_property
+    def _by_last(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path, known in self.codebase.names.items():
+            if known.public:
+                found.setdefault(path.rpartition(".")[2], []).append(path)
+        return found
+
+    @cached_property
+    def _by_source(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path, known in self.codebase.names.items():
+            found.setdefault(known.source, []).append(path)
+        return found
+
+    def same_source(self, source: str) -> tuple[str, ...]:
+        """Names whose source text has this hash."""
+        return tuple(self._by_source.get(source, ())) if source else ()
+
+    def _shortest(self, paths: Sequence[str]) -> Iterator[str]:
+        return iter(sorted(paths, key=lambda path: (path.count("."), path)))
+
+    def _looks_alike(self, last: str, path: str) -> bool:
+        kind = self.codebase.names[path].kind
+        return kind is not Kind.attribute or last.isupper()
+
+    def _existing(self, name: str) -> tuple[str, str, str]:
+        verdict = self.resolve(name)
+        parent = verdict.path
+        rest = name.split(".")[parent.count(".") + 1 :] if name.startswith(parent) else name.split(".")[-1:]
+        return parent, ".".join(rest), rest[0] if rest else name
+
+    def _resolve(self, name: str, depth: int) -> Verdict:
+        if depth > _DEPTH:
+            return Verdict(Answer.open)
+        parts = name.split(".")
+        if parts[0] not in self._packages:
+            return Verdict(Answer.open)
+        length = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in self.codebase.files), 0)
+        if length == 0:
+            namespace = any(module.startswith(f"{name}.") for module in self.codebase.files)
+            return Verdict(Answer.defined if namespace else Answer.open, name if namespace else "")
+        module = ".".join(parts[:length])
+        if length == len(parts):
+            return Verdict(Answer.defined, module)
+        return self._in_module(module, parts[length], parts[length + 1 :], depth)
+
+    def _in_module(self, path: str, name: str, rest: Sequence[str], depth: int) -> Verdict:
+        try:
+            module = self.codebase.module(path)
+        except KeyError:
+            return Verdict(Answer.open, path)
+        full = f"{path}.{name}"
+        known = self.codebase.names.get(full)
+        if known is not None:
+            return self._below(full, rest, depth)
+        found = next((one for one in module.imports if one.name == name and not one.lazy), None)
+        if found is not None:
+            target = ".".join((found.target, *rest))
+            if target == ".".join((full, *rest)):
+                return Verdict(Answer.open, full)  # a compiled module, or one that is not there
+            return self._resolve(target, depth + 1) if self.is_ours(target) else Verdict(Answer.open, full)
+        stars = [one.target for one in module.imports if one.name == "*" or one.target.endswith(".*")]
+        for star in stars:
+            target = star.removesuffix(".*")
+            if not self.is_ours(target):
+                return Verdict(Answer.open, path)
+            verdict = self._resolve(f"{target}.{name}", depth + 1)
+            if verdict.answer is not Answer.gone:
+                return self._below(verdict.path, rest, depth) if verdict.answer is Answer.defined else verdict
+        if name in _MODULE_ATTRIBUTES or self._unread(full) or self._made_by_hook(path, name):
+            return Verdict(Answer.open, path)
+        if any(one.name == "__getattr__" for one in module.imports) or self._made_as_it_runs(path, name):
+            return Verdict(Answer.open, path)
+        return Verdict(Answer.gone, path)
+
+    def _below(self, path: str, rest: Sequence[str], depth: int) -> Verdict:
+        known = self.codebase.names.get(path)
+        if not rest:
+            return Verdict(Answer.defined, path)
+        if known is None or known.kind in {Kind.attribute, Kind.function}:
+            return Verdict(Answer.open, path)
+        if known.kind is Kind.module:
+            return self._in_module(path, rest[0], rest[1:], depth)
+        return self._in_class(path, rest[0], rest[1:], depth)
+
+    def _in_class(self, path: str, name: str, rest: Sequence[str], depth: int) -> Verdict:
+        for symbol in self.lineage(path, name):
+            if symbol is None:
+                return Verdict(Answer.open, path)
+            full = f"{symbol.path}.{name}"
+            if full in self.codebase.names:
+                return self._below(full, rest, depth + 1)
+            if self._opens(symbol, name):
+                return Verdict(Answer.open, path)
+        return Verdict(Answer.gone, path)
+
+    def _opens(self, symbol: Symbol, name: str) -> bool:
+        """Whether the class may have a member `name` that its syntax does not list."""
+        if any(not _is_plain_class(one) for one in symbol.decorators):
+            return True
+        if any(f"{symbol.path}.{hook}" in self.codebase.names for hook in ("__getattr__", "__getattribute__")):
+            return True
+        text = self._text(symbol.path)
+        if any(name == "metaclass" for name, _ in symbol.keywords) or not text:
+            return True
+        word = re.escape(name)
+        return re.search(rf"\.{word}\s*(?::[^=\n]+)?=(?!=)|[\"']{word}[\"']|^\s*{word}\s*[:=]", text, re.M) is not None
+
+    def lineage(self, path: str, name: str = "") -> Iterator[Symbol | None]:
+        """The class at `path` and its bases, near ones first; None once where it derives from what is not known."""
+        seen: set[str] = set()
+        waiting = [path]
+        while waiting:
+            current = waiting.pop(0)
+            if current in seen:
+                continue
+            seen.add(current)
+            symbol = self.symbol(current)
+            if symbol is None or symbol.kind is not Kind.class_ or len(seen) > _DEPTH:
+                yield None
+                return
+            yield symbol
+            for base in symbol.bases:
+                if not self._next_base(symbol, base, name, waiting):
+                    yield None
+                    return
+
+    def _next_base(self, symbol: Symbol, base: str, name: str, waiting: list[str]) -> bool:
+        """Put `base` behind what waits; False when nobody can say what it brings."""
+        bare = base.partition("[")[0]
+        if bare in _CLOSED:
+            return True
+        verdict = self.resolve(bare) if self.is_ours(bare) else Verdict(Answer.open)
+        if verdict.answer is not Answer.defined:
+            module = self.codebase.names[symbol.path].module
+            local = self._resolve(f"{module}.{bare}", 1)
+            verdict = local if local.answer is Answer.defined else verdict
+        if verdict.answer is Answer.defined:
+            waiting.append(verdict.path)
+            return True
+        builtin = getattr(builtins, bare.removeprefix("builtins."), None)
+        return isinstance(builtin, type) and bool(name) and not hasattr(builtin, name)
+
+    def _unread(self, full: str) -> bool:
+        place = full.replace(".", "/")
+        return any(
+            f"/{one.place}".endswith((f"/{place}.py", f"/{place}.pyi", f"/{place}", f"/{place}/__init__.py"))
+            for one in self.codebase.unread
+        ) or self._compiled(full)
+
+    def _compiled(self, full: str) -> bool:
+        """Whether a module of this name lies there that is no source, such as an extension."""
+        parent, _, name = full.rpartition(".")
+        known = self.codebase.names.get(parent)
+        if known is None or known.kind is not Kind.module:
+            return False
+        folder = (Path(self.codebase.root) / self.codebase.module(parent).file).parent
+        return any(folder.glob(f"{name}.*.so")) or any(folder.glob(f"{name}.*pyd")) or (folder / name).is_dir()
+
+    def _made_by_hook(self, path: str, name: str) -> bool:
+        """Whether the module's `__getattr__` may make `name`: it does not where it only knows names that it spells."""
+        if f"{path}.__getattr__" not in self.codebase.names:
+            return False
+        known = self._hooks.get(path)
+        if known is None:
+            known = self._hooks[path] = names_of_hook(self._text(path)) or frozenset("*")
+        return "*" in known or name in known
+
+    def _made_as_it_runs(self, path: str, name: str) -> bool:
+        text = self._text(path)
+        hook = self.symbol(f"{path}.__getattr__")
+        if hook is not None:  # it is known to make other names only
+            lines = text.splitlines()
+            text = "\n".join([*lines[: hook.line - 1], *lines[hook.end_line :]])
+        word = re.escape(name)
+        if not text or re.search(rf"^\s*(?:{word}\s*[:=]|(?:async )?def {word}\b|class {word}\b)", text, re.M):
+            return True
+        return _MANY.search(text) is not None and re.search(rf"\b{word}\b", text) is not None
+
+    def _symbols(self, module: str) -> dict[str, Symbol]:
+        held = self._members.get(module)
+        if held is None:
+            try:
+                found: Module | None = self.codebase.module(module)
+            except KeyError:
+                found = None
+            # of overloads and other conditional definitions the last is what runs
+            held = self._members[module] = {one.path: one for one in (found.symbols if found is not None else ())}
+        return held
+
+    def _text(self, path: str) -> str:
+        file = self.file_of(path)
+        if file not in self._texts:
+            try:
+                with (Path(self.codebase.root) / file).open("rb") as source:
+                    self._texts[file] = source.read(_LARGEST_SOURCE).decode("utf-8", errors="replace")
+            except OSError:
+                self._texts[file] = ""
+        return self._texts[file]
+
+
+def names_of_hook(text: str) -> frozenset[str] | None:
+    """The names that the `__getattr__` of a module can make; None where it may make others.
+
+    It is closed when its parameter is only compared with strings, looked up in tables of the module that are written
+    out, or told in an error.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    hook = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__getattr__"), None)
+    if hook is None or len(hook.args.args) != 1:
+        return None
+    tables = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and isinstance(node.value, ast.Dict | ast.Set | ast.Tuple | ast.List)
+    }
+    parameter, found, allowed = hook.args.args[0].arg, set[str](), set[int]()
+    for node in ast.walk(hook):
+        if isinstance(node, ast.Raise | ast.JoinedStr):
+            allowed |= {id(inner) for inner in ast.walk(node)}
+        parts: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Subscript):
+            parts = [node.value, node.slice]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            parts = [node.func.value, *node.args[:1]]
+        if not any(_is_name(part, parameter) for part in parts):
+            continue
+        others = [part for part in parts if not _is_name(part, parameter)]
+        spelt = [_spelt(tables.get(part.id) if isinstance(part, ast.Name) else part) for part in others]
+        if all(one is not None for one in spelt):
+            allowed |= {id(part) for part in parts}
+            found.update(*(one for one in spelt if one is not None))
+    uses = [node for node in ast.walk(hook) if _is_name(node, parameter)]
+    return frozenset(found) if all(id(node) in allowed for node in uses) else None
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def _spelt(node: ast.expr | None) -> set[str] | None:
+    """The strings of a literal; None where it holds something else."""
+    keys: Sequence[ast.expr | None]
+    if isinstance(node, ast.Dict):
+        keys = node.keys
+    elif isinstance(node, ast.Set | ast.Tuple | ast.List):
+        keys = node.elts
+    else:
+        keys = [node]
+    found = {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+    return found if len(found) == len(keys) else None
+
+
+def is_plain(symbol: Symbol) -> bool:
+    """Whether its decorators leave the signature of a function as it is written."""
+    known = re.compile(
+        r"(?:^|\.)(?:staticmethod|classmethod|abstractmethod|override|final|cache|lru_cache|wraps|"
+        r"contextmanager|asynccontextmanager|deprecated|no_type_check|typing_extensions\.\w+|property|cached_property)$"
+    )
+    runs = bool({"flow", "task"} & set(symbol.labels)) and len(symbol.decorators) == 1  # called with what it declares
+    return runs or all(known.search(one) for one in symbol.decorators)
+
+
+def takes_keyword(parameters: Sequence[Parameter], name: str) -> bool:
+    """Whether a call may name a parameter so."""
+    return any(
+        one.kind == "variadic keyword" or (one.name == name and one.kind in {PLAIN, KEYWORD_ONLY}) for one in parameters
+    )
+
+
+def _is_plain_class(decorator: str) -> bool:
+    return _PLAIN_DECORATORS.search(decorator) is not None
