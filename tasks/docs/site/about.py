@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
 from models.code import Codebase
+from tasks.docs.site.commands_page import commands_page
 from tasks.docs.site.consulted import Consulted, file_hash, holds
+from tasks.docs.site.data_pages import settings_page, tables_page
 from tasks.docs.site.facts import Facts
 from tasks.docs.site.flows_page import FILES, flows_page
 from tasks.docs.site.names import Names
@@ -17,10 +19,24 @@ from tasks.docs.site.overviews import Overview, coverage_of, imports_of
 from tasks.docs.site.theme import Theme
 from tasks.docs.site.whole import Head, Site, index_files, overview_files
 
-_OF_CODE: Mapping[str, tuple[Callable[[Codebase], Overview | None], tuple[str, ...]]] = {
-    "flows": (flows_page, FILES),
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something of which a code base may have several, with a page for all of them."""
+
+    page: Callable[[Codebase], Overview | None]
+    concerns: Callable[[Facts], bool]
+    """Whether a module may define one."""
+    beside: tuple[str, ...] = ()
+    """Files beside the source that are looked into."""
+
+
+_OF_CODE: Mapping[str, Subject] = {
+    "flows": Subject(flows_page, lambda one: not {"flow", "task"}.isdisjoint(one.labels), FILES),
+    "commands": Subject(commands_page, lambda one: bool(one.libraries)),
+    "settings": Subject(settings_page, lambda one: "settings" in one.labels),
+    "tables": Subject(tables_page, lambda one: "table" in one.labels),
 }
-"""What finds out what of a kind there is, and the files beside the source that it looks into."""
 
 _OF_FACTS: Mapping[str, tuple[Callable[[Mapping[str, Facts]], Overview | None], Callable[[Facts], Any]]] = {
     "imports": (imports_of, lambda one: one.imports),
@@ -31,7 +47,7 @@ _OF_FACTS: Mapping[str, tuple[Callable[[Mapping[str, Facts]], Overview | None], 
 
 def beside(codebase: Codebase) -> dict[str, str]:
     """Hashes of the files beside the source that are looked into."""
-    return {f"{name}:": file_hash(codebase, name) for _, files in _OF_CODE.values() for name in files}
+    return {f"{name}:": file_hash(codebase, name) for one in _OF_CODE.values() for name in one.beside}
 
 
 @dataclass(slots=True)
@@ -74,12 +90,16 @@ class About:
         return {"mark": mark, **self._written(page(self.facts))}
 
     def _of_code(self, key: str, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        page, files = _OF_CODE[key]
-        if before is not None and holds(before["note"], self.codebase) and self._is_current(before):
+        subject = _OF_CODE[key]
+        files = self.codebase.files
+        among = sorted(path for path, one in self.facts.items() if path in files and subject.concerns(one))
+        known = before is not None and before["among"] == among and holds(before["note"], self.codebase)
+        if before is not None and known and self._is_current(before):
             return before
-        consulted = Consulted(self.codebase, files)
-        shown = page(consulted.noting)
-        return {"note": consulted.note(), **self._written(shown)}
+        part = replace(self.codebase, files={path: files[path] for path in among})
+        consulted = Consulted(part, subject.beside)
+        shown = subject.page(consulted.noting) if among else None
+        return {"among": among, "note": consulted.note(self.codebase), **self._written(shown)}
 
     def _is_current(self, before: Mapping[str, Any]) -> bool:
         return (

@@ -31,10 +31,10 @@ class Consulted:
         )
         """What to ask instead."""
 
-    def note(self) -> dict[str, Any]:
-        """What was asked, and the answers, for `holds` of a later code base."""
+    def note(self, whole: Codebase) -> dict[str, Any]:
+        """What was asked, and the answers, for `holds` of a later code base; `whole` is the one that this is part of."""
         return {
-            "modules": {path: self._codebase.files.get(path) for path in sorted(self._modules)},
+            "modules": {path: whole.files.get(path) for path in sorted(self._modules)},
             "missed": sorted(self._missed),
             "resolved": self._resolved,
             "labels": labels_hash(self._codebase),

@@ -11,6 +11,7 @@ from models.code import Codebase, Kind, Module, Symbol
 from tasks.docs.site.names import Names, offered_by
 
 _MOST_BASES = 20
+_OF_COMMANDS = frozenset({"argparse", "click"})
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class Facts:
     """Modules of the code base that it imports when it is imported itself."""
     labels: list[str] = field(default_factory=list)
     """Of anything in it."""
+    libraries: list[str] = field(default_factory=list)
+    """Of those that command lines are written with, the ones that it imports."""
     entries: list[tuple[str, str, str]] = field(default_factory=list)
     """Anchor, kind and summary of what its page tells of; the page itself is not among them."""
     has_page: bool = True
@@ -61,6 +64,7 @@ def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) 
         offered=offered_by(module),
         imports=sorted(imported - {module.path}),
         labels=sorted({label for symbol in module.symbols for label in symbol.labels}),
+        libraries=sorted({one.target.partition(".")[0] for one in module.imports} & _OF_COMMANDS),
         entries=entries,
         has_page=names.has_page(module.path),
     )

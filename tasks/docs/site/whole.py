@@ -164,12 +164,7 @@ def _address(dress: Dress, name: str) -> str | None:
 
 
 def _cell(cell: Cell, dress: HtmlDress | MarkdownDress, ready: Any) -> Any:
-    address = _address(dress, cell.name)
-    if isinstance(dress, HtmlDress):
-        return ready(dress.cell(cell.text, address, code=cell.code or bool(cell.name)))
-    text = code_span(cell.text) if cell.code or cell.name else escaped(cell.text)
-    text = text.replace("|", "\\|")
-    return f"[{text}]({address})" if address else text
+    return ready(dress.cell(cell.text, _address(dress, cell.name), code=cell.code or bool(cell.name)))
 
 
 def _js(value: Any) -> bytes:

@@ -165,8 +165,13 @@ def _documents(material: Material, truth: Truth) -> None:
     for page, drift in drifts(material):
         truth.findings.append(
             _finding(
-                material, f"docs.{drift.kind}:{name}/{page.file}#{drift.subject}", page.file, drift.line,
-                f"{page.file}:{drift.line} {drift.title}", drift.remedy, dict(drift.evidence),
+                material,
+                f"docs.{drift.kind}:{name}/{page.file}#{drift.subject}",
+                page.file,
+                drift.line,
+                f"{page.file}:{drift.line} {drift.title}",
+                drift.remedy,
+                dict(drift.evidence),
             )  # fmt: skip
         )
     links = sum(len(section.links) for page in material.pages.values() for section in page.sections)
@@ -176,17 +181,25 @@ def _documents(material: Material, truth: Truth) -> None:
         hint = f" Did you mean `{dead.repair}`?" if dead.repair else ""
         truth.findings.append(
             _finding(
-                material, f"docs.link:{name}/{page.file}#{dead.target}", page.file, dead.line,
+                material,
+                f"docs.link:{name}/{page.file}#{dead.target}",
+                page.file,
+                dead.line,
                 f"{page.file}:{dead.line} links to `{dead.target}`, {where} that does not exist",
-                f"Correct the link, or bring back what it leads to.{hint}", evidence,
+                f"Correct the link, or bring back what it leads to.{hint}",
+                evidence,
             )  # fmt: skip
         )
     for page, line, kind, text in _paths_and_commands(material):
         truth.findings.append(
             _finding(
-                material, f"docs.{kind}:{name}/{page.file}#{text}", page.file, line,
+                material,
+                f"docs.{kind}:{name}/{page.file}#{text}",
+                page.file,
+                line,
                 f"{page.file}:{line} names the {kind} `{text}`, which does not exist",
-                "Correct the document, or bring back what it names.", {},
+                "Correct the document, or bring back what it names.",
+                {},
             )  # fmt: skip
         )
     truth.metrics |= {
@@ -223,8 +236,14 @@ def _docstrings(material: Material, truth: Truth, settings: DocsSettings) -> Non
     for one in found:
         truth.findings.append(
             _finding(
-                material, f"docs.docstring:{material.checkout.name}/{one.symbol}#{one.kind}.{one.subject}", one.file,
-                one.line, f"{one.file}:{one.line} {one.title}", one.remedy, dict(one.evidence), Severity.low,
+                material,
+                f"docs.docstring:{material.checkout.name}/{one.symbol}#{one.kind}.{one.subject}",
+                one.file,
+                one.line,
+                f"{one.file}:{one.line} {one.title}",
+                one.remedy,
+                dict(one.evidence),
+                Severity.low,
             )  # fmt: skip
         )
     truth.metrics["docs_docstrings_judged_total"] = float(judged)
@@ -243,15 +262,26 @@ def _options(material: Material, truth: Truth) -> None:
         for one in unknown:
             truth.findings.append(
                 _finding(
-                    material, f"docs.{one.kind}:{material.checkout.name}/{page.file}#{one.subject}", page.file,
-                    one.line, f"{page.file}:{one.line} {one.title}", one.remedy, dict(one.evidence),
+                    material,
+                    f"docs.{one.kind}:{material.checkout.name}/{page.file}#{one.subject}",
+                    page.file,
+                    one.line,
+                    f"{page.file}:{one.line} {one.title}",
+                    one.remedy,
+                    dict(one.evidence),
                 )  # fmt: skip
             )
     for one in options.undocumented(material.pages.values()):
         truth.findings.append(
             _finding(
-                material, f"docs.undocumented:{material.checkout.name}/{one.subject}", one.file, one.line, one.title,
-                one.remedy, dict(one.evidence), Severity.low,
+                material,
+                f"docs.undocumented:{material.checkout.name}/{one.subject}",
+                one.file,
+                one.line,
+                one.title,
+                one.remedy,
+                dict(one.evidence),
+                Severity.low,
             )  # fmt: skip
         )
     truth.metrics["docs_document_options_total"] = float(judged)

@@ -81,7 +81,11 @@ class Links:
         folded = re.sub(r"[-_]+", "-", anchor.lower()).strip("-")
         alike = sorted(one for one in known if re.sub(r"[-_]+", "-", one.lower()).strip("-") == folded)
         whole = alike[0] if len(alike) == 1 else None
-        repair = link.target.replace(f"#{anchor}", f"#{whole}") if whole is not None and f"#{anchor}" in link.target else None
+        repair = (
+            link.target.replace(f"#{anchor}", f"#{whole}")
+            if whole is not None and f"#{anchor}" in link.target
+            else None
+        )
         return DeadLink(link.line, link.target, "anchor", repair, tuple(sorted(known)[:20]))
 
     def _reference(self, page: Page, link: Link) -> DeadLink | None:
@@ -130,7 +134,9 @@ class Links:
             return None
         here = PurePosixPath(page.file).parent.parts
         there = PurePosixPath(found[0]).parts
-        common = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
+        common = next(
+            (i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there))
+        )
         return "/".join([*[".."] * (len(here) - common), *there[common:]])
 
     def _page(self, page: Page, place: str) -> Page | None:

@@ -28,8 +28,12 @@ _ALWAYS = frozenset({"--help", "--version", "--verbose", "--quiet", "--install-c
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _PREFIX = re.compile(r"""env_prefix\s*[=:]\s*["']([A-Z][A-Z0-9]*_)["']""")
 _WORDS_OF_FILES = re.compile(r"[A-Z][A-Z0-9_]{3,80}")
-_ELSEWHERE = frozenset({".toml", ".yaml", ".yml", ".sh", ".cfg", ".ini", ".service", ".plist", ".conf", ".py", ".env", ""})
-_NEVER = frozenset({".git", ".venv", "venv", "node_modules", "__pycache__", "build", "dist", ".mypy_cache", ".ruff_cache"})
+_ELSEWHERE = frozenset(
+    {".toml", ".yaml", ".yml", ".sh", ".cfg", ".ini", ".service", ".plist", ".conf", ".py", ".env", ""}
+)
+_NEVER = frozenset(
+    {".git", ".venv", "venv", "node_modules", "__pycache__", "build", "dist", ".mypy_cache", ".ruff_cache"}
+)
 _MOST_FILES = 20_000
 _LARGEST = 1_000_000
 
@@ -197,7 +201,9 @@ class Options:
 
     def _tables(self, page: Page, section: Section) -> Iterator[Unknown | None]:
         """Tables of parameters under an example that calls one flow."""
-        tables = [one for one in section.tables if re.fullmatch(r"parameters?", one.header[0].strip("*` "), re.IGNORECASE)]
+        tables = [
+            one for one in section.tables if re.fullmatch(r"parameters?", one.header[0].strip("*` "), re.IGNORECASE)
+        ]
         flows = self._flows_called(section) if tables else set()
         if len(flows) != 1 or len(tables) != 1:
             return
@@ -253,7 +259,12 @@ class Options:
                     continue
                 name = ".".join(path)
                 line = fence.line + next(
-                    (n for n, text in enumerate(fence.text.split("\n")) if re.search(rf"\b{re.escape(path[-1])}\b", text)), 0
+                    (
+                        n
+                        for n, text in enumerate(fence.text.split("\n"))
+                        if re.search(rf"\b{re.escape(path[-1])}\b", text)
+                    ),
+                    0,
                 )
                 near = difflib.get_close_matches(path[-1], sorted(self._fields(owner) or ()), 2, 0.7)
                 yield Unknown(
@@ -365,4 +376,3 @@ def _is_field(name: str, symbol: Symbol) -> bool:
 def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for folder, folders, files in os.walk(root):
         yield Path(folder), folders, files
-
