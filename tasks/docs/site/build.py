@@ -229,7 +229,7 @@ class _Build:
         return Names(
             self._codebase,
             private=self._wanted.private,
-            outside=_outside(self._wanted.inventories),
+            outside=_outside(self._wanted.inventories, _stamps(self._wanted.inventories)),
             offered=lambda path: facts[path].offered if path in facts else None,
         )
 
@@ -299,10 +299,7 @@ def _digest(files: Mapping[str, str]) -> str:
 
 def _key(wanted: Wanted, theme: Theme) -> str:
     """A hash of everything that all pages depend on."""
-    inventories = [
-        (url, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (url, 0, 0)
-        for path, url in wanted.inventories
-    ]
+    inventories = (wanted.inventories, _stamps(wanted.inventories))
     told = (wanted.title, sorted(wanted.forms), wanted.private, inventories, theme.digest, _generator())
     return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -316,8 +313,14 @@ def _generator() -> str:
     return digest.hexdigest()
 
 
+def _stamps(inventories: tuple[tuple[Path, str], ...]) -> tuple[tuple[int, int], ...]:
+    states = [path.stat() if path.exists() else None for path, _ in inventories]
+    return tuple((0, 0) if state is None else (state.st_mtime_ns, state.st_size) for state in states)
+
+
 @lru_cache(maxsize=4)
-def _outside(inventories: tuple[tuple[Path, str], ...]) -> Mapping[str, str]:
+def _outside(inventories: tuple[tuple[Path, str], ...], _: tuple[tuple[int, int], ...]) -> Mapping[str, str]:
+    """The names of other projects; read again when a file's time or size is another."""
     return read_all(inventories)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from models.code import Codebase, Kind, Module, Symbol
+from models.code import Kind, Module, Symbol
 from tasks.docs.site.names import Names, offered_by
 
 _MOST_BASES = 20
@@ -29,7 +29,7 @@ class Facts:
     offered: list[str] = field(default_factory=list)
     """What it takes from elsewhere and offers to others."""
     imports: list[str] = field(default_factory=list)
-    """Modules of the code base that it imports when it is imported itself."""
+    """What it imports when it is imported itself: modules, or members of modules; also from elsewhere."""
     labels: list[str] = field(default_factory=list)
     """Of anything in it."""
     libraries: list[str] = field(default_factory=list)
@@ -45,15 +45,12 @@ class Facts:
 
 def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) -> Facts:
     """The facts of `module`; `entries` is what its page tells of."""
-    codebase = names.codebase
     counted = [symbol for symbol in module.symbols if is_counted(symbol, module)] if module.public else []
     bases = {symbol.path: symbol.bases for symbol in module.symbols if symbol.kind is Kind.class_}
     missing = [one.path for one in counted if not one.docstring and not _inherits(one.path, bases, names)]
     is_counted_itself = module.public and bool(module.symbols)  # an empty `__init__` has nothing to say
     if is_counted_itself and not module.docstring:
         missing.insert(0, module.path)
-    eager = (one.target for one in module.imports if not (one.lazy or one.typing))
-    imported = {found for target in eager if (found := _module(target, codebase))}
     objects = len(counted) + is_counted_itself
     return Facts(
         content=module.content,
@@ -62,7 +59,7 @@ def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) 
         documented=objects - len(missing),
         missing=missing,
         offered=offered_by(module),
-        imports=sorted(imported - {module.path}),
+        imports=sorted({one.target for one in module.imports if not (one.lazy or one.typing)}),
         labels=sorted({label for symbol in module.symbols for label in symbol.labels}),
         libraries=sorted({one.target.partition(".")[0] for one in module.imports} & _OF_COMMANDS),
         entries=entries,
@@ -136,12 +133,3 @@ def summary_of(docstring: str | None) -> str:
         if text := line.strip():
             return text if len(text) <= 200 else f"{text[:199]}…"
     return ""
-
-
-def _module(target: str, codebase: Codebase) -> str | None:
-    """The module that `target` is, or is a member of."""
-    while target:
-        if target in codebase.files:
-            return target
-        target = target.rpartition(".")[0]
-    return None

@@ -27,7 +27,7 @@ LONGEST = 200_000
 """Characters of one docstring that are shown."""
 _PLAIN = re.compile(r"[\w ,.;:()'\"/?!%=+-]*")
 _LEADING = re.compile(r"[\d+=:#-]|\s{4}")
-_MARKDOWN = re.compile(r"[\\`*_\[\]{}|~^$@<>&]|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|=(?==)|://|www\.")
+_MARKDOWN = re.compile(r"[\\`*_\[\]{}|~^$@<>&!]|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|=(?==)|://|www\.")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _DEEPEST_HEADING = 6
 _HEADING_SHIFT = 3
@@ -82,7 +82,7 @@ def _escape(match: re.Match[str]) -> str:
         return _ENTITIES[part]
     if part == "://":
         return r"\://"
-    return r"www\." if part == "www." else f"&#{ord(part)};" if part in "~^$=@|" else f"\\{part}"
+    return r"www\." if part == "www." else f"&#{ord(part)};" if part in "~^$=@|{}" else f"\\{part}"
 
 
 def code_span(text: str) -> str:
