@@ -57,6 +57,15 @@ class DocsSettings(Value):
         min_length=1,
         description="File, relative to a checkout, that says what the code was like when its documents were accepted.",
     )
+    run_examples: bool = Field(
+        default=False,
+        description="Whether examples of documents and docstrings are run when they are checked, as your user and "
+        "without network: only for checkouts that you trust.",
+    )
+    examples_timeout_s: float = Field(default=60.0, gt=0, description="Seconds for the examples of one document.")
+    examples_memory_bytes: int = Field(
+        default=4 * 1024**3, ge=64 * 1024**2, description="Address space of the process that runs them."
+    )
     coverage: float = Field(
         default=0.80, ge=0, le=1, description="Share of public objects with a docstring below which it is reported."
     )

@@ -16,9 +16,9 @@ from typing import Any
 
 from tasks.advisories.package import NPM, PYPI, Package
 from tasks.advisories.versions import ordering
-from tasks.audit.beneath import BeneathError, open_folder, read
 from tasks.audit.component import Component, Evidence, Inventory
 from tasks.audit.inventory.poetry_ranges import translated
+from tasks.proposals.beneath import BeneathError, open_folder, read
 
 _LARGEST = 20_000_000
 _MOST_METADATA = 4_000_000

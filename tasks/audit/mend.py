@@ -11,10 +11,11 @@ from models.audit import Remedy
 from models.report import Finding, Severity, Skip
 from tasks.advisories.package import NPM, PYPI
 from tasks.audit.component import Inventory
-from tasks.audit.patch import Patch, apply, manifests, plan, read_manifests
+from tasks.audit.patch import Patch, manifests, plan, read_manifests
 from tasks.audit.remedies import Upgrade
 from tasks.audit.resolve import Fit, Resolution, resolve, trials_of
 from tasks.audit.unseen import few
+from tasks.proposals.change import apply
 from tasks.risk.report import Advice
 from tasks.target import Target
 
@@ -80,7 +81,7 @@ async def _mend(target: Target, taken: Inventory, steps: Sequence[Upgrade], reme
         if conflicts or remedy is Remedy.patch:
             pass
         elif remedy is Remedy.apply:
-            await asyncio.to_thread(apply, taken.root, patch)
+            await asyncio.to_thread(apply, taken.root, patch.changes)
             findings.append(_done(taken, patch, "applied", "Look at the change, refresh the locks, and test."))
         elif remedy is Remedy.propose:
             findings.append(await _proposed(target, taken, steps, patch))
@@ -128,8 +129,9 @@ async def _tried(target: Target, taken: Inventory, steps: Sequence[Upgrade]) -> 
 
 async def _proposed(target: Target, taken: Inventory, steps: Sequence[Upgrade], patch: Patch) -> Finding:
     from blocks.github import GitHub  # noqa: PLC0415 - only who proposes needs it
-    from tasks.audit.origin import repository_of  # noqa: PLC0415
-    from tasks.audit.propose import describe, propose  # noqa: PLC0415
+    from tasks.audit.describe import PREFIX, describe  # noqa: PLC0415
+    from tasks.proposals.origin import repository_of  # noqa: PLC0415
+    from tasks.proposals.pull_request import propose  # noqa: PLC0415
 
     token = target.settings.github_token
     if token is None:
@@ -139,7 +141,7 @@ async def _proposed(target: Target, taken: Inventory, steps: Sequence[Upgrade], 
     github = GitHub(url=target.configuration.audit.github_url, token=token)
     title, body = describe(steps, patch)
     repository = await repository_of(taken.root)
-    proposal = await propose(github, repository, patch, title=title, body=body)
+    proposal = await propose(github, repository, patch.changes, title=title, body=body, prefix=PREFIX)
     return _done(taken, patch, f"proposed ({proposal.state.value}): {proposal.url}", "Review and merge it.")
 
 

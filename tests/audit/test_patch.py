@@ -18,9 +18,10 @@ from models.severity import Severity
 from tasks.advisories.package import NPM, PYPI, Package
 from tasks.audit.component import Component, Evidence, Inventory
 from tasks.audit.edits import Raise, edit_package_json, edit_requirements, edit_toml
-from tasks.audit.patch import Patch, PatchError, apply, manifests, plan, read_manifests
+from tasks.audit.patch import Patch, manifests, plan, read_manifests
 from tasks.audit.remedies import Upgrade
 from tasks.audit.specifiers import Range, raised_npm
+from tasks.proposals.change import PatchError, apply
 from tests.audit.making import component, inventory, locked
 from tests.programs import require
 
@@ -314,26 +315,26 @@ def test_a_diff_shows_no_passwords_and_what_is_applied_keeps_them(tmp_path: Path
     patch = patch_of(tmp_path, "requirements.txt", lines)
     assert "hush" not in patch.diff
     assert "ssh://git@example.org" in patch.diff
-    apply(tmp_path, patch)
+    apply(tmp_path, patch.changes)
     assert (tmp_path / "requirements.txt").read_bytes() == lines.replace(b"2.19.0", b"2.32.4")
 
 
 def test_what_is_applied_keeps_the_mode_and_leaves_nothing_behind(tmp_path: Path) -> None:
     patch = patch_of(tmp_path)
     (tmp_path / "requirements.txt").chmod(0o640)
-    apply(tmp_path, patch)
+    apply(tmp_path, patch.changes)
     assert (tmp_path / "requirements.txt").read_bytes() == b"requests==2.32.4"
     assert stat.S_IMODE((tmp_path / "requirements.txt").stat().st_mode) == 0o640
     assert [path.name for path in tmp_path.iterdir()] == ["requirements.txt"]
     with pytest.raises(PatchError, match="has changed since"):
-        apply(tmp_path, patch)
+        apply(tmp_path, patch.changes)
 
 
 def test_nothing_is_applied_when_one_of_the_files_has_changed(tmp_path: Path) -> None:
     first, second = patch_of(tmp_path, "a.txt"), patch_of(tmp_path, "b.txt")
     (tmp_path / "b.txt").write_text("requests==2.19.0 # and more")
     with pytest.raises(PatchError, match=r"b\.txt"):
-        apply(tmp_path, Patch(first.changes + second.changes))
+        apply(tmp_path, first.changes + second.changes)
     assert (tmp_path / "a.txt").read_bytes() == b"requests==2.19.0"
 
 
@@ -348,7 +349,7 @@ def test_links_are_neither_read_nor_written(tmp_path: Path) -> None:
     (root / "link.txt").symlink_to(outside / "requirements.txt")
     assert read_manifests(root, ["sub/requirements.txt", "link.txt", "../outside/requirements.txt"]) == {}
     with pytest.raises(PatchError):
-        apply(root, patch)
+        apply(root, patch.changes)
     assert (outside / "requirements.txt").read_bytes() == b"requests==2.19.0"
 
 

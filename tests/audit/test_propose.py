@@ -19,10 +19,12 @@ from pydantic import SecretStr, ValidationError
 
 from blocks.errors import ConfigurationError, LamaError, UnavailableError
 from blocks.github import GitHub
-from tasks.audit import propose as module
-from tasks.audit.origin import read_address, repository_of
-from tasks.audit.patch import Change, Patch, Untouched
-from tasks.audit.propose import Proposal, ProposalError, Repository, State, branch_of, describe, git_blob, propose
+from tasks.audit.describe import describe
+from tasks.audit.patch import Patch, Untouched
+from tasks.proposals import pull_request as module
+from tasks.proposals.change import Change
+from tasks.proposals.origin import read_address, repository_of
+from tasks.proposals.pull_request import Proposal, ProposalError, Repository, State, branch_of, git_blob, propose
 from tests.audit.loopback import Loopback, Reply, Request
 from tests.audit.making import package
 from tests.programs import require
@@ -144,14 +146,14 @@ async def ask(host: Host, patch: Patch = PATCH, token: str = TOKEN, name: str = 
     github = GitHub(url=host.server.url, token=SecretStr(token), timeout_s=5)
     assert token not in repr(github)
     repository = Repository(github.host, "team", name, folder=more.pop("folder", ""))
-    return await propose(github, repository, patch, title="Upgrade", body="Because.", **more)
+    return await propose(github, repository, patch.changes, title="Upgrade", body="Because.", **more)
 
 
 async def test_a_pull_request_holds_the_patch_and_nothing_else(host: Host) -> None:
     made = await ask(host)
     assert made.state is State.opened
     assert made.url == "https://github.com/team/web/pull/1"
-    assert re.fullmatch(r"lama/audit-[0-9a-f]{16}", made.branch)
+    assert re.fullmatch(r"lama/change-[0-9a-f]{16}", made.branch)
     assert host.file(made.branch, "app/requirements.txt") == ("100755", NEW)
     assert host.file(made.branch, "README.md") == ("100644", b"hello\n")
     commit = host.objects[host.refs[made.branch]]
@@ -211,7 +213,7 @@ async def test_a_run_that_died_between_branch_and_pull_request_is_carried_on(hos
 
 
 async def test_a_branch_that_holds_something_else_is_left_alone(host: Host) -> None:
-    host.refs[branch_of(PATCH, "main")] = host.refs["main"]
+    host.refs[branch_of(PATCH.changes, "main")] = host.refs["main"]
     with pytest.raises(ProposalError, match="holds something else"):
         await ask(host)
     assert not host.pulls
@@ -296,7 +298,7 @@ async def test_a_repository_that_is_not_there_or_not_of_this_host_is_told(host: 
     github = GitHub(token=SecretStr(TOKEN))
     assert github.host == "github.com"
     with pytest.raises(ConfigurationError, match=r"on git\.example"):
-        await propose(github, Repository("git.example", "team", "web"), PATCH, title="x", body="y")
+        await propose(github, Repository("git.example", "team", "web"), PATCH.changes, title="x", body="y")
 
 
 @pytest.mark.parametrize("token", ["", " ", "two words", "line\nend", "nul\0", "café"])

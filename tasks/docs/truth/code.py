@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from models.code import Kind, Parameter, Symbol
 from tasks.docs.truth.resolve import Answer, Resolver, is_plain, takes_keyword
-from tasks.docs.truth.signature import KEYWORD_ONLY, PLAIN, POSITIONAL_ONLY, VARIADIC, VARIADIC_KEYWORD, without_self
+from tasks.docs.truth.signature import KEYWORD_ONLY, PLAIN, POSITIONAL_ONLY, VARIADIC, without_self
 
 PYTHON = frozenset({"python", "py", "python3", "py3", "pycon", "python-console", "python-repl", "doctest", "ipython"})
 _MEANT = re.compile(
@@ -229,7 +229,7 @@ class _Reader:
                 self.statements(parts)
                 continue
             for part in parts:
-                if isinstance(part, ast.ExceptHandler) or isinstance(part, ast.match_case):
+                if isinstance(part, ast.ExceptHandler | ast.match_case):
                     self.statements(part.body)
                 elif isinstance(part, ast.AST):
                     self._expression(part)
@@ -311,9 +311,9 @@ def misfits(node: ast.Call, parameters: Sequence[Parameter], *, arity: bool) -> 
         return
     given = {one.name for one in positional[: len(node.args)]}
     for one in parameters:
-        if one.default is None and one.kind not in {VARIADIC, VARIADIC_KEYWORD} and one.name not in given | named:
-            if one.kind in {PLAIN, POSITIONAL_ONLY, KEYWORD_ONLY}:
-                yield Misfit("missing", one.name)
+        needed = one.default is None and one.kind in {PLAIN, POSITIONAL_ONLY, KEYWORD_ONLY}
+        if needed and one.name not in given | named:
+            yield Misfit("missing", one.name)
 
 
 def _is_bound_by_class(symbol: Symbol) -> bool:

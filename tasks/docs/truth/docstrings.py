@@ -134,7 +134,7 @@ class _Judge:
             if near:
                 missing.remove(near[0])
                 yield self._found(
-                    symbol, "misnamed", name, f"the docstring of `{symbol.path}` calls the parameter `{near[0]}` `{name}`",
+                    symbol, "misnamed", name, f"the docstring of `{symbol.path}` calls `{near[0]}` `{name}`",
                     "Give it its name.", {"signature": signature, "did_you_mean": near},
                 )  # fmt: skip
                 continue
@@ -204,7 +204,7 @@ class _Judge:
                 for misfit in misfits(call.node, parameters, arity=True) if parameters is not None else ():
                     yield Mismatch(
                         path, "call", f"{call.name}.{misfit.name}", self.module.file, self._line(f"{call.name}(", line),
-                        f"an example of `{path}` calls `{call.name}` in a way that it does not take: {misfit.sentence}",
+                        f"an example of `{path}` calls `{call.name}` wrongly: {misfit.sentence}",
                         "Correct the example.", {"signature": f"{call.path}{Signature(parameters or ()).text}"},
                     )  # fmt: skip
 

@@ -57,41 +57,49 @@ def drift_of(
     file: str, spoken: Spoken, known: AcceptedSection | None, resolver: Resolver, literals: Literals
 ) -> Iterator[Drift]:
     """What of one section is no longer true; `known` is how it was accepted, if it was."""
-    told: set[tuple[str, str]] = set()
+    same = known if known is not None and known.text == spoken.section.hash else None
     gone: set[str] = set()
+    for drift in (
+        *_gone_names(file, spoken, known, resolver, literals),
+        *(_forgotten(file, spoken, same, resolver, literals) if same is not None else ()),
+    ):
+        if drift.subject not in gone:
+            gone.add(drift.subject)
+            yield drift
+    told: set[tuple[str, str]] = set()
+    for drift, path, part in (
+        *_calls(file, spoken, resolver),
+        *_shown_calls(file, spoken, resolver),
+        *(_changed(file, spoken, same, resolver) if same is not None else ()),
+    ):
+        if (path, part) not in told:
+            told.add((path, part))
+            yield drift
+
+
+def _gone_names(
+    file: str, spoken: Spoken, known: AcceptedSection | None, resolver: Resolver, literals: Literals
+) -> Iterator[Drift]:
+    """Names that say by themselves what they stand for, and are not there."""
     for named in spoken.names:
         verdict = resolver.resolve(named.full)
-        if verdict.answer is not Answer.gone or not named.sure or named.name in gone:
+        if verdict.answer is Answer.gone and named.sure and not literals.has(named.name):
+            yield _gone(file, named.name, named.line, verdict.path, known, resolver)
+
+
+def _forgotten(
+    file: str, spoken: Spoken, known: AcceptedSection, resolver: Resolver, literals: Literals
+) -> Iterator[Drift]:
+    """Names that stood for something when the section was accepted, and that nothing has any more."""
+    for name, accepted in known.symbols.items():
+        if resolver.resolve(accepted.path).answer is not Answer.gone:
             continue
-        if literals.has(named.name):
+        current = resolver.resolve(name)
+        if current.answer is not Answer.gone and resolver.is_ours(name):
             continue
-        gone.add(named.name)
-        yield _gone(file, named.name, named.line, verdict.path, known, resolver)
-    if known is not None and known.text == spoken.section.hash:
-        for name, accepted in known.symbols.items():
-            if name in gone or resolver.resolve(accepted.path).answer is not Answer.gone:
-                continue
-            current = resolver.resolve(name)
-            if current.answer is not Answer.gone and resolver.is_ours(name):
-                continue
-            last = accepted.path.rpartition(".")[2]
-            if resolver.is_any(last) or literals.has(name):
-                continue  # it moved, and the text does not say from where
-            gone.add(name)
-            yield _gone(file, name, _line_of(spoken.section, name), current.path, known, resolver)
-    for drift, path, part in _calls(file, spoken, resolver):
-        if (path, part) not in told:
-            told.add((path, part))
-            yield drift
-    for drift, path, part in _shown_calls(file, spoken, resolver):
-        if (path, part) not in told:
-            told.add((path, part))
-            yield drift
-    if known is not None and known.text == spoken.section.hash:
-        for drift, path, part in _changed(file, spoken, known, resolver):
-            if (path, part) not in told:
-                told.add((path, part))
-                yield drift
+        if resolver.is_any(accepted.path.rpartition(".")[2]) or literals.has(name):
+            continue  # it moved, and the text does not say from where
+        yield _gone(file, name, _line_of(spoken.section, name), current.path, known, resolver)
 
 
 def _gone(file: str, name: str, line: int, parent: str, known: AcceptedSection | None, resolver: Resolver) -> Drift:
@@ -211,9 +219,9 @@ def _others(known: AcceptedSection, name: str, change: Change) -> bool:
     """Whether another symbol of the section has a parameter of the name that changed: then a bare mention is open."""
     for other, accepted in known.symbols.items():
         signature = Signature.of_text(accepted.signature) if other != name else None
-        if signature is not None and any(one.name == change.name for one in signature.parameters):
-            if accepted.path != known.symbols[name].path:
-                return True
+        has_it = signature is not None and any(one.name == change.name for one in signature.parameters)
+        if has_it and accepted.path != known.symbols[name].path:
+            return True
     return False
 
 
@@ -276,7 +284,8 @@ class _Proof:
             return len(node.args) > max(int(self.change.old), int(self.change.new), 1)
         return False
 
-    def _by_mention(self) -> tuple[int, str] | None:
+    def _by_mention(self) -> tuple[int, str] | None:  # noqa: PLR0911 - one way out for each kind
+        """Line and sentence of a code span that relies on what changed."""
         what, name = self.change.what, self.change.name
         for span in self.spoken.section.spans:
             if span.past:
@@ -289,11 +298,8 @@ class _Proof:
                 continue
             if what is What.bases:
                 base = self.change.old.partition("[")[0].rpartition(".")[2]
-                if (
-                    span.text.rpartition(".")[2] == base
-                    and _DERIVES.search(span.sentence)
-                    and self._speaks_of_me(span.sentence)
-                ):
+                named = span.text.rpartition(".")[2] == base and _DERIVES.search(span.sentence)
+                if named and self._speaks_of_me(span.sentence):
                     return span.line, span.sentence
                 continue
             if what is What.value:

@@ -100,7 +100,12 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def check(
-    checkout: Checkout, codebase: Codebase, settings: DocsSettings, *, cache: Path | None = None
+    checkout: Checkout,
+    codebase: Codebase,
+    settings: DocsSettings,
+    *,
+    cache: Path | None = None,
+    run: bool | None = None,
 ) -> tuple[list[Finding], list[Skip], dict[str, float]]:
     """Findings, skips and metrics about the documentation of `checkout`.
 
@@ -109,6 +114,7 @@ def check(
         codebase: what its source says.
         settings: what is read, and how much of it is judged.
         cache: an SQLite file of the code base's reading, which is not needed here.
+        run: whether examples are run; None: as `settings` say. Then this must not be called within an event loop.
 
     Returns:
         Findings with keys that begin with `docs.`, what could not be looked at, and figures.
@@ -121,6 +127,15 @@ def check(
     _docstrings(material, truth, settings)
     _options(material, truth)
     _skips(material, truth)
+    if settings.run_examples if run is None else run:
+        import asyncio  # noqa: PLC0415
+
+        from tasks.docs.truth.examples import run_examples  # noqa: PLC0415
+
+        findings, skips, figures = asyncio.run(run_examples(checkout, settings, codebase))
+        truth.findings += findings
+        truth.skips += skips
+        truth.metrics |= figures
     truth.metrics["docs_truth_seconds"] = time.monotonic() - started
     return _bounded(truth.findings, checkout), truth.skips, truth.metrics
 
@@ -172,7 +187,7 @@ def _documents(material: Material, truth: Truth) -> None:
                 f"{page.file}:{drift.line} {drift.title}",
                 drift.remedy,
                 dict(drift.evidence),
-            )  # fmt: skip
+            )
         )
     links = sum(len(section.links) for page in material.pages.values() for section in page.sections)
     for page, dead in dead_links(material):
@@ -188,7 +203,7 @@ def _documents(material: Material, truth: Truth) -> None:
                 f"{page.file}:{dead.line} links to `{dead.target}`, {where} that does not exist",
                 f"Correct the link, or bring back what it leads to.{hint}",
                 evidence,
-            )  # fmt: skip
+            )
         )
     for page, line, kind, text in _paths_and_commands(material):
         truth.findings.append(
@@ -200,7 +215,7 @@ def _documents(material: Material, truth: Truth) -> None:
                 f"{page.file}:{line} names the {kind} `{text}`, which does not exist",
                 "Correct the document, or bring back what it names.",
                 {},
-            )  # fmt: skip
+            )
         )
     truth.metrics |= {
         "docs_documents_total": float(len(material.pages)),
@@ -244,7 +259,7 @@ def _docstrings(material: Material, truth: Truth, settings: DocsSettings) -> Non
                 one.remedy,
                 dict(one.evidence),
                 Severity.low,
-            )  # fmt: skip
+            )
         )
     truth.metrics["docs_docstrings_judged_total"] = float(judged)
     truth.metrics["docs_docstring_mismatches_total"] = float(len(found))
@@ -269,7 +284,7 @@ def _options(material: Material, truth: Truth) -> None:
                     f"{page.file}:{one.line} {one.title}",
                     one.remedy,
                     dict(one.evidence),
-                )  # fmt: skip
+                )
             )
     for one in options.undocumented(material.pages.values()):
         truth.findings.append(
@@ -282,7 +297,7 @@ def _options(material: Material, truth: Truth) -> None:
                 one.remedy,
                 dict(one.evidence),
                 Severity.low,
-            )  # fmt: skip
+            )
         )
     truth.metrics["docs_document_options_total"] = float(judged)
 

@@ -92,7 +92,7 @@ class Options:
                 file = self.resolver.file_of(symbol.path)
                 yield Unknown(
                     "parameter", file, symbol.line, symbol.path,
-                    f"the flow `{symbol.path}` has parameters that its docstring does not describe: {', '.join(missing)}",
+                    f"the flow `{symbol.path}` has parameters that nobody describes: {', '.join(missing)}",
                     "Describe them under Args: in its docstring; Prefect's form shows that.", {"parameters": missing},
                 )  # fmt: skip
         for symbol in self._labelled("settings"):

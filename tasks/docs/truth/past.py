@@ -40,7 +40,7 @@ _FILES = re.compile(
 _HEADINGS = re.compile(
     r"^(?:change[ -]?s?(?:log)?|history|news|release notes?|releases|what.?s new\b.*|upgrad\w+\b.*|migrat\w+\b.*|"
     r"porting\b.*|deprecat\w+\b.*|breaking changes?\b.*|removed\b.*|removals\b.*|roadmap|compatibility with\b.*|"
-    r"[\[(]?(?:version |release )?v?\d+\.\d+(?:\.\w+)*[\])]?(?:\s*[-–—(:].*)?|unreleased|"
+    r"[\[(]?(?:version |release )?v?\d+\.\d+(?:\.\w+)*[\])]?(?:\s*[-\u2013\u2014(:].*)?|unreleased|"
     r".*\b(?:before|until|prior to|older than) (?:version )?v?\d+(?:\.\d+)*\b.*)$",
     re.IGNORECASE,
 )

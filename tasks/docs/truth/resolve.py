@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
 import difflib
 import re
@@ -13,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol
-from tasks.docs.truth.signature import KEYWORD_ONLY, PLAIN, Signature, without_self
+from tasks.docs.truth.hook import names_of_hook
+from tasks.docs.truth.signature import ANYTHING, KEYWORD_ONLY, PLAIN, Signature, without_self
 
 _DEPTH = 40
 _CLOSED = frozenset({"object", "Generic", "Protocol", "ABC", "typing.Generic", "typing.Protocol", "abc.ABC",
@@ -76,12 +76,13 @@ class Resolver:
         return self._symbols(known.module).get(path)
 
     def signature(self, path: str) -> Signature | None:
-        """What a caller of `path` sees; None where that is not certain."""
+        """What a caller of `path` sees; a class of which nobody can say how it is made takes anything."""
         symbol = self.symbol(path)
         if symbol is None:
             return None
         if symbol.kind is Kind.class_:
-            return Signature.of(symbol, self.constructor(path))
+            made = self.constructor(path)
+            return Signature.of(symbol, made if made is not None else ANYTHING)
         return Signature.of(symbol)
 
     def constructor(self, path: str) -> tuple[Parameter, ...] | None:
@@ -231,7 +232,9 @@ class Resolver:
             return Verdict(Answer.defined, module)
         return self._in_module(module, parts[length], parts[length + 1 :], depth)
 
-    def _in_module(self, path: str, name: str, rest: Sequence[str], depth: int) -> Verdict:
+    def _in_module(  # noqa: PLR0911 - one way out for each way that a name can be there
+        self, path: str, name: str, rest: Sequence[str], depth: int
+    ) -> Verdict:
         try:
             module = self.codebase.module(path)
         except KeyError:
@@ -384,65 +387,6 @@ class Resolver:
             except OSError:
                 self._texts[file] = ""
         return self._texts[file]
-
-
-def names_of_hook(text: str) -> frozenset[str] | None:
-    """The names that the `__getattr__` of a module can make; None where it may make others.
-
-    It is closed when its parameter is only compared with strings, looked up in tables of the module that are written
-    out, or told in an error.
-    """
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    hook = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__getattr__"), None)
-    if hook is None or len(hook.args.args) != 1:
-        return None
-    tables = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name) and isinstance(node.value, ast.Dict | ast.Set | ast.Tuple | ast.List)
-    }
-    parameter, found, allowed = hook.args.args[0].arg, set[str](), set[int]()
-    for node in ast.walk(hook):
-        if isinstance(node, ast.Raise | ast.JoinedStr):
-            allowed |= {id(inner) for inner in ast.walk(node)}
-        parts: list[ast.expr] = []
-        if isinstance(node, ast.Compare):
-            parts = [node.left, *node.comparators]
-        elif isinstance(node, ast.Subscript):
-            parts = [node.value, node.slice]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
-            parts = [node.func.value, *node.args[:1]]
-        if not any(_is_name(part, parameter) for part in parts):
-            continue
-        others = [part for part in parts if not _is_name(part, parameter)]
-        spelt = [_spelt(tables.get(part.id) if isinstance(part, ast.Name) else part) for part in others]
-        if all(one is not None for one in spelt):
-            allowed |= {id(part) for part in parts}
-            found.update(*(one for one in spelt if one is not None))
-    uses = [node for node in ast.walk(hook) if _is_name(node, parameter)]
-    return frozenset(found) if all(id(node) in allowed for node in uses) else None
-
-
-def _is_name(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
-
-
-def _spelt(node: ast.expr | None) -> set[str] | None:
-    """The strings of a literal; None where it holds something else."""
-    keys: Sequence[ast.expr | None]
-    if isinstance(node, ast.Dict):
-        keys = node.keys
-    elif isinstance(node, ast.Set | ast.Tuple | ast.List):
-        keys = node.elts
-    else:
-        keys = [node]
-    found = {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
-    return found if len(found) == len(keys) else None
 
 
 def is_plain(symbol: Symbol) -> bool:

@@ -16,6 +16,8 @@ PLAIN = "positional or keyword"
 VARIADIC = "variadic positional"
 KEYWORD_ONLY = "keyword-only"
 VARIADIC_KEYWORD = "variadic keyword"
+ANYTHING = (Parameter("args", VARIADIC), Parameter("kwargs", VARIADIC_KEYWORD))
+"""Parameters of what may take anything."""
 _LONGEST = 2_000
 _PREFIX = re.compile(r"\b(?:typing_extensions|typing|collections\.abc|cabc|te|t|_t|ast|types|datetime|pathlib)\.")
 _OPTIONAL = re.compile(r"\bOptional\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]")
@@ -50,25 +52,17 @@ class Change:
     @property
     def sentence(self) -> str:
         """The change in words."""
-        match self.what:
-            case What.removed:
-                return f"parameter `{self.name}` is gone"
-            case What.renamed:
-                return f"parameter `{self.name}` is now called `{self.new}`"
-            case What.default:
-                return f"default of `{self.name}` was `{self.old}` and is `{self.new}`"
-            case What.required:
-                return f"parameter `{self.name}` has to be given"
-            case What.kind:
-                return f"parameter `{self.name}` was {self.old} and is {self.new}"
-            case What.order:
-                return f"parameter `{self.name}` stands at another place"
-            case What.returns:
-                return f"it returned `{self.old}` and returns `{self.new}`"
-            case What.value:
-                return f"it was `{self.old}` and is `{self.new}`"
-            case What.bases:
-                return f"it no longer derives from `{self.old}`"
+        return {
+            What.removed: f"parameter `{self.name}` is gone",
+            What.renamed: f"parameter `{self.name}` is now called `{self.new}`",
+            What.default: f"default of `{self.name}` was `{self.old}` and is `{self.new}`",
+            What.required: f"parameter `{self.name}` has to be given",
+            What.kind: f"parameter `{self.name}` was {self.old} and is {self.new}",
+            What.order: f"parameter `{self.name}` stands at another place",
+            What.returns: f"it returned `{self.old}` and returns `{self.new}`",
+            What.value: f"it was `{self.old}` and is `{self.new}`",
+            What.bases: f"it no longer derives from `{self.old}`",
+        }[self.what]
 
 
 @dataclass(frozen=True, slots=True)

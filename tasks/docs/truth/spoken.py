@@ -245,7 +245,7 @@ def _shown(text: str, span: Span) -> Shown | None:
     head, arrow, returns = text.partition("->")
     head = re.sub(r"^(?:async )?(?:def |class )?", "", head.strip().rstrip(":"))
     try:
-        node = ast.parse(head, mode="eval").body
+        node: ast.expr | None = ast.parse(head, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = _signature_as_call(head)
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):

@@ -1,4 +1,4 @@
-"""A patch as a pull request, made through GitHub's Git data API. Doing it again finds what was done before.
+"""Changes of files as a pull request, made through GitHub's Git data API. Doing it again finds what was done before.
 
 The branch is named after what it changes, so that two runs, or one that was killed half-way and its successor, meet at
 the same branch and the same pull request. Base files that are not what was patched are never overwritten.
@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from blocks.errors import ConfigurationError, LamaError, UnavailableError
-from tasks.audit.patch import Change, Patch
-from tasks.audit.remedies import Upgrade
+from tasks.proposals.change import Change
 
 if TYPE_CHECKING:
     import httpx
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from blocks.github import GitHub
 
 SOURCE = "github"
-PREFIX = "lama/audit-"
-"""What the names of branches begin with."""
 _TRIES = 3
 _AGAIN_AFTER_S = 0.4
 _LARGEST = 20_000_000
@@ -97,53 +94,42 @@ class Proposal:
     branch: str
 
 
-def branch_of(patch: Patch, base: str) -> str:
-    """The name of the branch that brings `patch` to `base`: it follows from the contents before and after."""
+def branch_of(changes: Sequence[Change], base: str, prefix: str = "lama/change-") -> str:
+    """The name of the branch that brings `changes` to `base`: it follows from the contents before and after."""
     digest = hashlib.sha256(base.encode())
-    for change in sorted(patch.changes, key=lambda change: change.file):
+    for change in sorted(changes, key=lambda change: change.file):
         for part in (change.file.encode(), change.old, change.new):
             digest.update(len(part).to_bytes(8, "big") + part)
-    return f"{PREFIX}{digest.hexdigest()[:16]}"
-
-
-def describe(upgrades: Sequence[Upgrade], patch: Patch) -> tuple[str, str]:
-    """Title and Markdown body of a pull request. Names go into code: an `@` in one calls nobody."""
-    made = [one for one in upgrades if one.to is not None]
-    first = f"{made[0].package.name} to {made[0].to}" if made else "dependencies"
-    title = f"Upgrade {first}" + (f" and {len(made) - 1} more" if len(made) > 1 else "")
-    lines = ["What changes, and the known vulnerabilities that go with it:", ""]
-    for one in made:
-        ids = ", ".join(map(_code, one.clears)) or "none"
-        lines.append(f"- {_code(one.package.name)} to {_code(str(one.to))}: {ids}")
-        lines += [f"  - {_code(other.by)} asks for {_code(other.requirement)}" for other in one.blocked_by]
-    if patch.untouched:
-        lines += ["", "Not changed, and left to you:", ""]
-        lines += [f"- {_code(one.package.name)} in {_code(one.file)}: {one.reason}" for one in patch.untouched]
-    if patch.commands:
-        lines += ["", "Then refresh what is made from these files:", "", "```sh"]
-        lines += [command.replace("```", "") for command in patch.commands] + ["```"]
-    return " ".join(title.split())[:200], "\n".join(lines) + "\n"
+    return f"{prefix}{digest.hexdigest()[:16]}"
 
 
 async def propose(
-    github: GitHub, repository: Repository, patch: Patch, *, title: str, body: str, base: str | None = None
+    github: GitHub,
+    repository: Repository,
+    changes: Sequence[Change],
+    *,
+    title: str,
+    body: str,
+    base: str | None = None,
+    prefix: str = "lama/change-",
 ) -> Proposal:
-    """Open a pull request with the changes of `patch`, or find the one that is there.
+    """Open a pull request with `changes`, or find the one that is there.
 
     Args:
         github: the API, with a token that may write to the repository.
         repository: where to.
-        patch: what to change; its files are relative to `repository.folder`.
+        changes: what to change; files are relative to `repository.folder`.
         title: of the commit and the pull request.
         body: of the pull request, Markdown.
         base: the branch to change; the repository's default branch without one.
+        prefix: what the name of the branch begins with.
 
     Raises:
         ConfigurationError: the token or the repository is not accepted.
         ProposalError: the base does not hold the files that were patched, or the branch holds something else.
         UnavailableError: GitHub cannot be reached, fails, or wants to be left alone for a while.
     """
-    if not patch.changes:
+    if not changes:
         raise ProposalError("there is nothing to propose: the patch changes no file.", component=SOURCE)
     if repository.host != github.host:
         raise ConfigurationError(
@@ -154,49 +140,51 @@ async def propose(
     async with github.get_client() as client:
         api = _Api(client, repository)
         base = base or await api.default_branch()
-        branch = branch_of(patch, base)
+        branch = branch_of(changes, base, prefix)
         earlier = await api.pull_request(branch, base)
         if earlier is not None:
             return earlier
         head = await api.head(branch)
         if head is None:
-            await _push(api, repository, patch, base=base, branch=branch, title=title)
-        elif not await _holds(api, repository, patch, head):
+            await _push(api, repository, changes, base=base, branch=branch, title=title)
+        elif not await _holds(api, repository, changes, head):
             raise ProposalError(
                 f"the branch {branch} is there and holds something else.", component=SOURCE, remedy="Delete it."
             )
         return await api.open(branch, base, title, body[:_MOST_BODY])
 
 
-async def _push(api: _Api, repository: Repository, patch: Patch, *, base: str, branch: str, title: str) -> None:
+async def _push(
+    api: _Api, repository: Repository, changes: Sequence[Change], *, base: str, branch: str, title: str
+) -> None:
     """Make the branch: blobs, a tree, a commit, and only then the name, so that half of it is never seen."""
     parent = await api.head(base)
     if parent is None:
         raise ProposalError(f"there is no branch {base[:100]!r} to propose to.", component=SOURCE)
     root = await api.tree_of(parent)
     entries = []
-    for change in patch.changes:
+    for change in changes:
         path = _path(repository, change)
         mode, sha = await api.entry(root, path)
         if sha != git_blob(change.old):
             raise ProposalError(
                 f"{path} on {base} is not what was patched.",
                 component=SOURCE,
-                remedy="Bring the checkout up to date with it, audit again, and propose then.",
+                remedy="Bring the checkout up to date with it, look again, and propose then.",
             )
         entries.append({"path": path, "mode": mode, "type": "blob", "sha": await api.blob(change.new)})
     tree = await api.tree(root, entries)
     commit = await api.commit(title, tree, parent)
-    if not await api.name(branch, commit) and not await _holds(api, repository, patch, await api.head(branch)):
+    if not await api.name(branch, commit) and not await _holds(api, repository, changes, await api.head(branch)):
         raise ProposalError(f"the branch {branch} came up meanwhile and holds something else.", component=SOURCE)
 
 
-async def _holds(api: _Api, repository: Repository, patch: Patch, commit: str | None) -> bool:
+async def _holds(api: _Api, repository: Repository, changes: Sequence[Change], commit: str | None) -> bool:
     """Whether the files of `commit` are those that the patch makes."""
     if commit is None:
         return False
     root = await api.tree_of(commit)
-    for change in patch.changes:
+    for change in changes:
         if (await api.entry(root, _path(repository, change)))[1] != git_blob(change.new):
             return False
     return True
@@ -207,7 +195,8 @@ def git_blob(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _code(text: str) -> str:
+def in_code(text: str) -> str:
+    """`text` as code of Markdown: an `@` in it calls nobody."""
     return f"`{' '.join(text.replace('`', '').split())}`"
 
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from blocks.errors import ConfigurationError, UnavailableError
-from tasks.audit.propose import Repository
 from tasks.engine import run_engine
+from tasks.proposals.pull_request import Repository
 
 _COMPONENT = "origin"
 # https://host/owner/name(.git), ssh://git@host(:port)/owner/name, git@host:owner/name
