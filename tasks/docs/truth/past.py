@@ -32,6 +32,7 @@ _NOT_NOW = re.compile(
     )(?!\w)""",
     re.VERBOSE | re.IGNORECASE,
 )
+_CODE = re.compile(r"`[^`]*`")
 _FILES = re.compile(
     r"^(?:change[-_ ]?s?(?:log)?s?|history|news|release[-_ ]?notes?|releases?|whats[-_ ]?new|upgrad\w*|migrat\w*|"
     r"porting|deprecations?|roadmap|proposals?|rfcs?|adrs?|decisions|design[-_ ]history|archive)$",
@@ -48,7 +49,8 @@ _HEADINGS = re.compile(
 
 def speaks_of_the_past(sentence: str) -> bool:
     """Whether a sentence tells of what was, will be or is not, or of what belongs to others."""
-    return _PAST.search(sentence) is not None or _NOT_NOW.search(sentence) is not None
+    told = _CODE.sub("`x`", sentence)  # a name may be made of such words
+    return _PAST.search(told) is not None or _NOT_NOW.search(told) is not None
 
 
 def is_history(file: PurePosixPath, heading: str = "") -> bool:

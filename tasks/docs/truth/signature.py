@@ -162,6 +162,7 @@ def _of_parameters(old: Sequence[Parameter], new: Sequence[Parameter]) -> Iterat
     takes_any = any(one.kind == VARIADIC_KEYWORD for one in new)
     takes_more = any(one.kind == VARIADIC for one in new)
     added = [one for one in new if one.name not in before]
+    renamed: set[str] = set()
     for place, one in enumerate(old):
         if one.kind in {VARIADIC, VARIADIC_KEYWORD}:
             continue
@@ -169,6 +170,7 @@ def _of_parameters(old: Sequence[Parameter], new: Sequence[Parameter]) -> Iterat
         if held is None:
             other = new[place] if place < len(new) else None
             if other in added and other is not None and other.kind == one.kind and _alike(one, other):
+                renamed.add(other.name)
                 yield Change(What.renamed, one.name, one.name, other.name)
             elif not takes_any and not (takes_more and one.kind == POSITIONAL_ONLY):
                 yield Change(What.removed, one.name, one.name, "")
@@ -180,10 +182,9 @@ def _of_parameters(old: Sequence[Parameter], new: Sequence[Parameter]) -> Iterat
         if one.kind == PLAIN and held.kind in {KEYWORD_ONLY, POSITIONAL_ONLY}:
             yield Change(What.kind, one.name, one.kind, held.kind)
     yield from _moved(old, new)
-    renamed_to = {new[i].name for i, one in enumerate(old) if one.name not in now and i < len(new)}
     for one in added:
         required = one.default is None and one.kind not in {VARIADIC, VARIADIC_KEYWORD}
-        if required and one.name not in renamed_to:
+        if required and one.name not in renamed:
             yield Change(What.required, one.name, "", one.name)
 
 
