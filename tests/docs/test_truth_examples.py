@@ -81,7 +81,8 @@ def test_what_fails_for_reasons_of_its_own_accuses_nobody(root: Path, text: str)
 
 def test_no_secret_and_no_home_is_to_be_had(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMA_GITHUB_TOKEN", "a-secret")
-    text = f"```python\nimport os\nassert 'a-secret' not in str(os.environ)\nassert os.environ['HOME'] == os.getcwd() != {os.getcwd()!r}\n```"
+    home = f"assert os.getcwd().startswith(os.environ['HOME']) and os.environ['HOME'] not in {[str(Path.home()), '/']!r}"
+    text = f"```python\nimport os\nassert 'a-secret' not in str(os.environ)\n{home}\n```"
     findings, skips, figures = run(root, text)
     assert (findings, skips) == ([], [])
     assert figures["docs_examples_ok_total"] == 3
