@@ -167,3 +167,5 @@ class Codebase:
     None: outside of what was read, or not sure."""
     derived: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Labels that follow from other modules, such as those of a class whose base has them, by dotted path."""
+    words: Callable[[], frozenset[str]] = field(default=frozenset)
+    """Words in string literals and names of functions, of all modules: commands, event names, keys."""

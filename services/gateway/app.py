@@ -11,7 +11,6 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.types import ASGIApp
 
 from blocks.database import LAMA_DATABASE, dsn
 from blocks.home import Home
@@ -54,7 +53,7 @@ class Gateway:
     wake: asyncio.Event
 
 
-def create_app(settings: Settings, hooks: WebhooksSettings, live: LiveRoutes) -> ASGIApp:
+def create_app(settings: Settings, hooks: WebhooksSettings, live: LiveRoutes) -> Guard:
     """The application, to be served by an ASGI server. The database may come up later than it."""
     url = dsn(settings, LAMA_DATABASE)
     measures = Measures()

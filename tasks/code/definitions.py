@@ -69,7 +69,8 @@ class Definitions:
         self._source = Source(data)
         self._scopes = scopes
         self.exports = _exports(tree)
-        self.public = not any(_is_private(part) for part in module.split("."))
+        # What no import statement can name, such as a migration that begins with its date, is for no user.
+        self.public = not any(_is_private(part) or not part.isidentifier() for part in module.split("."))
         self.docstring = docstring_of(tree.body)
 
     def symbols(self) -> list[Symbol]:

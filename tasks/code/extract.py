@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -20,8 +21,10 @@ class UnreadableError(Exception):
     """A source that says nothing: the reason is for people."""
 
 
-def extracted(module: str, *, package: bool, data: bytes, stub: bytes | None = None) -> tuple[bytes, bytes]:
-    """The module that `data` is, and its entry in the index, both as JSON; a stub adds what the source leaves open.
+def extracted(module: str, *, package: bool, data: bytes, stub: bytes | None = None) -> tuple[bytes, bytes, bytes]:
+    """The module that `data` is, its entry in the index, both as JSON, and its words, one a line.
+
+    A stub adds what the source leaves open.
 
     Raises:
         UnreadableError: it does not parse, or nests too deep.
@@ -29,7 +32,7 @@ def extracted(module: str, *, package: bool, data: bytes, stub: bytes | None = N
     parts = _read(module, data, package=package)
     if stub is not None:
         parts = _with_stub(parts, _read(module, stub, package=package))
-    relations, symbols, rest = parts
+    relations, symbols, rest, strings = parts
     prefix = len(module) + 1
     docstring, public, imports, calls, exports, handed = rest
     body = [
@@ -41,11 +44,26 @@ def extracted(module: str, *, package: bool, data: bytes, stub: bytes | None = N
         exports,
         [[one.caller, one.callee, one.line] for one in handed],
     ]
-    return _dump(body), _dump([_names(symbols, prefix, docstring, public, data), relations])
+    index = [_names(symbols, prefix, docstring, public, data), relations]
+    return _dump(body), _dump(index), _words(strings, symbols)
+
+
+def _words(strings: list[str], symbols: list[Symbol]) -> bytes:
+    words: set[str] = set()
+    for text in set(strings):
+        if len(text) < _LONGEST_STRING:
+            words.update(_WORD.findall(text))
+    for symbol in symbols:
+        if symbol.kind is Kind.function:
+            name = symbol.path.rpartition(".")[2]
+            words.update((name, name.replace("_", "-")))
+    return "\n".join(sorted(words)).encode()
 
 
 _Rest = tuple[str | None, bool, list[Import], list[Call], tuple[str, ...] | None, list[Call]]
-_Parts = tuple[dict[str, Any], list[Symbol], _Rest]
+_Parts = tuple[dict[str, Any], list[Symbol], _Rest, list[str]]
+_WORD = re.compile(r"[\w.:/-]{2,120}", re.ASCII)
+_LONGEST_STRING = 20_000
 
 
 def _read(module: str, data: bytes, *, package: bool) -> _Parts:
@@ -73,11 +91,11 @@ def _read(module: str, data: bytes, *, package: bool) -> _Parts:
         raise UnreadableError("it nests too deep, or takes too much memory to parse") from error
     calls, handed = calls_of(scopes), handed_of(scopes)
     rest = (definitions.docstring, definitions.public, scopes.imports, calls, definitions.exports, handed)
-    return relations, symbols, rest
+    return relations, symbols, rest, scopes.strings
 
 
 def _with_stub(source: _Parts, stub: _Parts) -> _Parts:
-    relations, symbols, rest = source
+    relations, symbols, rest, strings = source
     typed: dict[str, list[Symbol]] = {}
     for symbol in stub[1]:
         typed.setdefault(symbol.path, []).append(symbol)
@@ -86,7 +104,7 @@ def _with_stub(source: _Parts, stub: _Parts) -> _Parts:
         others = typed.pop(symbol.path, None)
         merged.append(symbol if others is None else _typed(symbol, others[-1]))
     merged += [symbol for group in typed.values() for symbol in group]  # what only an extension module defines
-    return relations, merged, rest
+    return relations, merged, rest, strings + stub[3]
 
 
 def _typed(symbol: Symbol, other: Symbol) -> Symbol:

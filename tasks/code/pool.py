@@ -19,7 +19,7 @@ import orjson
 from tasks.code.worker import HEAD, READY
 
 Answer = tuple[int, list[bytes]]
-"""(1, [reason, content, b""]) or (0, [content, module, index])."""
+"""(1, [reason, content, b"", b""]) or (0, [content, module, index, words])."""
 
 _HOUSE = Path(__file__).parents[2]
 _CHUNK_FILES = 16
@@ -193,7 +193,7 @@ def _work(
                 number, answer = process.next()
             except _Died:
                 left = [number for chunk in process.asked for number in chunk]
-                number, answer = left[0], (1, [process.fate().encode(), b"", b""])
+                number, answer = left[0], (1, [process.fate().encode(), b"", b"", b""])
                 process = None
                 if left[1:]:
                     todo.append([by_number[one] for one in left[1:]])

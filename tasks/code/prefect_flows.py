@@ -1,4 +1,4 @@
-"""The Prefect flows of a checkout: parameters, retries, the tasks that they run, and how `prefect.yaml` deploys them."""
+"""The Prefect flows of a checkout: parameters, retries, the tasks that they run, how `prefect.yaml` deploys them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol, Unread
 from tasks.code.docstrings import parse
+from tasks.code.literals import literal, plain
 from tasks.code.places import read_file
 
 _CALLED_BY = frozenset({"submit", "map", "delay", "serve", "fn", "apply_async", "with_options"})
@@ -97,10 +98,7 @@ class Runnable:
 
     def number(self, option: str) -> float | None:
         """An option such as `retries` or `timeout_seconds` where it is a plain number."""
-        try:
-            value = ast.literal_eval(self.options.get(option, ""))
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
+        value = literal(self.options.get(option))
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
@@ -144,22 +142,15 @@ class _Reader:
 
     def runnables(self) -> list[tuple[Module, Symbol]]:
         """Flows and tasks. Modules are decoded whole only where one of them is."""
-        labelled = getattr(self._codebase.module, "labels", None)
-        wanted: list[str] = sorted(self._codebase.files)
-        if labelled is not None:
-            wanted = sorted(
-                {m for path, marks in labelled.items() if {"flow", "task"} & set(marks) for m in self._home(path)}
-            )
+        named, derived = self._codebase.names, self._codebase.derived
+        paths = [path for path, marks in derived.items() if path in named and not {"flow", "task"}.isdisjoint(marks)]
+        wanted = sorted({named[path].module for path in paths})
         return [
             (module, symbol)
             for module in map(self._module, wanted)
             for symbol in module.symbols
             if symbol.kind is Kind.function and {"flow", "task"} & set(symbol.labels)
         ]
-
-    def _home(self, path: str) -> Iterator[str]:
-        if (named := self._codebase.names.get(path)) is not None:
-            yield named.module
 
     def described(self, one: tuple[Module, Symbol], deployments: Mapping[str, list[Deployment]]) -> Runnable:
         module, symbol = one
@@ -171,7 +162,7 @@ class _Reader:
         return Runnable(
             path=symbol.path,
             kind=kind,
-            name=_plain(options.get("name")) or (own.replace("_", "-") if kind == "flow" else own),
+            name=plain(options.get("name")) or (own.replace("_", "-") if kind == "flow" else own),
             module=module.path,
             file=module.file,
             line=symbol.line,
@@ -279,15 +270,6 @@ def _handed_on(maker: Symbol, given: tuple[tuple[str, str], ...]) -> dict[str, s
 
 def _positional(parameters: tuple[Parameter, ...]) -> Iterator[str]:
     return (p.name for p in parameters if p.kind in {"positional-only", "positional or keyword"})
-
-
-def _plain(text: str | None) -> str | None:
-    """The string that `text` spells, where it spells one."""
-    try:
-        value = None if text is None else ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return value if isinstance(value, str) else None
 
 
 def _names_in(text: str) -> list[str]:

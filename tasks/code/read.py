@@ -6,6 +6,7 @@ entry (times, size, inode) says whether its bytes have to be looked at, its byte
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,10 @@ _RACY_NS = 2_000_000_000
 """A file that was written less than this before it was read may be written again without its times telling."""
 _IN_PROCESS_BYTES = 600_000
 """Up to this much source is parsed here; starting processes would take longer."""
-_FLUSH_FILES = 2_000
 _FLUSH_BYTES = 48_000_000
 _TOUCH_S = 86_400.0
 _AT_ONCE = 32
+_WHAT = ("module", "index", "words")
 _FIELDS = ("place", "stamps", "sure", "package", "content", "last", "quals", "reason")
 
 
@@ -98,6 +99,9 @@ class _Reading:
         self.labels: dict[str, list[str]] = {}
         self.fresh: dict[str, Any] = {}
         """Relations of the modules that this read has parsed, or found by their content."""
+        self.new: dict[str, dict[bytes, bytes]] = {what: {} for what in _WHAT}
+        """Entries that are still to be kept, and their size."""
+        self.waiting = 0
 
     def run(self, packages: tuple[str, ...], sources: list[Source], unread: list[Unread]) -> Codebase:
         touched = self._load()
@@ -145,8 +149,8 @@ class _Reading:
         keys = []
         if stale:
             keys = [_key(module, entry) for module, entry in self.entries.items() if entry.content]
-            self.kept.put("module", {}, used=keys)
-            self.kept.put("index", {}, used=keys)
+            for what in _WHAT:
+                self.kept.put(what, {}, used=keys)
             self.kept.put("relations", {}, used=[self.key])
         self.kept.put("state", {self.key: orjson.dumps(state)})
 
@@ -203,19 +207,14 @@ class _Reading:
             return
         from tasks.code.worker import read_bytes  # noqa: PLC0415 - what reads is needed only when there is something
 
-        modules: dict[bytes, bytes] = {}
-        index: dict[bytes, bytes] = {}
         for one in new:
-            answer = read_bytes(one.source.module, one.data, one.stub, one.entry.content, package=one.source.package)
-            self._take(one, answer, modules, index)
-        self.kept.put("module", modules)
-        self.kept.put("index", index)
+            data, stub = one.data, one.stub
+            self._take(one, read_bytes(one.source.module, data, stub, one.entry.content, package=one.entry.package))
+        self._flush()
 
     def _parse_elsewhere(self, new: list[_New]) -> None:
         from tasks.code.pool import PoolError, read_many  # noqa: PLC0415
 
-        modules: dict[bytes, bytes] = {}
-        index: dict[bytes, bytes] = {}
         left = dict(enumerate(new))
         requests: list[list[object]] = [
             [number, one.source.module, one.source.package, one.source.place, one.source.stub]
@@ -223,40 +222,40 @@ class _Reading:
         ]
 
         def take(number: int, answer: tuple[int, list[bytes]]) -> None:
-            self._take(left.pop(number), answer, modules, index)
-            if len(modules) >= _FLUSH_FILES or sum(map(len, modules.values())) > _FLUSH_BYTES:
-                flush()
-
-        def flush() -> None:
-            self.kept.put("module", modules)
-            self.kept.put("index", index)
-            modules.clear()
-            index.clear()
+            self._take(left.pop(number), answer)
+            if self.waiting > _FLUSH_BYTES:
+                self._flush()
 
         try:
             read_many(str(self.root), requests, [one.size for one in new], self.jobs, take)
         except PoolError as error:
             for one in left.values():
                 one.entry.content, one.entry.sure, one.entry.reason = "", False, str(error)
-        flush()
+        self._flush()
 
-    def _take(
-        self, one: _New, answer: tuple[int, list[bytes]], modules: dict[bytes, bytes], index: dict[bytes, bytes]
-    ) -> None:
-        failed, (first, second, third) = answer
+    def _flush(self) -> None:
+        for what in _WHAT:
+            self.kept.put(what, self.new[what])
+            self.new[what].clear()
+        self.waiting = 0
+
+    def _take(self, one: _New, answer: tuple[int, list[bytes]]) -> None:
+        failed, (first, second, *entries) = answer
         if failed:
             reason, content = first.decode("utf-8", "replace"), second.decode()
             one.entry.content, one.entry.reason = content, reason
             if content:  # the same bytes will say as little the next time
-                index[_key(one.source.module, one.entry)] = orjson.dumps(reason)
+                self.new["index"][_key(one.source.module, one.entry)] = orjson.dumps(reason)
             else:
                 one.entry.sure = False
             return
         if one.entry.content != first.decode():  # written between the two looks
             one.entry.content, one.entry.sure = first.decode(), False
         key = _key(one.source.module, one.entry)
-        modules[key], index[key] = second, third
-        self._take_index(one, third)
+        for what, data in zip(_WHAT, (second, *entries), strict=True):
+            self.new[what][key] = data
+            self.waiting += len(data)
+        self._take_index(one, entries[0])
 
     def _take_index(self, one: _New, data: bytes) -> None:
         found = orjson.loads(data)
@@ -322,10 +321,15 @@ class _Reading:
         found = {keys[key]: data for key, data in self.kept.get(what, keys).items()}
         for module in modules:
             if module not in found:
-                found[module] = self._again(module)[what == "index"]
+                found[module] = self._again(module)[_WHAT.index(what)]
         return found
 
-    def _again(self, module: str) -> tuple[bytes, bytes]:
+    def _words(self, modules: list[str]) -> frozenset[str]:
+        return frozenset(
+            word for data in self._fetched("words", modules).values() for word in data.decode().split("\n")
+        )
+
+    def _again(self, module: str) -> tuple[bytes, bytes, bytes]:
         """Read a module whose entry the cache has lost.
 
         Raises:
@@ -339,13 +343,13 @@ class _Reading:
         if content_of(data, stub) != entry.content:
             raise OSError(f"{entry.place} has changed since it was read")
         try:
-            pair = extracted(module, package=entry.package, data=data, stub=stub)
+            entries = extracted(module, package=entry.package, data=data, stub=stub)
         except UnreadableError as error:
             raise OSError(f"{entry.place}: {error}") from error
         key = _key(module, entry)
-        self.kept.put("module", {key: pair[0]})
-        self.kept.put("index", {key: pair[1]})
-        return pair
+        for what, one in zip(_WHAT, entries, strict=True):
+            self.kept.put(what, {key: one})
+        return entries
 
     def _codebase(
         self, packages: tuple[str, ...], unread: tuple[Unread, ...], changed: frozenset[str], gone: frozenset[str]
@@ -363,6 +367,7 @@ class _Reading:
             gone=gone,
             resolve=Resolver(names, self._relations),
             derived=self.labels,
+            words=functools.cache(lambda: self._words(list(readable))),
         )
 
 

@@ -91,12 +91,14 @@ class Scopes:
     classes: dict[str, Scope] = field(default_factory=dict)
     """Class bodies by dotted path; of several with one path the last."""
     imports: list[Import] = field(default_factory=list)
+    strings: list[str] = field(default_factory=list)
+    """String literals, docstrings included."""
 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_LEFT_OUT = frozenset({"ctx", "op", "ops", "annotation", "returns", "type_comment", "type_ignores", "type_params"})
-_LEAVES = (ast.Constant, ast.Pass, ast.Break, ast.Continue, ast.expr_context, ast.operator)
+_LEFT_OUT = frozenset({"ctx", "op", "ops", "type_comment", "type_ignores", "type_params"})
+_LEAVES = (ast.Pass, ast.Break, ast.Continue, ast.expr_context, ast.operator)
 _CHILDREN: dict[type[ast.AST], tuple[str, ...]] = {}
 
 
@@ -123,6 +125,8 @@ class _Walk:
             node = stack.pop()
             kind = node.__class__
             if kind is ast.Constant:
+                if node.value.__class__ is str:  # type: ignore[attr-defined]
+                    self.scopes.strings.append(node.value)  # type: ignore[attr-defined]
                 continue
             if kind is ast.Name:
                 if node.ctx.__class__ is not ast.Load:  # type: ignore[attr-defined]
@@ -186,6 +190,7 @@ class _Walk:
             scope.bind(node.name, Binding(Bound.value, "", node.lineno))
         stack.extend(node.decorator_list)
         stack.extend(_defaults(node.args))
+        stack.extend(_annotations(node))
         inner = Scope("function", path if described else scope.owner, scope)
         method = scope.kind == "class" and "staticmethod" not in decorators
         positional = [*node.args.posonlyargs, *node.args.args]
@@ -284,6 +289,14 @@ def _parameters(arguments: ast.arguments) -> Iterator[str]:
 def _defaults(arguments: ast.arguments) -> Iterator[ast.expr]:
     yield from arguments.defaults
     yield from (default for default in arguments.kw_defaults if default is not None)
+
+
+def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.expr]:
+    arguments = node.args
+    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+    yield from (one.annotation for one in every if one is not None and one.annotation is not None)
+    if node.returns is not None:
+        yield node.returns
 
 
 def _is_type_checking(test: ast.expr) -> bool:

@@ -17,20 +17,20 @@ from tasks.code.extract import UnreadableError, extracted
 from tasks.code.kept import content_of
 from tasks.code.places import read_file
 
-HEAD = struct.Struct(">IBIII")
+HEAD = struct.Struct(">IBIIII")
 """Of an answer: its number, 1 when the file could not be read, and the lengths of what follows."""
 READY = b"lama code 1\n"
 _MOST_MEMORY = 3 << 30
 
 
 def answer(root: str, request: list[object]) -> tuple[int, list[bytes]]:
-    """The answer for one file: (1, [reason, content]) or (0, [content, module, index])."""
+    """The answer for one file: (1, [reason, content]) or (0, [content, module, index, words])."""
     _, module, package, place, stub = request
     try:
         data, _ = read_file(f"{root}/{place}")
         second = None if stub is None else read_file(f"{root}/{stub}")[0]
     except (OSError, ValueError) as error:
-        return 1, [(getattr(error, "strerror", None) or str(error)).encode(errors="backslashreplace"), b"", b""]
+        return 1, [(getattr(error, "strerror", None) or str(error)).encode(errors="backslashreplace"), b"", b"", b""]
     content = content_of(data, second)
     return read_bytes(str(module), data, second, content, package=bool(package))
 
@@ -38,10 +38,10 @@ def answer(root: str, request: list[object]) -> tuple[int, list[bytes]]:
 def read_bytes(module: str, data: bytes, stub: bytes | None, content: str, *, package: bool) -> tuple[int, list[bytes]]:
     """The answer for a file of which the bytes are known. A stub that cannot be read leaves its module as it is."""
     try:
-        first, second = extracted(module, package=package, data=data, stub=stub)
+        entries = extracted(module, package=package, data=data, stub=stub)
     except UnreadableError as error:
-        return 1, [str(error).encode("utf-8", "backslashreplace"), content.encode(), b""]
-    return 0, [content.encode(), first, second]
+        return 1, [str(error).encode("utf-8", "backslashreplace"), content.encode(), b"", b""]
+    return 0, [content.encode(), *entries]
 
 
 def main() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from blocks.errors import LamaError, UnavailableError
+from blocks.home import Home
 from blocks.settings import CHECKOUT
 from models.health_check import Checkout
 from models.report import Finding, Report, Skip, compose
@@ -26,7 +28,8 @@ async def look(target: Target) -> Report:
     """What is undocumented, or documented wrongly, in the checkouts of `target`."""
     started_at = datetime.now(UTC)
     limits = target.configuration.documentation
-    results = await asyncio.gather(*(_survey_or_skip(checkout, limits.paths) for checkout in target.checkouts))
+    cache = Home(target.settings).cache / "code.sqlite"
+    results = await asyncio.gather(*(_survey_or_skip(checkout, limits.paths, cache) for checkout in target.checkouts))
     findings: list[Finding] = []
     skipped: list[Skip] = []
     surveys: list[Survey] = []
@@ -52,16 +55,16 @@ async def look(target: Target) -> Report:
     )
 
 
-async def _survey_or_skip(checkout: Checkout, documents: tuple[str, ...]) -> Survey | Skip:
+async def _survey_or_skip(checkout: Checkout, documents: tuple[str, ...], cache: Path) -> Survey | Skip:
     try:
-        return await survey_checkout(checkout, documents)
+        return await survey_checkout(checkout, documents, cache)
     except (LamaError, OSError) as error:
         return Skip(area="documentation", component=checkout.name, reason=str(error), hides=hidden_by(checkout))
 
 
 @step("survey the documentation", retries=1)
-async def survey_checkout(checkout: Checkout, documents: tuple[str, ...]) -> Survey:
-    """Read the code and the documents of `checkout` in a process of its own.
+async def survey_checkout(checkout: Checkout, documents: tuple[str, ...], cache: Path) -> Survey:
+    """Read the code and the documents of `checkout` in a process of its own; `cache` is as that of `tasks.code.read`.
 
     Raises:
         LamaError: it is not there.
@@ -72,7 +75,11 @@ async def survey_checkout(checkout: Checkout, documents: tuple[str, ...]) -> Sur
             f"there is no folder {checkout.path}.", component=checkout.name, remedy="Correct its path in lama.toml."
         )
     request = Request(
-        root=checkout.path.resolve(), packages=checkout.packages, exclude=checkout.exclude, documents=documents
+        root=checkout.path.resolve(),
+        packages=checkout.packages,
+        exclude=checkout.exclude,
+        documents=documents,
+        cache=cache,
     )
     outcome = await run_engine(
         [sys.executable, "-m", "tasks.health_check.documentation.survey"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from pathlib import Path
 
 from pydantic import Field
@@ -17,6 +16,7 @@ class Request(Value):
     packages: tuple[str, ...] = Field(description="Its packages; empty: those that are found.")
     exclude: tuple[str, ...] = Field(description="Globs that are left out.")
     documents: tuple[str, ...] = Field(description="Documents and folders of them.")
+    cache: Path | None = Field(default=None, description="File that remembers what was read of the code before.")
 
 
 class Unread(Value):
@@ -68,8 +68,3 @@ class Survey(Value):
     broken: tuple[Broken, ...] = Field(default=(), description="References that lead nowhere.")
     missing: tuple[str, ...] = Field(default=(), description="Documents that are configured and not there.")
     unread: tuple[Unread, ...] = Field(default=(), description="What could not be read.")
-
-
-def excluded(relative: str, globs: tuple[str, ...]) -> bool:
-    """Whether a path relative to the checkout is left out."""
-    return any(fnmatch.fnmatch(relative, glob) or fnmatch.fnmatch(relative, f"{glob.rstrip('/')}/*") for glob in globs)
