@@ -100,9 +100,9 @@ class EmbeddedGraph:
         return [java, heap, *_FLAGS, temporary, *options, "-cp", os.pathsep.join(jars), main]
 
     def environment(self) -> dict[str, str]:
-        """What it needs of the environment: nothing of ours but the name by which it is known."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "HOME") if name in os.environ}
-        return kept | {"LAMA_INSTANCE": self._settings.instance}
+        """What it needs of the environment: nothing of ours but the name by which `lama down` knows it, if it has it."""
+        kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "LAMA_INSTANCE")
+        return {name: os.environ[name] for name in kept if name in os.environ}
 
     def ready(self) -> bool:
         """Whether it answers a question of its writer."""
