@@ -100,7 +100,7 @@ class EmbeddedGraph:
         return [java, heap, *_FLAGS, temporary, *options, "-cp", os.pathsep.join(jars), main]
 
     def environment(self) -> dict[str, str]:
-        """What it needs of the environment: nothing of ours but the name by which `lama down` knows it, if it has it."""
+        """What it needs of the environment: nothing of ours but the name that `lama down` knows it by."""
         kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "LAMA_INSTANCE")
         return {name: os.environ[name] for name in kept if name in os.environ}
 
