@@ -7,6 +7,7 @@ import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 CHECKOUT = Path(__file__).resolve().parent.parent
 """The folder that holds `prefect.yaml` and the packages."""
 
+_BOLT_SCHEMES = frozenset({"bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -148,6 +150,17 @@ class Settings(BaseSettings):
             if not (user and colon and password):
                 raise ValueError("write it as user:password, both not empty")
         return auth
+
+    @field_validator("graph_uri", mode="after")
+    @classmethod
+    def _bolt(cls, uri: str | None) -> str | None:
+        if uri is not None:
+            parts = urlsplit(uri)
+            if parts.scheme not in _BOLT_SCHEMES or not parts.hostname:
+                raise ValueError(f"write it as SCHEME://HOST:PORT; schemes: {', '.join(sorted(_BOLT_SCHEMES))}")
+            if "@" in parts.netloc:
+                raise ValueError("user and password go into LAMA_GRAPH_USER and LAMA_GRAPH_PASSWORD")
+        return uri
 
     @field_validator("gateway_key", "mcp_key", "model_host_key", "gemini_api_key", "github_token", mode="after")
     @classmethod

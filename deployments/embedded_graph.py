@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.errors import ConfigurationError, StartError
-from blocks.graph_users import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET
+from blocks.graph_users import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET, embedded_installed
 from blocks.home import Home
 from blocks.settings import Settings
 from models.graph_settings import GraphSettings
@@ -48,18 +48,13 @@ _FLAGS = (
 )
 
 
-def installed() -> bool:
-    """Whether the embedded server is there to be run."""
-    return importlib.util.find_spec("arcadedb_embedded") is not None
-
-
 def not_run_because(settings: Settings, configured: GraphSettings) -> str | None:
     """Why this node does not run the embedded graph server; None when it does."""
     if not settings.embeds_graph:
         return "LAMA_GRAPH_URI names another server"
     if not configured.embedded:
         return "`embedded` of [graph] is false"
-    if not installed():
+    if not embedded_installed():
         return "the package arcadedb-embedded is not installed (pip install 'lama[graph]')"
     return None
 

@@ -39,7 +39,7 @@ class ServiceKind(StrEnum):
     letta = "letta"
 
 
-OWN_SERVICES = ("lama-postgresql", "lama-prefect", "lama-gateway")
+OWN_SERVICES = ("lama-postgresql", "lama-prefect", "lama-gateway", "lama-graph")
 """What Lama's own parts are called among the services."""
 
 

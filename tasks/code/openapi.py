@@ -98,7 +98,7 @@ async def printed_api(root: Path, command: Sequence[str], *, timeout_s: float = 
     from blocks.errors import UnavailableError  # noqa: PLC0415
     from tasks.engine import run_engine  # noqa: PLC0415
 
-    environment = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}  # and no secret of ours
     outcome = await run_engine(
         command, timeout_s=timeout_s, cwd=root, environment=environment, max_output=64 * 1024 * 1024
     )

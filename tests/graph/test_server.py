@@ -13,7 +13,7 @@ import psutil
 import pytest
 from neo4j import GraphDatabase
 from neo4j.exceptions import AuthError, DriverError, Neo4jError
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from blocks.errors import ConfigurationError
 from blocks.graph import DATABASE, READER_SECRET, WRITER_SECRET, Graph
@@ -22,6 +22,9 @@ from blocks.settings import Settings
 from deployments.embedded_graph import EmbeddedGraph, not_run_because
 from deployments.programs import programs
 from models.graph_settings import GraphSettings
+from tasks.health_check.architecture.answer import Outcome
+from tasks.health_check.architecture.look import own_parts
+from tasks.health_check.architecture.probe import probe
 from tests.graph.own_server import OwnServer, own_server
 
 
@@ -160,7 +163,7 @@ def test_when_it_is_not_run_is_said(config: Settings, monkeypatch: pytest.Monkey
     assert "graph" not in programs(elsewhere)
     assert Graph.of(elsewhere).uri == "bolt://graph.example:7687"
     assert "embedded" in str(not_run_because(config, GraphSettings(embedded=False)))
-    monkeypatch.setattr("deployments.embedded_graph.installed", lambda: False)
+    monkeypatch.setattr("deployments.embedded_graph.embedded_installed", lambda: False)
     assert "not installed" in str(not_run_because(config, GraphSettings()))
     assert "graph" not in programs(config)
 
@@ -178,3 +181,19 @@ def test_a_planted_link_is_refused(tmp_path: Path) -> None:
 def test_its_memory_is_the_one_that_is_set(config: Settings) -> None:
     command = EmbeddedGraph(config, GraphSettings(heap_mb=2048)).command()
     assert "-Xmx2048m" in command
+
+
+async def test_the_health_check_looks_at_it(server: OwnServer) -> None:
+    service, password = own_parts(server.settings, graph=True)[-1]
+    answer = await probe(service, password)
+    assert answer.outcome is Outcome.up, answer
+    assert "ArcadeDB" in str(answer.version)
+    elsewhere = server.settings.model_copy(update={"graph_uri": "bolt://graph.example:7687", "graph_user": "a@b"})
+    assert own_parts(elsewhere, graph=True)[-1][0].url == "bolt://a%40b@graph.example:7687"
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "bolt://", "bolt://ada:secret-word@graph.example", "graph"])
+def test_an_address_that_is_none_is_refused(uri: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(graph_uri=uri)
+    assert "secret-word" not in str([one["msg"] for one in caught.value.errors()])

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
-import os
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -29,6 +24,7 @@ from models.service_address import AddressError, parse_address
 from tasks.health_check.architecture.answer import Answer, Outcome, findings_of, skip_of
 from tasks.health_check.architecture.look import probe_services
 from tasks.health_check.architecture.probe import probe
+from tests.bolt_server import BoltServer
 from tests.conftest import free_port
 
 

@@ -9,8 +9,8 @@ from models.health_check import OWN_SERVICES, Service
 from tasks.graph.ingest.facts import Facts, Saying, ref
 from tasks.health_check.architecture.drift import View
 
-_POSTGRESQL, _PREFECT, _GATEWAY = OWN_SERVICES
-_OWN = {_GATEWAY: (_PREFECT, _POSTGRESQL), _PREFECT: (_POSTGRESQL,)}
+_POSTGRESQL, _PREFECT, _GATEWAY, _GRAPH = OWN_SERVICES
+_OWN = {_GATEWAY: (_PREFECT, _POSTGRESQL, _GRAPH), _PREFECT: (_POSTGRESQL,)}
 _CODE = {_GATEWAY: "services.gateway.__main__"}
 
 
