@@ -24,6 +24,7 @@ _SHOW = Ref(Label.function, "shop:app.page.show")
 _FLOW = Ref(Label.flow, "shop:nightly")
 _OTHER = Ref(Label.function, "web:lib.store.save")
 _EVIL = Ref(Label.document, "shop:docs/\u202e[red]evil[/red].md")
+_GONE = Ref(Label.class_, "shop:app.away")
 _HOPS = [(Type.calls, _SHOW, _SAVE), (Type.uses, _FLOW, _SHOW), (Type.describes, _EVIL, _SAVE)]
 
 
@@ -46,6 +47,9 @@ async def _fill(server: BoltServer) -> None:
         await store.replace_all([Part("test", nodes, [RelationshipFact(*hop) for hop in _HOPS])])
         changed = [NodeFact(_SAVE, {"name": "save", "summary": "Keeps."}), *nodes[1:]]
         await store.replace_all([Part("test", changed, [RelationshipFact(*hop) for hop in _HOPS])])
+        many = [NodeFact(Ref(Label.class_, f"many:m.C{n}.Meta"), {"name": "Meta"}) for n in range(1_500)]
+        await store.replace_all([Part("many", many), Part("gone", [NodeFact(_GONE, {"name": "away"})])])
+        await store.forget(["gone"])
 
 
 @pytest.fixture
@@ -115,6 +119,21 @@ def test_what_was_once_is_told(server: BoltServer) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_one_of_very_many_of_a_name_is_found_by_as_much_as_tells_it_apart() -> None:
+    for n in (0, 777, 1_499):
+        assert ask("find", f"C{n}.Meta").stdout == f"Class:many:m.C{n}.Meta\n"
+        assert answer("impact", f"Class:many:m.C{n}.Meta")["of"]["key"] == f"many:m.C{n}.Meta"
+
+
+@pytest.mark.usefixtures("here")
+def test_what_has_gone_has_a_history() -> None:
+    for name in ("Class:shop:app.away", "shop:app.away"):
+        assert answer("history", name)[-1]["valid_to"] is not None
+    assert isinstance(ask("history", "never.was").exception, LamaError)
+    assert isinstance(ask("impact", "Class:shop:app.away").exception, LamaError)
+
+
+@pytest.mark.usefixtures("here")
 def test_neighbours_stats_and_cypher() -> None:
     words = ask("neighbours", "app.page.show").stdout
     assert "Function:shop:app.store.save" in words
@@ -131,9 +150,9 @@ def test_neighbours_stats_and_cypher() -> None:
 def test_the_graph_is_written_out(tmp_path: Path) -> None:
     target = tmp_path / "graph.graphml"
     assert ask("export", "--output", str(target)).return_value == 0
-    assert len(nx.read_graphml(target)) == 5
+    assert len(nx.read_graphml(target)) == 1_505
     assert [path.name for path in tmp_path.iterdir()] == ["graph.graphml"]
-    assert ask("export", "--format", "cypher").stdout.count("MERGE (n:") == 3
+    assert ask("export", "--format", "cypher").stdout.count("MERGE (n:") >= 4
     assert isinstance(ask("export", "--output", str(tmp_path / "gone" / "x")).exception, LamaError)
 
 
