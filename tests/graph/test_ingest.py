@@ -151,6 +151,22 @@ async def test_what_cannot_be_read_stands_as_it_was(graph: Store, tmp_path: Path
     assert await graph.canonical_hash() == before
 
 
+async def test_what_cannot_be_read_stands_without_the_code_source_as_well(graph: Store, tmp_path: Path) -> None:
+    few = [Source.flows, Source.documents]
+    root = tmp_path / "code"
+    write(root, {"docs/work.md": "# Work\n\n`app.work.nightly` runs.\n"})
+    assert (await graph_ingest(sources=few)).status is Status.ok
+    before = await graph.canonical_hash()
+    write(root, {"app/work.py": "def nightly(:\n"})
+    report = await graph_ingest(sources=few)
+    assert report.status is Status.incomplete
+    assert "app/work.py" in report.skipped[0].reason
+    assert await graph.canonical_hash() == before
+    write(root, {"app/work.py": _FILES["app/work.py"]})
+    await graph_ingest(sources=few)
+    assert await graph.canonical_hash() == before
+
+
 async def test_a_dry_run_writes_nothing_and_a_checkout_that_is_configured_no_more_goes(
     graph: Store, tmp_path: Path, configured: Path
 ) -> None:
