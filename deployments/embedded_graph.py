@@ -43,6 +43,7 @@ _FLAGS = (
     "-XX:-UsePerfData",  # leaves no files in /tmp
     # What an exhausted memory leaves behind is not known. The supervisor starts it again, and it recovers.
     "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.net.preferIPv4Stack=true",
     "-Xms64m",
     "-Xss512k",
 )
@@ -99,9 +100,9 @@ class EmbeddedGraph:
         return [java, heap, *_FLAGS, temporary, *options, "-cp", os.pathsep.join(jars), main]
 
     def environment(self) -> dict[str, str]:
-        """What it needs of the environment: nothing of ours but the name by which it is known."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "HOME") if name in os.environ}
-        return kept | {"LAMA_INSTANCE": self._settings.instance}
+        """What it needs of the environment: nothing of ours but the name by which `lama down` knows it, if it has it."""
+        kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "LAMA_INSTANCE")
+        return {name: os.environ[name] for name in kept if name in os.environ}
 
     def ready(self) -> bool:
         """Whether it answers a question of its writer."""
@@ -109,14 +110,19 @@ class EmbeddedGraph:
             socket.create_connection((HOST, self._settings.graph_port), timeout=2).close()
         except OSError:
             return False
+        # The driver by itself, not the block: with that comes Prefect, which reads its environment when it is imported.
+        from neo4j import GraphDatabase  # noqa: PLC0415
         from neo4j.exceptions import DriverError, Neo4jError  # noqa: PLC0415
 
+        uri = f"bolt://{HOST}:{self._settings.graph_port}"
+        auth = (WRITER, Home(self._settings).secret(WRITER_SECRET))
         try:
-            from blocks.graph import Graph  # noqa: PLC0415 - with it comes Prefect, which reads its environment then
-
-            with Graph.of(self._settings).get_sync_client() as driver, driver.session(database=DATABASE) as session:
+            with (
+                GraphDatabase.driver(uri, auth=auth, telemetry_disabled=True, connection_timeout=5) as driver,
+                driver.session(database=DATABASE) as session,
+            ):
                 session.run("RETURN 1").consume()
-        except (DriverError, Neo4jError):
+        except (DriverError, Neo4jError, OSError):
             return False
         return True
 

@@ -83,11 +83,12 @@ def restore(*, file: Path, into_empty: bool, as_json: bool) -> int:
 
 @click.command("rotate-key")
 @click.option("--no-new-key", is_flag=True, help="Make none: encrypt with the first one of those that there are.")
+@click.option("--forget-old", is_flag=True, help="Then forget the older keys; backups that need them are lost.")
 @_json
-def rotate_key(*, no_new_key: bool, as_json: bool) -> int:
-    """Encrypt the graph's sensitive properties with a new key, then forget the old ones.
+def rotate_key(*, no_new_key: bool, forget_old: bool, as_json: bool) -> int:
+    """Encrypt the graph's sensitive properties with a new key.
 
-    Killed half-way, both keys are kept, and `--no-new-key` completes it.
+    The older keys are kept, because backups made before need them. Killed half-way, `--no-new-key` completes it.
     """
     from blocks.graph_keys import add_graph_key, drop_graph_keys, graph_keys
     from blocks.home import Home
@@ -98,12 +99,14 @@ def rotate_key(*, no_new_key: bool, as_json: bool) -> int:
     Home(config).prepare()
     key = graph_keys(config)[0] if no_new_key else add_graph_key(config)
     renewed = _with_graph(lambda transactions: renew(transactions, Seal.of(config)), quiet=as_json)
-    dropped = drop_graph_keys(config, key)
+    dropped = drop_graph_keys(config, key) if forget_old else 0
+    kept = len(graph_keys(config)) - 1
     if as_json:
-        echo_json({"key": key.id, "renewed": renewed, "dropped": dropped})
+        echo_json({"key": key.id, "renewed": renewed, "dropped": dropped, "kept": kept})
         return OK
-    click.echo(f"{renewed:,} nodes are encrypted with the key {key.id} now; {dropped} older keys are forgotten.")
-    click.echo("Backups made before need the key that was used then.", err=True)
+    click.echo(f"{renewed:,} nodes were encrypted with the key {key.id}.")
+    if kept:
+        click.echo(f"Older keys that are kept for backups: {kept}. `--forget-old` forgets them.", err=True)
     return OK
 
 

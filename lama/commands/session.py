@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from blocks.home import Home
 from blocks.settings import Settings
 from deployments.platform import Observer, Platform
 from models.configuration import Configuration
@@ -156,9 +157,14 @@ def graph_for(settings: Settings, observe: Observer) -> Iterator[None]:
         return
     from blocks.configuration import load_configuration
     from blocks.errors import ConfigurationError
-    from deployments.embedded_graph import not_run_because
+    from deployments.embedded_graph import EmbeddedGraph, not_run_because
 
-    if (why := not_run_because(settings, load_configuration(settings).graph)) is not None:
+    configured = load_configuration(settings).graph
+    Home(settings).prepare()
+    if EmbeddedGraph(settings, configured).ready():  # also one of `lama serve graph`, which no platform looks after
+        yield
+        return
+    if (why := not_run_because(settings, configured)) is not None:
         raise ConfigurationError(
             f"no graph server is run here: {why}.", component="graph", remedy="Or set LAMA_GRAPH_URI to a Neo4j >= 5."
         )

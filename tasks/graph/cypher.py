@@ -253,10 +253,10 @@ def past_level(direction: Direction) -> str:
 
 @cache
 def named(label: Label) -> str:
-    """The nodes of a label that bear one of these names."""
+    """The nodes of a label that bear one of these names, and whose key ends so."""
     return (
-        f"UNWIND $names AS name MATCH (n:{label.value} {{name: name}}) WHERE n.scope <> '' "
-        "RETURN n.key AS key LIMIT $limit"
+        f"UNWIND $names AS name MATCH (n:{label.value} {{name: name}}) "
+        "WHERE n.scope <> '' AND n.key ENDS WITH $ending RETURN n.key AS key LIMIT $limit"
     )
 
 

@@ -21,6 +21,7 @@ from tasks.graph.sealing import MARK, Seal
 from tasks.graph.store import Store
 from tasks.graph.tokens import QueryRefusedError
 from tasks.graph.view import View
+from tests.conftest import free_port
 
 
 def _lama(*arguments: str) -> Any:
@@ -63,14 +64,19 @@ def test_from_an_empty_graph_to_a_restored_one(graph: Settings, tmp_path: Path) 
 
     (old,) = graph_keys(graph)
     turned = _lama("rotate-key", "--json")
-    assert (turned["renewed"], turned["dropped"]) == (3, 1)
-    (new,) = graph_keys(graph)
+    assert (turned["renewed"], turned["dropped"], turned["kept"]) == (3, 0, 1)
+    new = graph_keys(graph)[0]
     assert new.id == turned["key"] != old.id
     after = _texts(graph)
     assert all(text.startswith(f"{MARK}{new.id}:") for text in after)
     assert not set(before) & set(after)
     again = _lama("rotate-key", "--no-new-key", "--json")
     assert (again["renewed"], again["dropped"], again["key"]) == (0, 0, new.id)
+    _lama("restore", str(file), "--into-empty")
+    assert _texts(graph) == before, "a backup of before can still be read"
+    last = _lama("rotate-key", "--no-new-key", "--forget-old", "--json")
+    assert (last["renewed"], last["dropped"], last["kept"]) == (3, 1, 0)
+    assert graph_keys(graph) == (new,)
 
 
 def test_a_question_that_writes_is_refused(graph: Settings) -> None:
@@ -83,6 +89,7 @@ def test_a_question_that_writes_is_refused(graph: Settings) -> None:
 
 def test_where_there_is_no_graph_it_is_said(graph: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lama.toml").write_text("[graph]\nembedded = false\n")
+    monkeypatch.setenv("LAMA_GRAPH_PORT", str(free_port()))
     monkeypatch.setenv("LAMA_CONFIG", str(tmp_path / "lama.toml"))
     settings.cache_clear()
     try:
