@@ -125,7 +125,8 @@ def impact(
 
     told = with_graph(ask)
     if sure:
-        told = dataclasses.replace(told, hits=tuple(hit for hit in told.hits if hit.sure))
+        cut = tuple(why for why in told.cut if not why.endswith("through a module are told"))
+        told = dataclasses.replace(told, hits=tuple(hit for hit in told.hits if hit.sure), cut=cut)
     if as_json:
         echo_json(impact_json(told))
         return OK
@@ -241,25 +242,25 @@ def neighbours(*, node: str, limit: int, valid: datetime | None, recorded: datet
 @_json
 def history(*, node: str, as_json: bool) -> int:
     """Everything that was ever said of NODE: what was true when, and since when that is known."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from tasks.graph.questions.asking import find_one
+    from tasks.graph.questions.asking import find_ever
     from tasks.graph.questions.words import node_json
 
     async def ask(view: View) -> list[Node]:
-        return list(await view.history(await find_one(view, node)))
+        return list(await view.history(await find_ever(view, node)))
 
     records = with_graph(ask)
     if as_json:
         echo_json([node_json(one) for one in records])
         return OK
-    table = Table("true from", "until", "known from", "until", "by", "what")
+    before: dict[str, Any] = {}
     for one in records:
-        times = [_when(at) for at in (one.valid_from, one.valid_to, one.recorded_from, one.recorded_to)]
-        said = ", ".join(f"{name}: {value}" for name, value in sorted(one.properties.items()))
-        table.add_row(*times, escape(printable(", ".join(one.scopes))), escape(printable(said)))
-    console().print(table)
+        known = f"known from {_when(one.recorded_from)} {_until(one.recorded_to)}"
+        click.echo(printable(f"{_when(one.valid_from)} {_until(one.valid_to)}, {known}, by {', '.join(one.scopes)}"))
+        for name in sorted(one.properties.keys() | before.keys()):
+            value, was = one.properties.get(name), before.get(name)
+            if value != was:
+                click.echo(printable(f"  {name}: {'gone' if value is None else value}"))
+        before = dict(one.properties)
     return OK
 
 
@@ -384,5 +385,9 @@ def _say_cut(cut: tuple[str, ...]) -> None:
         click.echo(f"There may be more: {why}.", err=True)
 
 
-def _when(at: datetime | None) -> str:
-    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+def _when(at: datetime) -> str:
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _until(at: datetime | None) -> str:
+    return "until now" if at is None else f"until {_when(at)}"

@@ -48,10 +48,12 @@ class Said:
     fact: Ref | tuple[Type, Ref, Ref]
     scope: str
     said: str
-    """The hash of scope and value: the same exactly when the same source says the same."""
+    """The hash of scope and value, of a relationship with its ends: the same when the same source says the same."""
     properties: Mapping[str, Any]
     valid_from: int
     valid_to: int = FOREVER
+    uid: str = ""
+    """Of a relationship, what names it in its index; see `hash_of`."""
     implied: bool = False
     """Only because a relationship starts here; it contradicts nothing that the source says of it otherwise."""
 
@@ -200,7 +202,8 @@ def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact,
         raise ConfigurationError("It is said to be true of a time that lies in the future.", component=_shown(fact))
     if start >= end:
         raise ConfigurationError("It is said to end before it begins.", component=_shown(fact))
-    return Said(fact, scope, _digest(text, scope), properties, start, end)
+    uid = "" if isinstance(fact, Ref) else hash_of(fact)
+    return Said(fact, scope, _digest(uid.encode() + text, scope), properties, start, end, uid)
 
 
 def start(ref: Ref, scope: str, now: int, *, implied: bool) -> Said:
@@ -208,9 +211,10 @@ def start(ref: Ref, scope: str, now: int, *, implied: bool) -> Said:
     return Said(ref, scope, _digest(b"{}", scope), {}, now, implied=implied)
 
 
-def digest(value: str, scope: str) -> str:
-    """The hash of what a source says, given as canonical properties."""
-    return _digest(value.encode(), scope)
+def digest(fact: Ref | tuple[Type, Ref, Ref], value: str, scope: str) -> str:
+    """The hash of what a source says of a fact, given as canonical properties."""
+    uid = "" if isinstance(fact, Ref) else hash_of(fact)
+    return _digest(f"{uid}{value}".encode(), scope)
 
 
 def _digest(text: bytes, scope: str) -> str:

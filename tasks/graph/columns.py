@@ -44,7 +44,7 @@ def edge_row(said: Said, now: int) -> dict[str, Any]:
         "end": end.key,
         "columns": {
             **said.properties,
-            "uid": hash_of(said.fact),
+            "uid": said.uid,
             "scope": said.scope,
             "said": said.said,
             "valid_from": said.valid_from,

@@ -150,7 +150,7 @@ async def _keep(tx: Transaction, group: Group, known: dict[str, _Known]) -> None
     stale = [said_id(of, scope) for of, one in known.items() if one.several for scope in (*one.live, *one.past)]
     several = {of: one for of, one in known.items() if len(one.live) > 1}
     rows = [
-        said_row(one.fact, of, scope, record, digest(record.value, scope))
+        said_row(one.fact, of, scope, record, digest(one.fact, record.value, scope))
         for of, one in several.items()
         for scope, record in one.live.items()
     ]
@@ -189,7 +189,7 @@ def _place(of: str, fact: Fact) -> dict[str, Any]:
 
 
 def _row(of: str, one: _Known) -> dict[str, Any]:
-    columns = together(one.live, {scope: digest(record.value, scope) for scope, record in one.live.items()})
+    columns = together(one.live, {scope: digest(one.fact, record.value, scope) for scope, record in one.live.items()})
     if isinstance(one.fact, Ref):
         return {**columns, "key": one.fact.key}
     return {"start": one.fact[1].key, "end": one.fact[2].key, "columns": {**columns, "uid": of}}

@@ -40,12 +40,16 @@ def differing_nodes(label: Label) -> str:
 
 
 @cache
-def differing_edges(type_: Type, start: Label, end: Label) -> str:
-    """Of [start, end, said, valid_from, number] the numbers of those that are not there, or are otherwise."""
+def differing_starts(type_: Type, start: Label) -> str:
+    """The numbers of those of $starts at which not all of $said begins, or something since later than $since.
+
+    One row a start and not one a relationship: a start is then found, and its relationships gone through, once.
+    """
     return (
-        f"UNWIND $rows AS row OPTIONAL MATCH (:{start.value} {{key: row[0]}})-[r:{type_.value}]->"
-        f"(:{end.value} {{key: row[1]}}) WITH row, r "
-        "WHERE r IS NULL OR r.said <> row[2] OR r.valid_from > row[3] RETURN row[4] AS number"
+        f"UNWIND range(0, size($starts) - 1) AS number "
+        f"OPTIONAL MATCH (:{start.value} {{key: $starts[number]}})-[r:{type_.value}]->() "
+        "WITH number, collect(r.said) AS there, max(r.valid_from) AS latest "
+        "WHERE any(one IN $said[number] WHERE NOT one IN there) OR latest > $since[number] RETURN number"
     )
 
 
@@ -54,7 +58,8 @@ def merge_nodes(label: Label) -> str:
     """Create what is not there; returns key and hash of what is there and is otherwise."""
     return (
         f"UNWIND $rows AS row MERGE (n:{label.value} {{key: row.key}}) ON CREATE SET n += row WITH n, row "
-        "WHERE n.said <> row.said OR n.valid_from > row.valid_from RETURN row.key AS key, row.said AS said, n.scope AS scope"
+        "WHERE n.said <> row.said OR n.valid_from > row.valid_from "
+        "RETURN row.key AS key, row.said AS said, n.scope AS scope"
     )
 
 
@@ -80,10 +85,15 @@ def merge_implied(label: Label) -> str:
 
 
 @cache
-def merge_edges(type_: Type, start: Label, end: Label) -> str:
-    """The same of relationships; an end that nobody says gets an empty node."""
+def merge_edges(type_: Type, start: Label, end: Label, *, there: bool = False) -> str:
+    """The same of relationships.
+
+    An end that nobody says gets an empty node, unless both ends are `there`: then one that is not leaves its row out.
+    """
+    match = f"MATCH (a:{start.value} {{key: row.start}}) MATCH (b:{end.value} {{key: row.end}})"
     return (
-        f"UNWIND $rows AS row {_ends(start, end)} MERGE (a)-[r:{type_.value}]->(b) ON CREATE SET r += row.columns "
+        f"UNWIND $rows AS row {match if there else _ends(start, end)} "
+        f"MERGE (a)-[r:{type_.value}]->(b) ON CREATE SET r += row.columns "
         "WITH r, row WHERE r.said <> row.columns.said OR r.valid_from > row.columns.valid_from "
         "RETURN row.columns.uid AS uid, row.columns.said AS said"
     )
@@ -243,10 +253,10 @@ def past_level(direction: Direction) -> str:
 
 @cache
 def named(label: Label) -> str:
-    """The nodes of a label that bear one of these names."""
+    """The nodes of a label that bear one of these names, and whose key ends so."""
     return (
-        f"UNWIND $names AS name MATCH (n:{label.value} {{name: name}}) WHERE n.scope <> '' "
-        "RETURN n.key AS key LIMIT $limit"
+        f"UNWIND $names AS name MATCH (n:{label.value} {{name: name}}) "
+        "WHERE n.scope <> '' AND n.key ENDS WITH $ending RETURN n.key AS key LIMIT $limit"
     )
 
 

@@ -141,20 +141,21 @@ async def named(
     labels: Collection[Label] | None,
     as_of: AsOf,
     *,
+    ending: str,
     limit: int,
 ) -> list[Ref]:
-    """The nodes whose property `name` is one of these, at most `limit`, by label and key."""
+    """The nodes whose property `name` is one of these, and whose key ends so; at most `limit`, by label and key."""
     wanted = sorted(Label(label) for label in labels) if labels is not None else sorted(Label)
     found: set[Ref] = set()
     for label in wanted:
-        for record in await transactions.read(cypher.named(label), names=list(names), limit=limit):
+        for record in await transactions.read(cypher.named(label), names=list(names), ending=ending, limit=limit):
             found.add(Ref(label, record["key"]))
     if as_of == AsOf():
         return sorted(found)[:limit]
     # A name of another time is in no index: what is past is gone through.
     async for record in transactions.stream(cypher.EVERY_PAST):
         columns = record["columns"]
-        if "label" in columns and columns["label"] in wanted:
+        if "label" in columns and columns["label"] in wanted and columns["key"].endswith(ending):
             found.add(Ref(Label(columns["label"]), columns["key"]))
     then = await get(transactions, sorted(found), as_of)
     return sorted(ref for ref, node in then.items() if node.properties.get("name") in names)[:limit]

@@ -54,7 +54,7 @@ async def put(tx: Transaction, facts: Sequence[tuple[Fact, Sequence[tuple[str, R
         of = hash_of(fact)
         now = {scope: record for scope, record in records if record.live}
         past += [past_row(fact, of, scope, record) for scope, record in records if not record.live]
-        hashes = {scope: digest(record.value, scope) for scope, record in now.items()}
+        hashes = {scope: digest(fact, record.value, scope) for scope, record in now.items()}
         if len(now) > 1:
             said += [said_row(fact, of, scope, record, hashes[scope]) for scope, record in now.items()]
         if now:

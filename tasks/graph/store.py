@@ -206,10 +206,11 @@ class Store:
         *,
         labels: Collection[Label] | None = None,
         as_of: AsOf = NOW,
+        ending: str = "",
         limit: int = 1_000,
     ) -> list[Ref]:
-        """The nodes whose property `name` is one of these, at most `limit`, by label and key."""
-        return await reads.named(self._transactions, names, labels, as_of, limit=limit)
+        """The nodes whose property `name` is one of these, and whose key ends so; at most `limit`, by label and key."""
+        return await reads.named(self._transactions, names, labels, as_of, ending=ending, limit=limit)
 
     async def history(self, ref: Ref) -> list[Node]:
         """Every record of one thing, of each source its own, in the order in which they were recorded."""

@@ -113,6 +113,7 @@ class View:
         *,
         labels: Collection[Label] | None = None,
         as_of: AsOf = NOW,
+        ending: str = "",
         limit: int = 1_000,
     ) -> list[Ref]:
         """See `Store.named`."""
@@ -121,7 +122,7 @@ class View:
             for label in (Label if labels is None else labels)
             if (self.role.labels is None or label in self.role.labels) and sees_property(self.role, label, "name")
         ]
-        return await self.store.named(names, labels=asked, as_of=as_of, limit=limit) if asked else []
+        return await self.store.named(names, labels=asked, as_of=as_of, ending=ending, limit=limit) if asked else []
 
     async def history(self, ref: Ref) -> list[Node]:
         """See `Store.history`."""

@@ -35,6 +35,7 @@ class Facts:
     ended: dict[Group, list[Said]] = field(default_factory=lambda: defaultdict(list))
     """What held once, and holds no longer."""
     scopes: set[str] = field(default_factory=set)
+    _known: dict[Label, set[str]] = field(default_factory=dict)
 
     def add(self, part: Part) -> None:
         """Check and take in what one source says.
@@ -61,6 +62,17 @@ class Facts:
                     there[start.key, scope] = checked.start(start, scope, now, implied=not self.whole)
             else:
                 self.ended[group].append(said)
+
+    def has_ends(self, said: Said) -> bool:
+        """Whether both ends of a relationship are said here, by whomever."""
+        _, start, end = said.fact  # type: ignore[misc]
+        return start.key in self._keys(start.label) and end.key in self._keys(end.label)
+
+    def _keys(self, label: Label) -> set[str]:
+        known = self._known.get(label)
+        if known is None:
+            known = self._known[label] = {key for key, _ in self.nodes.get(label, ())}
+        return known
 
     def says(self, scope: str, fact: Fact) -> bool:
         """Whether `scope` says that `fact` holds now."""
@@ -117,7 +129,7 @@ async def write(transactions: Transactions, facts: Facts, *, known: bool) -> Wri
             written += await _nodes(transactions, label, batch, facts.now, known=known, past=past)
     for group, edges in facts.edges.items():
         for batch in batched(edges.values(), MANY):
-            written += await _edges(transactions, group, batch, facts.now, known=known, past=past)
+            written += await _edges(transactions, group, batch, facts, known=known, past=past)
     for ended in facts.ended.values():
         for batch in batched(ended, MANY):
             written += await transactions.write(lambda tx, batch=batch: correct(tx, batch, facts.now))  # type: ignore[misc]
@@ -169,15 +181,12 @@ async def _merge(
 
 
 async def _edges(
-    transactions: Transactions, group: Group, batch: Sequence[Said], now: int, *, known: bool, past: bool
+    transactions: Transactions, group: Group, batch: Sequence[Said], facts: Facts, *, known: bool, past: bool
 ) -> Written:
-    assert group.triple is not None  # noqa: S101 - it is a group of relationships
-    type_, start, end = group.triple
-    same = 0
+    same, now = 0, facts.now
     if known:
-        rows = [[one.fact[1].key, one.fact[2].key, one.said, one.valid_from, at] for at, one in enumerate(batch)]  # type: ignore[index]
-        differing = await transactions.read(cypher.differing_edges(type_, start, end), rows=rows)
-        batch, everything = [batch[record["number"]] for record in differing], len(batch)
+        everything = len(batch)
+        batch = await _differing(transactions, group, batch)
         same = everything - len(batch)
         if not batch:
             return Written(same=same)
@@ -185,16 +194,47 @@ async def _edges(
     async def work(tx: Transaction) -> Written:
         late, prompt = await _late(tx, batch) if past else ([], batch)
         created = 0
-        if prompt:
-            rows = [edge_row(one, now) for one in prompt]
-            found, _, created = await tx.run(cypher.merge_edges(type_, start, end), rows=rows)
-            otherwise = {(record["uid"], record["said"]) for record in found}
-            if otherwise:
-                named = [(row["columns"]["uid"], row["columns"]["said"]) for row in rows]
-                late += [one for one, name in zip(prompt, named, strict=True) if name in otherwise]
+        # Ends that this call has said are there: to look for them is a quarter faster than to merge them.
+        for there in (True, False):
+            some = [one for one in prompt if facts.has_ends(one) is there]
+            if some:
+                new, otherwise = await _merge_edges(tx, group, some, now, there=there)
+                created += new
+                late += otherwise
         return Written(created=created, same=same + len(batch) - created - len(late)) + await correct(tx, late, now)
 
     return await transactions.write(work)
+
+
+async def _merge_edges(
+    tx: Transaction, group: Group, some: Sequence[Said], now: int, *, there: bool
+) -> tuple[int, list[Said]]:
+    """How many relationships nobody had said before, and those of which something else is said."""
+    assert group.triple is not None  # noqa: S101 - it is a group of relationships
+    rows = [edge_row(one, now) for one in some]
+    found, _, created = await tx.run(cypher.merge_edges(*group.triple, there=there), rows=rows)
+    if there and created + len(found) < len(rows):
+        # They are the same by now, or somebody has taken away an end in between.
+        found, _, more = await tx.run(cypher.merge_edges(*group.triple), rows=rows)
+        created += more
+    otherwise = {(record["uid"], record["said"]) for record in found}
+    return created, [one for one in some if (one.uid, one.said) in otherwise] if otherwise else []
+
+
+async def _differing(transactions: Transactions, group: Group, batch: Sequence[Said]) -> list[Said]:
+    """Those of which not the same is there."""
+    assert group.triple is not None  # noqa: S101 - it is a group of relationships
+    by_start: dict[str, list[Said]] = defaultdict(list)
+    for one in batch:
+        by_start[one.fact[1].key].append(one)  # type: ignore[index]
+    of_start = list(by_start.values())
+    records = await transactions.read(
+        cypher.differing_starts(*group.triple[:2]),
+        starts=list(by_start),
+        said=[[one.said for one in some] for some in of_start],
+        since=[min(one.valid_from for one in some) for some in of_start],
+    )
+    return [one for record in records for one in of_start[record["number"]]]
 
 
 async def _late(tx: Transaction, batch: Sequence[Said]) -> tuple[list[Said], list[Said]]:

@@ -151,6 +151,22 @@ async def test_what_cannot_be_read_stands_as_it_was(graph: Store, tmp_path: Path
     assert await graph.canonical_hash() == before
 
 
+async def test_what_cannot_be_read_stands_without_the_code_source_as_well(graph: Store, tmp_path: Path) -> None:
+    few = [Source.flows, Source.documents]
+    root = tmp_path / "code"
+    write(root, {"docs/work.md": "# Work\n\n`app.work.nightly` runs.\n"})
+    assert (await graph_ingest(sources=few)).status is Status.ok
+    before = await graph.canonical_hash()
+    write(root, {"app/work.py": "def nightly(:\n"})
+    report = await graph_ingest(sources=few)
+    assert report.status is Status.incomplete
+    assert "app/work.py" in report.skipped[0].reason
+    assert await graph.canonical_hash() == before
+    write(root, {"app/work.py": _FILES["app/work.py"]})
+    await graph_ingest(sources=few)
+    assert await graph.canonical_hash() == before
+
+
 async def test_a_dry_run_writes_nothing_and_a_checkout_that_is_configured_no_more_goes(
     graph: Store, tmp_path: Path, configured: Path
 ) -> None:
@@ -158,9 +174,8 @@ async def test_a_dry_run_writes_nothing_and_a_checkout_that_is_configured_no_mor
     assert figures(report)["sent"] == 5
     assert sum((await graph.count()).nodes.values()) == 0
     await graph_ingest(sources=_CODE)
-    other = tmp_path / "other"
-    write(other, {"thing.py": "def f(): ...\n"})
-    configured.write_text(f'[[checkouts]]\nname = "other"\npath = "{other}"\n')
+    write(tmp_path / "other", {"thing.py": "def f(): ...\n"})
+    write(tmp_path, {configured.name: f'[[checkouts]]\nname = "other"\npath = "{tmp_path / "other"}"\n'})
     await graph_ingest(sources=_CODE)
     both = [Ref(Label.checkout, tmp_path.name), Ref(Label.checkout, "other")]
     assert list(await graph.get(both)) == both[1:]
@@ -246,11 +261,12 @@ async def test_an_advisory_is_told_with_the_flows_and_services_that_it_reaches(
 ) -> None:
     site = tmp_path / "code" / ".venv" / "lib" / "python3.11" / "site-packages" / "prefect-1.dist-info"
     write(site, {"METADATA": "Name: prefect\n\n", "RECORD": "prefect/__init__.py,,\n"})
-    configured.write_text(
+    toml = (
         f'[[checkouts]]\nname = "shop"\npath = "{tmp_path / "code"}"\n'
         '[[services]]\nname = "web"\nkind = "http"\nurl = "http://127.0.0.1:9"\ncheckout = "shop"\n'
         '[[services]]\nname = "front"\nkind = "http"\nurl = "http://127.0.0.1:9"\nneeds = ["web"]\n'
     )
+    write(tmp_path, {configured.name: toml})
     config = settings()
     database = Postgres.of(config)
     audit = _audit()

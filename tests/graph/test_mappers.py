@@ -113,6 +113,16 @@ def test_who_takes_a_member_by_name_does_not_hang_on_the_rest_of_its_module(tmp_
     }
 
 
+def test_a_function_that_is_handed_to_another_is_used(tmp_path: Path) -> None:
+    known = _read(
+        tmp_path,
+        {"app.py": "from asyncio import to_thread\n\ndef save(): ...\n\nasync def go():\n    to_thread(save, 1)\n"},
+    )
+    told = said(module_facts(known.module("app"), Names("shop", known)))
+    assert ("USES", "shop:app.go", "shop:app.save") in told
+    assert not any(one[0] == "CALLS" for one in told)
+
+
 def test_re_exports_in_a_circle_end(tmp_path: Path) -> None:
     known = _read(
         tmp_path, {"a.py": "from b import x\n", "b.py": "from a import x\n", "c.py": "from a import x\nx()\n"}

@@ -18,7 +18,7 @@ from tasks.advisories.package import PYPI
 from tasks.graph.ingest.facts import Facts, Saying, ref
 from tasks.graph.ingest.names import Names, dependency
 
-VERSION = 1
+VERSION = 2
 """Of what the mapping makes of a module; raise it when it makes something else."""
 _OWN = frozenset({"abstractmethod", "async", "classmethod", "dataclass", "property", "staticmethod"})
 """Labels that the module's own file gives. Others, such as `task`, follow from what decorators elsewhere do."""
@@ -84,6 +84,11 @@ def module_facts(module: Module, names: Names) -> Facts:
         caller, callee = _inside(call.caller, defined), names.node(call.callee)
         if caller is not None and callee is not None and callee.label is not Label.module:
             said.hang(Type.calls, caller, callee)
+    for given in module.handed:
+        # `to_thread(save, ...)` runs it as well as `save(...)` does, only that somebody else calls it.
+        user, used = _inside(given.caller, defined), names.node(given.callee)
+        if user is not None and used is not None and used.label is not Label.module:
+            said.hang(Type.uses, user, used)
     return said.facts()
 
 

@@ -30,6 +30,8 @@ class Reading:
         self.names = names
         self.kept = frozenset(kept)
         """Modules that the graph knows and whose files cannot be read now."""
+        self.blind = any(not any(is_unread(path, [one]) for path in self.kept) for one in codebase.unread)
+        """Whether there is a file that cannot be read and of which the graph does not know what it defines."""
 
 
 async def read_checkout(checkout: Checkout, home: Home, store: Store, known: Collection[str]) -> Reading | Skip:

@@ -128,5 +128,5 @@ def _summary(
     else:
         told = f"nothing has changed in {totals['same']:,} parts"
     sources = f"{len(figures)} sources" if len(figures) != 1 else f"the source {figures[0].source.value}"
-    unseen = f"; {len(skipped)} things could not be looked at" if skipped else ""
+    unseen = f"; {len(skipped)} thing{'s' * (len(skipped) > 1)} could not be looked at" if skipped else ""
     return f"{told[:1].upper()}{told[1:]}, of {sources}{unseen}."

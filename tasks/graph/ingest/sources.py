@@ -180,8 +180,8 @@ async def _whole(run: Run, source: Source, facts_of: Callable[[Reading], tuple[F
             facts, unread = await asyncio.to_thread(facts_of, reading)
         except OSError as error:  # a file changed while it was looked at
             facts, unread = Facts(), [f"not all of {reading.checkout.name} was looked at: {error}."]
-        skipped += [Skip(area=AREA, component=reading.checkout.name, reason=why) for why in unread]
-        if unread or reading.kept:
+        skipped += [*skips_of(reading), *(Skip(area=AREA, component=reading.checkout.name, reason=w) for w in unread)]
+        if unread or reading.kept or reading.blind:
             kept.add(name)
             add += [part(name, facts)]
         else:
@@ -194,16 +194,21 @@ async def _documents(run: Run) -> Gathered:
     found = await _marks(run, Source.documents)
     kept = _of_absent(run, Source.documents, found)
     said: list[Part] = []
+    add: list[Part] = []
     skipped = [*run.absent]
     for reading in run.readings.values():
         parts, unread = await asyncio.to_thread(_pages, reading, run)
-        said += parts
+        changed = [one for one in parts if reading.blind and found.get(one.scope, one.mark) != one.mark]
+        add += changed  # what such a page does not describe any more, may lie in what cannot be read
+        said += [one for one in parts if one not in changed]
+        kept |= {one.scope for one in changed}
         kept |= {scope(run.node, Source.documents.value, reading.checkout.name, one.place) for one in unread}
+        skipped += skips_of(reading)
         skipped += [
             Skip(area=AREA, component=reading.checkout.name, reason=f"{one.place} was not read: {one.reason}.")
             for one in unread
         ]
-    return Gathered(plan(said, found, kept=kept), skipped)
+    return Gathered(plan(said, found, kept=kept), skipped, add)
 
 
 def _pages(reading: Reading, run: Run) -> tuple[list[Part], list[Unread]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from blocks.errors import LamaError
-from models.graph import AsOf, Direction, Edge, Label, Ref, Type
-from tasks.graph.questions.names import asked, meant, spelled
+from models.graph import AsOf, Direction, Edge, Label, Node, Ref, Type
+from tasks.graph.questions.names import Asked, asked, meant, spelled
 from tasks.graph.questions.walk import Level
 from tasks.graph.store import NOW
 
@@ -44,9 +44,21 @@ class Reads(Protocol):
         """See `Store.edges`."""
 
     async def named(
-        self, names: Collection[str], *, labels: Collection[Label] | None = None, as_of: AsOf = NOW, limit: int = 1_000
+        self,
+        names: Collection[str],
+        *,
+        labels: Collection[Label] | None = None,
+        as_of: AsOf = NOW,
+        ending: str = "",
+        limit: int = 1_000,
     ) -> Sequence[Ref]:
         """See `Store.named`."""
+
+    async def get(self, refs: Collection[Ref], as_of: AsOf = NOW) -> Mapping[Ref, Node]:
+        """See `Store.get`."""
+
+    async def history(self, ref: Ref) -> Sequence[Node]:
+        """See `Store.history`."""
 
 
 def level_of(reads: Reads, as_of: AsOf = NOW) -> Level:
@@ -61,20 +73,44 @@ def level_of(reads: Reads, as_of: AsOf = NOW) -> Level:
 
 
 async def find(reads: Reads, text: str, *, label: Label | None = None, as_of: AsOf = NOW) -> list[Ref]:
-    """The nodes that `text` may mean, the likeliest first.
+    """The nodes that `text` may mean, the likeliest first; a thousand of each label at most.
 
     Raises:
         UnknownNodeError: it is no name of a node.
     """
-    try:
-        wanted = asked(text)
-    except ValueError as error:
-        raise UnknownNodeError(f"{error}.") from error
+    wanted = _wanted(text)
     labels = [one for one in (wanted.label, label) if one is not None]
     if len(set(labels)) > 1:
         return []
-    found = await reads.named(wanted.names, labels=labels or None, as_of=as_of, limit=_MOST_NAMED)
+    if labels and (there := await reads.get([Ref(labels[0], wanted.text)], as_of)):
+        return list(there)
+    found = await reads.named(wanted.names, labels=labels or None, as_of=as_of, ending=wanted.text, limit=_MOST_NAMED)
     return meant(wanted, found)
+
+
+async def find_ever(reads: Reads, text: str) -> Ref:
+    """The node that `text` means; one that has gone by its whole key.
+
+    Raises:
+        AmbiguousError: several may be meant.
+        UnknownNodeError: none is or was called so.
+    """
+    try:
+        return await find_one(reads, text)
+    except UnknownNodeError:
+        wanted = _wanted(text)
+        for label in [wanted.label] if wanted.label is not None else Label:
+            ref = Ref(label, wanted.text)
+            if await reads.history(ref):
+                return ref
+        raise
+
+
+def _wanted(text: str) -> Asked:
+    try:
+        return asked(text)
+    except ValueError as error:
+        raise UnknownNodeError(f"{error}.") from error
 
 
 async def find_one(reads: Reads, text: str, *, as_of: AsOf = NOW) -> Ref:
