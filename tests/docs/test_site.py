@@ -57,12 +57,19 @@ def test_markdown_is_a_site_for_mkdocs(output: Path) -> None:
     told = yaml.safe_load((folder / "mkdocs.yml").read_text())
     assert told["site_name"] == "shop"
     named = [name for entry in told["nav"] for name in ([entry] if isinstance(entry, str) else entry.values())]
-    flat = [place for name in named for place in ([name] if isinstance(name, str) else [p for one in name for p in one.values()])]
+    flat = [
+        place
+        for name in named
+        for place in ([name] if isinstance(name, str) else [p for one in name for p in one.values()])
+    ]
     assert len(flat) >= 5
     assert all((folder / "docs" / place).is_file() for place in flat)
     text = (folder / "docs/reference/shop.orders.md").read_text()
     assert text.startswith('---\ntitle: "shop.orders"\n---\n')
-    for html in (MarkdownIt("commonmark").enable("table").render(text), markdown(text, extensions=["tables", "fenced_code"])):
+    for html in (
+        MarkdownIt("commonmark").enable("table").render(text),
+        markdown(text, extensions=["tables", "fenced_code"]),
+    ):
         assert 'id="shop.orders.Order.price"' in html
         assert "def total(orders" in html
         assert "&gt;&gt;&gt; total([]) &lt; 1" in html
@@ -112,7 +119,9 @@ def test_names_of_other_projects_lead_to_their_pages(tmp_path: Path) -> None:
         {"near/__init__.py": '"""Near."""\n\nfrom far.away import Thing\n\n\ndef f(x: Thing) -> str:\n    """X."""\n'},
     )
     known = tmp_path / "objects.inv"
-    known.write_bytes(inventory.written("far", "", [inventory.line("far.away.Thing", "py:class", "api.html#far.away.Thing")]))
+    known.write_bytes(
+        inventory.written("far", "", [inventory.line("far.away.Thing", "py:class", "api.html#far.away.Thing")])
+    )
     documented(root, tmp_path / "site", inventories=((known, "https://far.example/docs"),))
     near = page(tmp_path / "site", "reference/near.html")
     assert "https://far.example/docs/api.html#far.away.Thing" in near.links

@@ -32,7 +32,7 @@ class Consulted:
         """What to ask instead."""
 
     def note(self, whole: Codebase) -> dict[str, Any]:
-        """What was asked, and the answers, for `holds` of a later code base; `whole` is the one that this is part of."""
+        """What was asked, and the answers, for `holds` of a later code base; `whole`: of what this is a part."""
         return {
             "modules": {path: whole.files.get(path) for path in sorted(self._modules)},
             "missed": sorted(self._missed),
