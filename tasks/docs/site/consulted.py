@@ -10,6 +10,8 @@ from typing import Any
 
 from models.code import Codebase, Module, Named
 
+BESIDE = ("prefect.yaml",)
+"""Files beside the source that are looked into."""
 _LARGEST = 2_000_000
 
 
@@ -65,6 +67,11 @@ def holds(note: Mapping[str, Any], codebase: Codebase) -> bool:
         and not any(path in codebase.names for path in note["missed"])
         and all(codebase.resolve(path) == found for path, found in note["resolved"].items())
     )
+
+
+def beside(codebase: Codebase) -> dict[str, str]:
+    """Hashes of the files beside the source."""
+    return {f"{name}:": file_hash(codebase, name) for name in BESIDE}
 
 
 class _Modules:
