@@ -182,7 +182,7 @@ def _job(
     return Job(
         checkout=checkout,
         chosen=chosen,
-        output=output.absolute() if output is not None else output_of(home, chosen, checkout),
+        output=output.absolute() if output is not None else output_of(home, chosen, checkout, part.checkouts),
         cache=cache_of(home, checkout) if cache else None,
         check=False,
     )

@@ -155,6 +155,9 @@ def test_checkouts_of_the_configuration_are_known_by_name(shop: Path, tmp_path: 
     )
     assert json.loads(lama("docs", "build", "the shop", "--json")[1])["site"]["checkout"] == "the shop"
     assert json.loads(lama("docs", "build", str(shop), "--json")[1])["site"]["written"] == 0, "it is the same checkout"
+    other = write(tmp_path / "elsewhere" / "the shop", {"other.py": '"""Another."""\n'})
+    made = json.loads(lama("docs", "build", str(other), "--json")[1])["site"]
+    assert (made["removed"], made["checkout"]) == (0, "the shop"), "another folder of that name has a site of its own"
     (home / "lama.toml").write_text("[docs]\nformats = 3\n")
     with pytest.raises(ConfigurationError, match=r"lama\.toml:2: docs\.formats"):
         lama("docs", "build", str(shop))
@@ -201,7 +204,7 @@ def test_a_served_site_follows_its_sources_and_shows_nothing_else(shop: Path, tm
         assert "What things cost." in Page(page).text
         assert "script-src 'self'" in headers["content-security-policy"]
         assert fetched(url)[0] == 200
-        folder = tmp_path / "home/docs/shop-served/html"
+        (folder,) = (tmp_path / "home/docs").glob("shop-*-served/html")
         (folder / "leak").symlink_to(shop / "pyproject.toml")
         (folder / ".hidden").write_text("x")
         for path in ("leak", ".hidden", "../.lama-docs/manifest.json", "%2e%2e/.lama-docs/manifest.json", "nothing"):

@@ -161,6 +161,77 @@ def test_labels_of_diagrams_are_text() -> None:
     assert re.fullmatch(rf' *n0 -->\|"{plain}"\| n1', lines[3])
 
 
+def test_no_secret_of_a_default_is_on_a_page(tmp_path: Path) -> None:
+    source = '''
+        """Settings."""
+
+        from pydantic import SecretStr
+        from pydantic_settings import BaseSettings
+
+        API_KEY = "sk-live-hunter2hunter2"
+
+
+        class Settings(BaseSettings):
+            """Of a node."""
+
+            password: SecretStr = SecretStr("hunter2secret")
+            database: str = "postgresql://admin:hunter2@db/x"
+            limit: int = 10
+
+
+        def connect(dsn: str = "postgresql://admin:hunter2@db/x", token="hunter2", size=3, mode="read"):
+            """Connects."""
+        '''
+    documented(write(tmp_path / "code", {"shop.py": source}), tmp_path / "site")
+    for name, content in site(tmp_path / "site").items():
+        assert b"hunter2" not in content, name
+    shown = Page((tmp_path / "site/html/reference/shop.html").read_text()).text
+    assert "size=3" in shown, "what is none is shown"
+    assert "mode='read'" in shown.replace('"', "'")
+    assert (tmp_path / "site/html/settings.html").exists()
+
+
+def test_an_inventory_leads_to_the_web_only(tmp_path: Path) -> None:
+    from tasks.docs.site import inventory
+
+    lines = [
+        inventory.line("far.Script", "py:class", "javascript:alert(1)//"),
+        inventory.line("far.Data", "py:class", "data:text/html,x"),
+        inventory.line("far.Break", "py:class", "a.html)<b>(x'\"y"),
+    ]
+    (tmp_path / "objects.inv").write_bytes(inventory.written("far", "1", lines))
+    text = '"""`far.Script`, `far.Data`, `far.Break`."""\n\nfrom far import Script\n\n\ndef f(x: Script): ...\n'
+    root = write(tmp_path / "code", {"near.py": text})
+    documented(root, tmp_path / "site", inventories=((tmp_path / "objects.inv", "https://far.example/"),))
+    page = Page((tmp_path / "site/html/reference/near.html").read_text())
+    assert_harmless((tmp_path / "site/html/reference/near.html").read_text())
+    assert "https://far.example/a.html%29%3Cb%3E%28x%27%22y" in page.links
+    again = Page(markdown((tmp_path / "site/markdown/docs/reference/near.md").read_text()))
+    assert not [link for link in again.links if re.match(r"\s*(javascript|data):", link)]
+    assert "b" not in {tag for tag, _ in again.tags}
+
+
+def test_deep_directives_and_long_names_cost_nobody_else_a_page(tmp_path: Path) -> None:
+    deep = "\n".join(f"{' ' * depth}.. note:: x" for depth in range(1500))
+    quotes = "> " * 2000 + "x"
+    long = "/".join(["n" * 90] * 4)
+    packages = {f"{long[: 91 * count + 90]}/__init__.py": "" for count in range(4)}
+    files = {
+        "pkg/__init__.py": '"""P."""\n',
+        "pkg/deep.py": f'"""D.\n\n{deep}\n\n{quotes}\n"""\n',
+        "pkg/fine.py": '"""F."""\n',
+    }
+    root = tmp_path / "code"
+    for name, text in {**files, **packages}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    built = documented(root, tmp_path / "site")
+    assert built.modules == 7
+    assert (tmp_path / "site/html/reference/pkg.fine.html").exists()
+    assert len(list((tmp_path / "site/html/reference").iterdir())) == 7
+    assert broken_links(tmp_path / "site/html") == []
+
+
 def test_the_site_is_never_among_the_sources(tmp_path: Path) -> None:
     root = write(tmp_path / "code", SHOP)
     (tmp_path / "link").symlink_to(root / "shop")

@@ -9,6 +9,7 @@ from tasks.code.prefect_flows import Deployment, Flows, Runnable, flows_of
 from tasks.docs.site.consulted import BESIDE
 from tasks.docs.site.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
+from tasks.docs.site.veil import veiled_source
 
 _OPTIONS = {
     "retries": "Retries",
@@ -43,7 +44,9 @@ def _flow(flow: Runnable, known: dict[str, Runnable]) -> Section:
             (
                 Cell(one.name, code=True),
                 Cell(one.annotation or "", code=True),
-                Cell("required") if one.default is None else Cell(one.default, code=True),
+                Cell("required")
+                if one.default is None
+                else Cell(veiled_source(one.name, one.annotation, one.default), code=True),
                 Cell(one.description),
             )
             for one in flow.parameters
@@ -69,7 +72,7 @@ def _deployment(one: Deployment) -> tuple[Cell, ...]:
 def _options(one: Runnable) -> Iterator[tuple[Cell, ...]]:
     for option, words in _OPTIONS.items():
         if option in one.options:
-            yield Cell(words), Cell(one.options[option], code=True)
+            yield Cell(words), Cell(veiled_source(option, None, one.options[option]), code=True)
 
 
 def _diagram(flow: Runnable, known: dict[str, Runnable]) -> Diagram | None:
