@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.result_cache import ResultCache, content_key
 
 _MOST_FRESH = 192 * 1024 * 1024
-_READ = ("calls", "definitions", "expressions", "extract", "related", "relations", "scopes")
+_READ = ("calls", "definitions", "expressions", "extract", "related", "relations", "scopes", "statements")
 
 
 def content_of(data: bytes, stub: bytes | None) -> str:
