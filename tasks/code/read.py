@@ -325,9 +325,8 @@ class _Reading:
         return found
 
     def _words(self, modules: list[str]) -> frozenset[str]:
-        return frozenset(
-            word for data in self._fetched("words", modules).values() for word in data.decode().split("\n")
-        )
+        found = self._fetched("words", modules).values()
+        return frozenset(word for data in found for word in data.decode().split("\n") if word)
 
     def _again(self, module: str) -> tuple[bytes, bytes, bytes]:
         """Read a module whose entry the cache has lost.

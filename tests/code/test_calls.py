@@ -76,6 +76,23 @@ def test_what_is_bound_twice_is_not_sure(tmp_path: Path, twice: str) -> None:
     assert [call for call in module.calls if call.caller == "pkg.m.f"] == []
 
 
+def test_a_function_with_overloads_is_bound_once(tmp_path: Path) -> None:
+    module = module_of(
+        tmp_path,
+        """
+        from typing import overload
+        @overload
+        def own(a: int): ...
+        @overload
+        def own(a: str): ...
+        def own(a): ...
+        def f():
+            own(1)
+        """,
+    )
+    assert [call.callee for call in module.calls] == ["pkg.m.own"]
+
+
 def test_what_comes_behind_a_star_is_sure(tmp_path: Path) -> None:
     module = module_of(tmp_path, "from x import *\ndef own(): ...\ndef f():\n    own()\n")
     assert [call.callee for call in module.calls] == ["pkg.m.own"]

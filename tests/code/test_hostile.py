@@ -102,11 +102,11 @@ def test_links_that_lead_out_or_round_are_said_and_not_followed(tmp_path: Path) 
     assert set(found.files) == {"pkg", "pkg.m", "pkg.same", "pkg.inner.x"}
 
 
-def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path) -> None:
+def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"pkg/__init__.py": "", "pkg/folder.py/x.py": "", "pkg/large.py": b"#" * 5_000_001})
     os.mkfifo(tmp_path / "pkg" / "pipe.py")
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(tmp_path)  # the path of a socket is short
+        monkeypatch.chdir(tmp_path)  # the path of a socket is short
         server.bind("pkg/socket.py")
         found = read(tmp_path)
     assert {one.place for one in found.unread} == {"pkg/folder.py", "pkg/large.py", "pkg/pipe.py", "pkg/socket.py"}
@@ -148,11 +148,13 @@ def test_two_files_of_one_module_are_one_module_and_one_is_said(tmp_path: Path) 
     assert [one.place for one in found.unread] == ["pkg/x.py"]
 
 
-def test_a_package_that_is_called_like_a_part_of_python_is_only_read(tmp_path: Path) -> None:
+def test_a_package_that_is_called_like_a_part_of_python_is_only_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trap = f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit\n"
     names = ("json", "ast", "os", "orjson", "tasks", "sitecustomize")
     write(tmp_path, {f"{name}/__init__.py": trap + "x = 1\n" * 20_000 for name in names})
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     found = read(tmp_path)
     assert set(found.files) == set(names)
     assert not (tmp_path / "ran").exists()
@@ -194,6 +196,30 @@ def test_file_names_that_nobody_expects_are_read_or_said(tmp_path: Path) -> None
     assert len(found.unread) == 5
     assert not found.names["pkg.my-script"].public
     assert read(root, cache=tmp_path / "cache").unread == found.unread
+
+
+_N = 20_000
+_LABOURED = {
+    "exports": "__all__ = []\n" + "__all__ += ['a']\n" * _N,
+    "imports": "import a\n" * _N + "a.f()\n" * _N,
+    "stars": "from a import *\n" * _N + "".join(f"def f{n}(): ...\nf{n}()\n" for n in range(_N // 4)),
+    "typing": "if TYPE_CHECKING: import a\n" * _N,
+    "dots": "from " + "a." * 50_000 + "a import x\nx()\n",
+    "again": "def f(): ...\n" * _N + "f()\n" * _N,
+    "self": "class C:\n def f(self):\n" + "  self.x = 1\n" * _N,
+    "overloads": "from typing import overload\n" + "@overload\ndef f(a): ...\n" * (_N // 2),
+    "classes": "".join(f"class C{n}(C{n + 1}): ...\n" for n in range(_N // 2)),
+    "arguments": "f(" + "a," * _N + ")\n",
+}
+
+
+@pytest.mark.parametrize("name", _LABOURED)
+def test_a_source_that_repeats_itself_takes_no_more_than_its_length(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {"pkg/__init__.py": "", "pkg/m.py": _LABOURED[name]})
+    began = time.process_time()
+    found = read(tmp_path)
+    assert set(found.files) == {"pkg", "pkg.m"}
+    assert time.process_time() - began < 10
 
 
 def _many(root: Path, count: int) -> Path:
