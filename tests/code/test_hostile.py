@@ -204,7 +204,7 @@ _LABOURED = {
     "imports": "import a\n" * _N + "a.f()\n" * _N,
     "stars": "from a import *\n" * _N + "".join(f"def f{n}(): ...\nf{n}()\n" for n in range(_N // 4)),
     "typing": "if TYPE_CHECKING: import a\n" * _N,
-    "dots": "from " + "a." * 50_000 + "a import x\nx()\n",
+    "dots": "from " + "a." * 10_000 + "a import x\nx()\n",
     "again": "def f(): ...\n" * _N + "f()\n" * _N,
     "self": "class C:\n def f(self):\n" + "  self.x = 1\n" * _N,
     "overloads": "from typing import overload\n" + "@overload\ndef f(a): ...\n" * (_N // 2),
