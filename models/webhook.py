@@ -191,6 +191,7 @@ _OF_A_PUSH: dict[str, dict[str, JsonValue]] = {
     "health-check": {},
     "audit": {"commit": "$.after"},
     "scan": {"commit": "$.after"},
+    "docs": {"commit": "$.after"},
 }
 """What a push starts unlisted: a report about another commit than the pushed one says so."""
 

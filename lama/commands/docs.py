@@ -103,9 +103,7 @@ def build(
 @docs.command()
 @_shared
 @click.option("--port", type=click.IntRange(0, 65535), default=8790, show_default=True, help="Port; 0: any free one.")
-def serve(
-    *, path: str | None, output: Path | None, templates: Path | None, private: bool | None, port: int
-) -> int:
+def serve(*, path: str | None, output: Path | None, templates: Path | None, private: bool | None, port: int) -> int:
     """Generate the site of PATH, show it on loopback, and build it again whenever a source changes, until Ctrl-C."""
     job = _job(path, output, templates, private=private, forms=("html", "inv"), cache=True)
     if output is None:  # apart from the one with other formats, which would take turns with it

@@ -85,9 +85,7 @@ def codebase_of(job: Job) -> Codebase:
     """
     checkout = job.checkout
     try:
-        return read(
-            checkout.path, checkout.packages or None, exclude=checkout.exclude, cache=job.cache, jobs=job.jobs
-        )
+        return read(checkout.path, checkout.packages or None, exclude=checkout.exclude, cache=job.cache, jobs=job.jobs)
     except OSError as error:
         raise ConfigurationError(
             f"{checkout.path} cannot be read: {error.strerror or error}.", component=checkout.name

@@ -177,9 +177,10 @@ def test_github_and_its_push_need_no_configuration() -> None:
         "health-check/health-check",
         "audit/audit",
         "scan/scan",
+        "docs/docs",
     ]
     taken = matching(webhooks.routes, "github", "push", {})
-    assert [parameters(route, {"after": "a" * 40}) for route in taken] == [{}, *[{"commit": "a" * 40}] * 2]
+    assert [parameters(route, {"after": "a" * 40}) for route in taken] == [{}, *[{"commit": "a" * 40}] * 3]
     assert not matching(webhooks.routes, "github", "ping", {})
 
 

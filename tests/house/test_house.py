@@ -72,6 +72,7 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ),
         ("audit", "flows.audit.audit", ["30 5 * * *"], {"name": "lama", "work_queue_name": "audit"}),
         ("scan", "flows.scan.scan", ["0 6 * * *"], {"name": "lama", "work_queue_name": "scan"}),
+        ("docs", "flows.docs.docs", ["15 5 * * *"], {"name": "lama", "work_queue_name": "docs"}),
         ("advisories", "flows.advisories.update_advisories", [], {"name": "lama", "work_queue_name": "advisories"}),
         ("handoffs", "flows.handoffs.handoffs", ["*/15 * * * *"], {"name": "lama", "work_queue_name": "handoffs"}),
         ("mail", "flows.mail.mail", ["*/5 * * * *"], {"name": "lama", "work_queue_name": "mail"}),
@@ -92,6 +93,12 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("drift", "flows.drift.drift", ["40 6 * * *"], {"name": "lama", "work_queue_name": "drift"}),
         ("value", "flows.valuation.value", [], {"name": "lama", "work_queue_name": "value"}),
         ("value-train", "flows.valuation.value_train", [], {"name": "lama", "work_queue_name": "value-train"}),
+        (
+            "graph-ingest",
+            "flows.graph_ingest.graph_ingest",
+            ["50 * * * *"],
+            {"name": "lama", "work_queue_name": "graph-ingest"},
+        ),
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +19,11 @@ from typing import Any
 
 from models.code import Codebase
 from models.docs import Form
-from tasks.docs.site import whole
-from tasks.docs.site.facts import Facts, facts_of
+from tasks.docs.site.about import About, beside
+from tasks.docs.site.consulted import labels_hash
+from tasks.docs.site.facts import Facts, facts_of, other_names_of, surface_of
 from tasks.docs.site.inventory import read_all
 from tasks.docs.site.names import Names
-from tasks.docs.site.overviews import coverage_of, imports_of
 from tasks.docs.site.output import Output, check_place
 from tasks.docs.site.pool import rendered_in_processes
 from tasks.docs.site.render import module_place, pages_of
@@ -32,6 +33,7 @@ from tasks.docs.site.view import entries_of, view_of
 _FEW = 40
 """Pages up to which it is not worth to start processes."""
 _AT_ONCE = 12
+_MOST_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ class Page:
     """What became of one module."""
 
     facts: Facts
-    surface: str
+    surface: list[str]
+    other_names: list[list[str]]
     questions: str
     """One a line."""
     answers: str
@@ -98,7 +101,8 @@ class Painter:
             entries = entries_of(view)
         facts = facts_of(module, names, entries)
         questions = names.questions()
-        return Page(facts, facts.surface(module), "\n".join(questions), names.answers(questions), files)
+        answers = names.answers(questions)
+        return Page(facts, surface_of(module, facts), other_names_of(module), "\n".join(questions), answers, files)
 
     def pages(self, paths: Sequence[str]) -> list[tuple[str, Page]]:
         """The pages of several modules."""
@@ -139,28 +143,34 @@ class _Build:
         self._state = state
         self._facts: dict[str, Facts] = {}
         self._records: dict[str, dict[str, Any]] = {}
-        self._others: set[str] = set()
-        """Files that tell of the whole."""
+        self._labels = labels_hash(codebase)
 
     def run(self, jobs: int | None) -> Built:
         codebase, place = self._codebase, self._place
-        files = _digest(codebase.files)
+        files = _digest({**codebase.files, **beside(codebase)})
         if self._state.get("files") == files and not self._state.get("kept") and place.is_whole():
             return self._told(self._state["told"])
         for path, record in self._old.items():
             if codebase.files.get(path) == record["facts"]["content"]:
                 self._facts[path] = Facts(**record["facts"])
                 self._records[path] = record
-        gone = self._old.keys() - codebase.files.keys()
         stale = [path for path in codebase.files if not self._is_current(path)]
-        moved = self._render(stale, jobs) or bool(gone) or not self._old
-        if moved:
-            self._render(self._with_other_answers(frozenset(stale)), jobs)
-        self._about_the_whole()
-        self._place.remove_all_but(self._wanted_files())
+        self._render(stale, jobs)
+        self._render(self._with_other_answers(frozenset(stale)), jobs)
+        about = About(codebase, self._facts, self._theme, self._wanted, self._names(), place)
+        whole = about.bring(self._state.get("whole", {}))
+        place.remove_all_but(frozenset(about.files(whole)).union(*map(self._files_of, self._facts)))
         told = self._summed()
         place.finish(
-            {"key": self._key, "files": files, "modules": self._records, "told": told, "kept": sorted(place.done.kept)}
+            {
+                "key": self._key,
+                "files": files,
+                "labels": self._labels,
+                "modules": self._records,
+                "told": told,
+                "whole": whole,
+                "kept": sorted(place.done.kept),
+            }
         )
         return self._told(told)
 
@@ -180,34 +190,60 @@ class _Build:
 
     def _with_other_answers(self, done: frozenset[str]) -> list[str]:
         """The pages that would say something else today, because of what others say."""
+        words = self._changed_words()
+        if not words:
+            return []
+        every = "*" in words or len(words) > _MOST_WORDS
+        mentioned = re.compile("" if every else "|".join(map(re.escape, sorted(words))))
         names = self._names()
         return [
             path
             for path, record in self._records.items()
-            if path not in done and names.answers(_lines(record["questions"])) != record["answers"]
+            if path not in done
+            and mentioned.search(record["questions"])
+            and names.answers(_lines(record["questions"])) != record["answers"]
         ]
+
+    def _changed_words(self) -> set[str]:
+        """Words of which one is in every question that is answered otherwise than before; `*`: any may be."""
+        if self._labels != self._state.get("labels"):
+            return {"*"}
+        changed: set[str] = set()
+        for path in self._old.keys() | self._records.keys():
+            before, now = self._old.get(path), self._records.get(path)
+            if before is now:
+                continue
+            rows = set(before["surface"] if before else ()) ^ set(now["surface"] if now else ())
+            changed |= {row.rpartition(" ")[0] for row in rows}
+        # What has another name elsewhere is asked for by that name.
+        pairs = [pair for record in self._records.values() for pair in record["other_names"]] if changed else []
+        growing = bool(changed)
+        while growing:
+            more = {name for name, other in pairs if other in changed} - changed
+            changed |= more
+            growing = bool(more)
+        return changed
 
     def _names(self) -> Names:
         facts = self._facts
         return Names(
             self._codebase,
             private=self._wanted.private,
-            outside=_outside(self._wanted.inventories),
+            outside=_outside(self._wanted.inventories, _stamps(self._wanted.inventories)),
             offered=lambda path: facts[path].offered if path in facts else None,
         )
 
-    def _render(self, paths: Sequence[str], jobs: int | None) -> bool:
-        """Write the pages of `paths`; whether others may have to change because of them."""
-        moved = False
+    def _render(self, paths: Sequence[str], jobs: int | None) -> None:
+        """Write the pages of `paths`."""
         for path in paths:
             self._facts.pop(path, None)
         for path, page in self._painted(paths, jobs):
-            moved |= self._old.get(path, {}).get("surface") != page.surface
             self._facts[path] = page.facts
             questions = _lines(page.questions)
             self._records[path] = {
                 "facts": page.facts.dumped(),
                 "surface": page.surface,
+                "other_names": page.other_names,
                 "questions": page.questions,
                 "answers": page.answers,
                 "sources": {
@@ -218,7 +254,6 @@ class _Build:
             }
             for name, content in page.files.items():
                 self._place.write(name, content)
-        return moved
 
     def _painted(self, paths: Sequence[str], jobs: int | None) -> Iterator[tuple[str, Page]]:
         painter = Painter(self._codebase, self._wanted, self._theme, self._names())
@@ -229,17 +264,6 @@ class _Build:
         else:
             for path in paths:
                 yield path, painter.page(path)
-
-    def _about_the_whole(self) -> None:
-        """Indexes, overviews, inventory, assets: written anew only where they differ."""
-        facts = self._facts
-        shown = [one for one in (imports_of(facts), coverage_of(facts)) if one is not None]
-        for name, content in whole.files_of(facts, shown, self._theme, self._wanted, self._names()):
-            self._place.write(name, content)
-            self._others.add(name)
-
-    def _wanted_files(self) -> frozenset[str]:
-        return frozenset(self._others).union(*(self._files_of(path) for path in self._facts))
 
     def _summed(self) -> dict[str, Any]:
         facts = self._facts.values()
@@ -275,10 +299,7 @@ def _digest(files: Mapping[str, str]) -> str:
 
 def _key(wanted: Wanted, theme: Theme) -> str:
     """A hash of everything that all pages depend on."""
-    inventories = [
-        (url, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (url, 0, 0)
-        for path, url in wanted.inventories
-    ]
+    inventories = (wanted.inventories, _stamps(wanted.inventories))
     told = (wanted.title, sorted(wanted.forms), wanted.private, inventories, theme.digest, _generator())
     return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -292,8 +313,14 @@ def _generator() -> str:
     return digest.hexdigest()
 
 
+def _stamps(inventories: tuple[tuple[Path, str], ...]) -> tuple[tuple[int, int], ...]:
+    states = [path.stat() if path.exists() else None for path, _ in inventories]
+    return tuple((0, 0) if state is None else (state.st_mtime_ns, state.st_size) for state in states)
+
+
 @lru_cache(maxsize=4)
-def _outside(inventories: tuple[tuple[Path, str], ...]) -> Mapping[str, str]:
+def _outside(inventories: tuple[tuple[Path, str], ...], _: tuple[tuple[int, int], ...]) -> Mapping[str, str]:
+    """The names of other projects; read again when a file's time or size is another."""
     return read_all(inventories)
 
 

@@ -13,6 +13,7 @@ from tasks.docs.site.names import Link, Names, file_name, fragment
 from tasks.docs.site.prose import Prose, code_span, escaped, fenced
 
 _WORD = re.compile(r"[^\W\d][\w.]*")
+_SPAN = re.compile(r"`+([^`]+)`+")
 _WIDEST = 88
 _LONGEST_VALUE = 400
 _MARKS = {"variadic positional": "*", "variadic keyword": "**"}
@@ -77,9 +78,11 @@ class HtmlDress(Dress):
         return f"{head}({', '.join(parameters)}){arrow}"
 
     def cell(self, text: str, address: str | None, *, code: bool) -> str:
-        """A cell of a table."""
-        shown = f"<code>{escape(text)}</code>" if code else escape(text)
-        return f'<a href="{escape(address)}">{shown}</a>' if address else shown
+        """A cell of a table; in its text, what stands between backquotes is code."""
+        if code or address:
+            shown = f"<code>{escape(text)}</code>"
+            return f'<a href="{escape(address)}">{shown}</a>' if address else shown if text else ""
+        return _SPAN.sub(r"<code>\1</code>", escape(text))
 
     def typed(self, text: str, scope: str) -> str:
         """The source of an annotation, with its names as links."""
@@ -132,6 +135,16 @@ class MarkdownDress(Dress):
     def prose(self, text: str, scope: str) -> str:
         """A docstring, whole."""
         return "\n\n".join(found for part in described(text) if (found := self._part(part, scope)))
+
+    def cell(self, text: str, address: str | None, *, code: bool) -> str:
+        """A cell of a table; in its text, what stands between backquotes is code."""
+        if code or address:
+            shown = code_span(text)
+            done = f"[{shown}]({address})" if address else shown
+        else:
+            parts = _SPAN.split(text)
+            done = "".join(code_span(part) if at % 2 else escaped(part) for at, part in enumerate(parts))
+        return done.replace("|", "\\|")
 
     def signature(self, symbol: Symbol, name: str, _scope: str) -> str:
         """What one writes to define or to call it, as a fence."""

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from models.code import Codebase, Kind, Module, Symbol
+from models.code import Kind, Module, Symbol
 from tasks.docs.site.names import Names, offered_by
 
 _MOST_BASES = 20
+_OF_COMMANDS = frozenset({"argparse", "click"})
 
 
 @dataclass(slots=True)
@@ -28,19 +29,14 @@ class Facts:
     offered: list[str] = field(default_factory=list)
     """What it takes from elsewhere and offers to others."""
     imports: list[str] = field(default_factory=list)
-    """Modules of the code base that it imports when it is imported itself."""
+    """What it imports when it is imported itself: modules, or members of modules; also from elsewhere."""
     labels: list[str] = field(default_factory=list)
     """Of anything in it."""
+    libraries: list[str] = field(default_factory=list)
+    """Of those that command lines are written with, the ones that it imports."""
     entries: list[tuple[str, str, str]] = field(default_factory=list)
     """Anchor, kind and summary of what its page tells of; the page itself is not among them."""
     has_page: bool = True
-
-    def surface(self, module: Module) -> str:
-        """A hash of what pages of other modules may depend on: what there is, of which kind, and what it is in short."""
-        defined = [(one.path, one.kind, one.public, one.bases, summary_of(one.docstring)) for one in module.symbols]
-        taken = [(one.name, one.target) for one in module.imports if not one.lazy]
-        told = repr((self.summary, self.offered, self.has_page, taken, defined))
-        return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def dumped(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -49,15 +45,12 @@ class Facts:
 
 def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) -> Facts:
     """The facts of `module`; `entries` is what its page tells of."""
-    codebase = names.codebase
     counted = [symbol for symbol in module.symbols if is_counted(symbol, module)] if module.public else []
     bases = {symbol.path: symbol.bases for symbol in module.symbols if symbol.kind is Kind.class_}
     missing = [one.path for one in counted if not one.docstring and not _inherits(one.path, bases, names)]
     is_counted_itself = module.public and bool(module.symbols)  # an empty `__init__` has nothing to say
     if is_counted_itself and not module.docstring:
         missing.insert(0, module.path)
-    eager = (one.target for one in module.imports if not (one.lazy or one.typing))
-    imported = {found for target in eager if (found := _module(target, codebase))}
     objects = len(counted) + is_counted_itself
     return Facts(
         content=module.content,
@@ -66,11 +59,44 @@ def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) 
         documented=objects - len(missing),
         missing=missing,
         offered=offered_by(module),
-        imports=sorted(imported - {module.path}),
+        imports=sorted({one.target for one in module.imports if not (one.lazy or one.typing)}),
         labels=sorted({label for symbol in module.symbols for label in symbol.labels}),
+        libraries=sorted({one.target.partition(".")[0] for one in module.imports} & _OF_COMMANDS),
         entries=entries,
         has_page=names.has_page(module.path),
     )
+
+
+def surface_of(module: Module, facts: Facts) -> list[str]:
+    """What pages of other modules may depend on, as `word hash`: rows that differ say which words to look for there."""
+    path = module.path
+    above, _, own = path.rpartition(".")
+    rows: list[tuple[str, object]] = [(own, (path, facts.has_page)), (above, (path, facts.has_page, facts.summary))]
+    rows += [(_last(one), "offered") for one in facts.offered]
+    for one in module.imports:
+        if not one.lazy:
+            rows += [(word, (one.name, one.target)) for word in (one.name, _last(one.target))]
+    rows += [
+        (_last(one.path), (one.path, one.kind.value, one.public, one.bases, bool(one.docstring)))
+        for one in module.symbols
+    ]
+    return sorted({f"{word} {_short(row)}" for word, row in rows if word})
+
+
+def other_names_of(module: Module) -> list[list[str]]:
+    """Pairs of words of which the first leads to what the second is: renamed imports, and classes to their bases."""
+    pairs = {(one.name, _last(one.target)) for one in module.imports if not one.lazy and one.name != "*"}
+    for one in module.symbols:
+        pairs |= {(_last(one.path), _last(base)) for base in one.bases}
+    return sorted([name, other] for name, other in pairs if name != other)
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _short(row: object) -> str:
+    return blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def is_counted(symbol: Symbol, module: Module) -> bool:
@@ -107,12 +133,3 @@ def summary_of(docstring: str | None) -> str:
         if text := line.strip():
             return text if len(text) <= 200 else f"{text[:199]}…"
     return ""
-
-
-def _module(target: str, codebase: Codebase) -> str | None:
-    """The module that `target` is, or is a member of."""
-    while target:
-        if target in codebase.files:
-            return target
-        target = target.rpartition(".")[0]
-    return None

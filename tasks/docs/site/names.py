@@ -68,6 +68,7 @@ class Names:
         self._private = private
         self._outside = outside or {}
         self._known = offered
+        self._taken: dict[str, Mapping[str, str]] = {}
         self._handed_on: dict[str, Mapping[str, str]] = {}
         self._found: dict[str, Link | None] = {}
         self._found_in: dict[tuple[str, str], Link | None] = {}
@@ -236,7 +237,26 @@ class Names:
             if place in self.codebase.files or "." not in place:
                 break
             place = place.rpartition(".")[0]
-        return self._lead(text) or (self._by_end(text) if "." in text or text[:1].isupper() else None)
+        if link := self._lead(text) or self._outside_of(text, scope):
+            return link
+        return self._by_end(text) if "." in text or text[:1].isupper() else None
+
+    def _outside_of(self, text: str, scope: str) -> Link | None:
+        """Where `text` leads to in another project, by what the module of `scope` takes from there."""
+        if not self._outside:
+            return None
+        module = scope
+        while module and module not in self.codebase.files:
+            module = module.rpartition(".")[0]
+        if not module:
+            return None
+        taken = self._taken.get(module)
+        if taken is None:
+            imports = self.codebase.module(module).imports
+            taken = self._taken[module] = {one.name: one.target for one in imports}
+        first, dot, rest = text.partition(".")
+        address = self._outside.get(f"{taken[first]}{dot}{rest}") if first in taken else None
+        return Link("", address) if address is not None else None
 
     def _children_of(self, module: str) -> list[tuple[str, str]]:
         return [(path, self.codebase.names[path].summary) for path in self._below.get(module, ())]
@@ -283,7 +303,8 @@ def is_private(name: str) -> bool:
 
 def offered_by(module: Module) -> list[str]:
     """What `module` takes from elsewhere and offers to others: what `__all__` names; of a package without one, all
-    that is public."""
+    that is public.
+    """
     defined = {symbol.path for symbol in module.symbols}
     if module.exports is not None:
         return [name for name in module.exports if f"{module.path}.{name}" not in defined]

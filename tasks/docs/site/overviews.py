@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tasks.docs.site.diagrams import MOST_EDGES, MOST_NODES, Diagram, Edge, Node
@@ -55,7 +55,7 @@ class Overview:
 
 def imports_of(facts: Mapping[str, Facts]) -> Overview | None:
     """Which part of the code base imports which: of modules where there are few, otherwise of the packages above."""
-    edges = {(path, target) for path, one in facts.items() for target in one.imports}
+    edges = {(path, found) for path, one in facts.items() for found in _imported(one, facts) if found != path}
     if len(facts) < 2:
         return None
     deepest = max(path.count(".") for path in facts) + 1
@@ -99,6 +99,16 @@ def coverage_of(facts: Mapping[str, Facts]) -> Overview:
         summary=f"{share} of {total} public objects have a docstring.",
         sections=tuple(sections),
     )
+
+
+def _imported(one: Facts, facts: Mapping[str, Facts]) -> Iterator[str]:
+    """The modules that what it imports are, or are members of."""
+    for target in one.imports:
+        found = target
+        while found and found not in facts:
+            found = found.rpartition(".")[0]
+        if found:
+            yield found
 
 
 def _ratio(one: Facts) -> str:

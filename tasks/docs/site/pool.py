@@ -13,18 +13,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from blocks.errors import UnavailableError
 
-P = TypeVar("P", covariant=True)
+P = TypeVar("P")
 
-_painter: _Painter[object] | None = None
+_painter: _Painter[Any] | None = None
 """What the forked processes render with: they have it from their parent."""
 
 
 class _Painter(Protocol[P]):
-    def pages(self, paths: Sequence[str]) -> list[tuple[str, P]]: ...
+    def pages(self, paths: Sequence[str]) -> list[tuple[str, P]]:
+        """The pages of several modules."""
+        raise NotImplementedError
 
 
 def rendered_in_processes(painter: _Painter[P], batches: Sequence[Sequence[str]], jobs: int) -> Iterator[tuple[str, P]]:
@@ -46,7 +48,7 @@ def rendered_in_processes(painter: _Painter[P], batches: Sequence[Sequence[str]]
             futures = [executor.submit(_render, batch) for batch in batches]
             futures.reverse()
             while futures:
-                yield from futures.pop().result()  # type: ignore[misc] - the same kind of page as the painter's
+                yield from futures.pop().result()
     except BrokenProcessPool as error:
         raise UnavailableError(
             "a process that rendered pages was killed.", component="docs", remedy="Is there enough memory?"
@@ -56,7 +58,7 @@ def rendered_in_processes(painter: _Painter[P], batches: Sequence[Sequence[str]]
         _painter = None
 
 
-def _render(paths: Sequence[str]) -> list[tuple[str, object]]:
+def _render(paths: Sequence[str]) -> list[tuple[str, Any]]:
     if _painter is None:
         raise RuntimeError("this process was not forked from one that renders")
     return _painter.pages(paths)

@@ -27,7 +27,7 @@ LONGEST = 200_000
 """Characters of one docstring that are shown."""
 _PLAIN = re.compile(r"[\w ,.;:()'\"/?!%=+-]*")
 _LEADING = re.compile(r"[\d+=:#-]|\s{4}")
-_MARKDOWN = re.compile(r"[\\`*_\[\]{}|~^$@<>&]|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|=(?==)|://|www\.")
+_MARKDOWN = re.compile(r"[\\`*_\[\]{}|~^$@<>&!]|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|=(?==)|://|www\.")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _DEEPEST_HEADING = 6
 _HEADING_SHIFT = 3
@@ -82,7 +82,7 @@ def _escape(match: re.Match[str]) -> str:
         return _ENTITIES[part]
     if part == "://":
         return r"\://"
-    return r"www\." if part == "www." else f"&#{ord(part)};" if part in "~^$=@|" else f"\\{part}"
+    return r"www\." if part == "www." else f"&#{ord(part)};" if part in "~^$=@|{}" else f"\\{part}"
 
 
 def code_span(text: str) -> str:
@@ -192,8 +192,6 @@ class _Writer:
             return [f"**{text}**" if token.type == "heading_open" and text else text], at + 2
         if token.type in {"fence", "code_block"}:
             return fenced(token.content).split("\n"), at
-        if token.type == "hr":
-            return ["* * *"], at
         if token.type == "table_open":
             return self._table(tokens, at)
         if token.type == "blockquote_open":
@@ -201,7 +199,7 @@ class _Writer:
             return [f"> {line}".rstrip() for line in inner], end
         if token.type in {"bullet_list_open", "ordered_list_open"}:
             return self._list(tokens, at)
-        return [], at
+        return ["* * *"] if token.type == "hr" else [], at
 
     def _list(self, tokens: Sequence[Token], at: int) -> tuple[list[str], int]:
         ordered = tokens[at].type == "ordered_list_open"

@@ -14,7 +14,7 @@ from tasks.docs.site.diagrams import mermaid, svg
 from tasks.docs.site.dress import Dress, HtmlDress, MarkdownDress
 from tasks.docs.site.facts import Facts
 from tasks.docs.site.names import Names, file_name, fragment
-from tasks.docs.site.overviews import Cell, Overview
+from tasks.docs.site.overviews import Cell, Overview, Section
 from tasks.docs.site.prose import code_span, escaped, fenced
 from tasks.docs.site.render import REFERENCE, folder, json_bytes, place, quoted
 from tasks.docs.site.theme import Theme
@@ -32,16 +32,35 @@ class Site(Protocol):
         """In which forms it is wanted."""
 
 
-def files_of(
-    facts: Mapping[str, Facts], shown: Sequence[Overview], theme: Theme, site: Site, names: Names
+Head = tuple[str, str, str]
+"""Title, file name and summary of an overview, as indexes name it."""
+
+
+def overview_files(one: Overview, theme: Theme, site: Site, names: Names) -> Iterator[tuple[str, bytes]]:
+    """Place and content of the files of one overview."""
+    told = {"title": site.title}
+    if Form.html in site.forms:
+        from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2, which only pages need
+
+        shown = _dressed(one, HtmlDress(names, f"{REFERENCE}/"), Markup)
+        page = theme.render("html/overview.html", overview=shown, site=told, title=one.title, up="")
+        yield place(Form.html, one.key), page.encode("utf-8", "replace")
+    if Form.markdown in site.forms:
+        shown = _dressed(one, MarkdownDress(names, f"{REFERENCE}/"), str)
+        page = theme.render("markdown/overview.md", overview=shown, site=told)
+        yield place(Form.markdown, one.key), page.encode("utf-8", "replace")
+
+
+def index_files(
+    facts: Mapping[str, Facts], heads: Sequence[Head], theme: Theme, site: Site, names: Names
 ) -> Iterator[tuple[str, bytes]]:
-    """Place and content of every such file."""
+    """Place and content of the files that list everything."""
     pages = sorted((path, one) for path, one in facts.items() if one.has_page)
     counts = _counts(pages)
     if Form.html in site.forms:
-        yield from _html(pages, shown, theme, site, names, counts)
+        yield from _html(pages, heads, theme, site, names, counts)
     if Form.markdown in site.forms:
-        yield from _markdown(pages, shown, theme, site, names, counts)
+        yield from _markdown(pages, heads, theme, site, names, counts)
     if Form.json in site.forms:
         yield place(Form.json, "index"), json_bytes(_document(pages, site.title))
     if Form.inventory in site.forms:
@@ -55,28 +74,21 @@ def _counts(pages: Sequence[tuple[str, Facts]]) -> str:
 
 
 def _html(
-    pages: Sequence[tuple[str, Facts]], shown: Sequence[Overview], theme: Theme, site: Site, names: Names, counts: str
+    pages: Sequence[tuple[str, Facts]], heads: Sequence[Head], theme: Theme, site: Site, names: Names, counts: str
 ) -> Iterator[tuple[str, bytes]]:
-    from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2, which only pages need
-
     told = {"title": site.title}
     dress = HtmlDress(names, f"{REFERENCE}/")
     index = {
         "counts": counts,
-        "overviews": [(one.title, one.key, one.summary) for one in shown],
+        "overviews": heads,
         "modules": [(path, dress.page(path), one.summary, min(path.count("."), 3)) for path, one in pages],
     }
     page = theme.render("html/index.html", index=index, site=told, title="Index", up="")
     yield place(Form.html, "index"), page.encode("utf-8", "replace")
-    for one in shown:
-        page = theme.render(
-            "html/overview.html", overview=_dressed(one, dress, Markup), site=told, title=one.title, up=""
-        )
-        yield place(Form.html, one.key), page.encode("utf-8", "replace")
     for name, content in theme.assets.items():
         yield f"{folder(Form.html)}/{name}", content
     modules = [(path, dress.page(path)) for path, _ in pages]
-    links = [(one.title, f"{one.key}.html") for one in shown]
+    links = [(title, f"{key}.html") for title, key, _ in heads]
     tree = {"overviews": [("Index", "index.html"), *links], "modules": modules}
     yield f"{folder(Form.html)}/assets/modules.js", b"globalThis.LAMA_MODULES = " + _js(tree)
     entries = [
@@ -91,7 +103,7 @@ def _html(
 
 
 def _markdown(
-    pages: Sequence[tuple[str, Facts]], shown: Sequence[Overview], theme: Theme, site: Site, names: Names, counts: str
+    pages: Sequence[tuple[str, Facts]], heads: Sequence[Head], theme: Theme, site: Site, names: Names, counts: str
 ) -> Iterator[tuple[str, bytes]]:
     dress = MarkdownDress(names, f"{REFERENCE}/")
     told = {"title": site.title}
@@ -99,21 +111,18 @@ def _markdown(
         "front": quoted(site.title),
         "title": escaped(site.title),
         "counts": counts,
-        "overviews": [(one.title, one.key, escaped(one.summary)) for one in shown],
+        "overviews": [(title, key, escaped(summary)) for title, key, summary in heads],
         "modules": [(code_span(path), dress.page(path), escaped(one.summary), 0) for path, one in pages],
     }
     page = theme.render("markdown/index.md", index=index, site=told)
     yield place(Form.markdown, "index"), page.encode("utf-8", "replace")
-    for one in shown:
-        page = theme.render("markdown/overview.md", overview=_dressed(one, dress, str), site=told)
-        yield place(Form.markdown, one.key), page.encode("utf-8", "replace")
-    yield "markdown/mkdocs.yml", _mkdocs(pages, shown, site).encode("utf-8", "replace")
+    yield "markdown/mkdocs.yml", _mkdocs(pages, heads, site).encode("utf-8", "replace")
 
 
-def _mkdocs(pages: Sequence[tuple[str, Facts]], shown: Sequence[Overview], site: Site) -> str:
+def _mkdocs(pages: Sequence[tuple[str, Facts]], heads: Sequence[Head], site: Site) -> str:
     """A configuration that MkDocs takes as it is, or whose `nav` goes into one of your own."""
     lines = [f"site_name: {quoted(site.title)}", "docs_dir: docs", "use_directory_urls: false", "nav:", "  - index.md"]
-    lines += [f"  - {quoted(one.title)}: {one.key}.md" for one in shown]
+    lines += [f"  - {quoted(title)}: {key}.md" for title, key, _ in heads]
     lines.append("  - Reference:")
     lines += [f"      - {quoted(path)}: {quoted(f'{REFERENCE}/{file_name(path)}.md')}" for path, _ in pages]
     return "\n".join(lines) + "\n"
@@ -122,29 +131,25 @@ def _mkdocs(pages: Sequence[tuple[str, Facts]], shown: Sequence[Overview], site:
 def _dressed(one: Overview, dress: HtmlDress | MarkdownDress, ready: Any) -> dict[str, Any]:
     """An overview as the templates see it."""
     is_html = isinstance(dress, HtmlDress)
-    sections = []
-    for section in one.sections:
-        sections.append(
-            {
-                "title": section.title if is_html else escaped(section.title),
-                "anchor": fragment(section.name or section.title),
-                "address": _address(dress, section.name),
-                "prose": ready(dress.prose(section.text, section.name)) if section.text else "",
-                "diagram": ready(_drawn(section.diagram, dress)) if section.diagram is not None else "",
-                "tables": [
-                    {
-                        "columns": table.columns,
-                        "rows": [[_cell(cell, dress, ready) for cell in row] for row in table.rows],
-                    }
-                    for table in section.tables
-                ],
-            }
-        )
+
+    def section(part: Section) -> dict[str, Any]:
+        return {
+            "title": part.title if is_html else escaped(part.title),
+            "anchor": fragment(part.name or part.title),
+            "address": _address(dress, part.name),
+            "prose": ready(dress.prose(part.text, part.name)) if part.text else "",
+            "diagram": ready(_drawn(part.diagram, dress)) if part.diagram is not None else "",
+            "tables": [
+                {"columns": table.columns, "rows": [[_cell(cell, dress, ready) for cell in row] for row in table.rows]}
+                for table in part.tables
+            ],
+        }
+
     return {
         "front": quoted(one.title),
         "title": one.title if is_html else escaped(one.title),
         "summary": one.summary if is_html else escaped(one.summary),
-        "sections": sections,
+        "sections": [section(part) for part in one.sections],
     }
 
 
@@ -159,12 +164,7 @@ def _address(dress: Dress, name: str) -> str | None:
 
 
 def _cell(cell: Cell, dress: HtmlDress | MarkdownDress, ready: Any) -> Any:
-    address = _address(dress, cell.name)
-    if isinstance(dress, HtmlDress):
-        return ready(dress.cell(cell.text, address, code=cell.code or bool(cell.name)))
-    text = code_span(cell.text) if cell.code or cell.name else escaped(cell.text)
-    text = text.replace("|", "\\|")
-    return f"[{text}]({address})" if address else text
+    return ready(dress.cell(cell.text, _address(dress, cell.name), code=cell.code or bool(cell.name)))
 
 
 def _js(value: Any) -> bytes:

@@ -24,6 +24,12 @@ _ROLES = frozenset({"", "class", "func", "meth", "attr", "mod", "exc", "data", "
 _ALIKE = 0.75
 _PLAIN_LABELS = frozenset({"flow", "task"})
 _FIELDS = frozenset({"dataclass", "model", "settings", "table"})
+_THE_REST = re.compile(
+    r"\b(?:additional|other|remaining|further|same|all|any)\s+(?:keyword\s+|positional\s+|of the\s+)?"
+    r"(?:arguments|parameters|args|kwargs|options)\b",
+    re.IGNORECASE,
+)
+"""What says that not every parameter is described here."""
 _PLACEHOLDER = re.compile(r"\b(?:my_?\w*|your_?\w*|foo|bar|baz|example|some_\w+|xxx)\b")
 
 
@@ -143,6 +149,8 @@ class _Judge:
                 "Take it out, or bring the parameter back.", {"signature": signature},
             )  # fmt: skip
         described = [name for name in names if name in told]
+        if _THE_REST.search(docstring):
+            return
         if len(described) * 2 >= len(names) and described:
             for name in missing:
                 yield self._found(
@@ -194,10 +202,10 @@ class _Judge:
                 continue
             for use in example.uses:
                 gone = self.resolver.resolve(use.name).answer is Answer.gone
-                if gone and not self.literals.has(use.name) and not _PLACEHOLDER.search(use.name):
+                if gone and not _PLACEHOLDER.search(use.name):
                     yield Mismatch(
                         path, "example", use.name, self.module.file, self._line(use.name.rpartition(".")[2], line),
-                        f"an example of `{path}` uses `{use.name}`, which the code does not define", "Correct the example.",
+                        f"an example of `{path}` uses `{use.name}`, which nothing defines", "Correct the example.",
                     )  # fmt: skip
             for call in example.calls:
                 parameters = parameters_for(call, self.resolver)
@@ -252,7 +260,8 @@ class _Judge:
 
 
 def _items(docstring: str | None) -> tuple[Item, ...]:
-    found = parse(docstring)
+    # Sphinx has names escaped that end in an underscore, which would make them links.
+    found = parse(docstring.replace("\\", "")) if docstring else parse(docstring)
     return found.parameters if found.style is not Style.plain else ()
 
 

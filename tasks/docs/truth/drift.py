@@ -83,7 +83,7 @@ def _gone_names(
     """Names that say by themselves what they stand for, and are not there."""
     for named in spoken.names:
         verdict = resolver.resolve(named.full)
-        if verdict.answer is Answer.gone and named.sure and not literals.has(named.name):
+        if verdict.answer is Answer.gone and named.sure and (named.in_code or not literals.has(named.name)):
             yield _gone(file, named.name, named.line, verdict.path, known, resolver)
 
 

@@ -95,6 +95,8 @@ class Named:
     full: str
     """What it stands for."""
     line: int
+    in_code: bool
+    """Whether an example takes or reaches it: then it can be no mere word."""
     sure: bool
     """Whether the text says by itself what it stands for: it begins with a package, or is imported."""
 
@@ -141,7 +143,7 @@ class Literals:
         # a module's name with a dot stands in messages about its members: that makes no member of it
         if name in words or any(f"{one}." in words for one in heads if one not in self._resolver.codebase.names):
             return True
-        return any(f"{'.'.join(parts[:length])}." in self._whole for length in range(1, len(parts)))
+        return len(parts) == 2 and f"{parts[0]}." in self._whole
 
     def has_word(self, word: str) -> bool:
         """Whether the code spells `word` in a string, or defines a function of that name."""
@@ -209,7 +211,7 @@ def _of_span(span: Span, spoken: Spoken, resolver: Resolver) -> None:
     full = _full(name, resolver, called="(" in text)
     if full is None:
         return
-    spoken.names.append(Named(name, full, span.line, sure=resolver.is_ours(name)))
+    spoken.names.append(Named(name, full, span.line, in_code=False, sure=resolver.is_ours(name)))
     if shown is not None:
         spoken.shown.append(shown)
 
@@ -294,7 +296,7 @@ def _of_fence(fence: Fence, spoken: Spoken, resolver: Resolver, scope: Scope) ->
         return
     for use in found.uses:
         if not any(_PLACEHOLDER.match(part) for part in use.name.split(".")[1:] if len(part) > 1):
-            spoken.names.append(Named(use.name, use.name, fence.line + use.line - 1, sure=True))
+            spoken.names.append(Named(use.name, use.name, fence.line + use.line - 1, in_code=True, sure=True))
     spoken.calls += [(call, fence.line) for call in found.calls]
 
 

@@ -1,0 +1,204 @@
+"""What sources say does nothing in a site: no tag, no script, no address, no template, no place outside of the folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown import markdown
+from markdown_it import MarkdownIt
+
+from blocks.errors import ConfigurationError
+from tasks.docs.site.diagrams import Diagram, Edge, Node, mermaid, svg
+from tasks.docs.site.names import file_name
+from tasks.docs.site.output import STATE, Output
+from tasks.docs.site.prose import Prose, code_span, escaped, fenced
+from tests.docs.packages import SHOP, Page, broken_links, documented, site, write
+
+EVIL = """<script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7*7 }} {% include 'x' %} {: onclick=alert(3) }
+[a](javascript:alert(4)) [b](data:text/html,x) ![c](https://evil.example/pixel.png) <https://ok.example/>
+<a href="javascript:alert(5)">x</a> &lt;b&gt; `<i>` ``{{ 6*6 }}``
+
+    <iframe src=//evil.example></iframe>
+
+- <svg/onload=alert(6)>
+
+| <b> | x |
+| --- | --- |
+| `a|b` | <u> |
+
+[ref]: javascript:alert(7)
+[ref] </code></pre></section><script>alert(8)</script>
+
+:param x: <script>alert(9)</script>
+"""
+MINE = {"script", "a", "code", "pre", "span", "p", "section", "h1", "h2", "h3", "h4", "ul", "li", "ol", "dl", "dt", "dd",
+        "html", "head", "meta", "title", "link", "body", "header", "div", "input", "button", "nav", "main", "noscript",
+        "strong", "em", "table", "thead", "tbody", "tr", "th", "td", "blockquote", "hr", "figure", "svg", "rect", "path",
+        "text"}  # fmt: skip
+
+
+def evil_package(root: Path) -> Path:
+    text = EVIL.replace("\\", "\\\\")
+    source = f'"""{text}"""\n\n\nclass C:\n    """{text}"""\n\n    x: "<script>alert(0)</script>" = "</code><script>"\n    """{text}"""\n'
+    source += f'\n\ndef f(x="<script>", *, y: "</pre><b>" = \'"><img src=x>\') -> "{{{{ 1 }}}}":\n    """{text}"""\n'
+    return write(root, {"evil/__init__.py": source, "evil/deep.py": f'r"""{EVIL}"""\n\nimport evil\n'})
+
+
+def assert_harmless(html: str) -> None:
+    page = Page(html)
+    for tag, given in page.tags:
+        assert tag in MINE, tag
+        assert not [name for name in given if name.startswith("on") or name == "style"]
+        if tag == "script":
+            assert re.fullmatch(r"(\.\./)?assets/(site|modules)\.js", str(given.get("src")))
+    for link in page.links:
+        assert not re.match(r"\s*(javascript|data|vbscript|file):", link, re.IGNORECASE), link
+        assert "pixel.png" not in link or ("a", {"href": link, "rel": "nofollow noopener noreferrer"}) in page.tags
+
+
+def test_html_of_hostile_sources_is_text(tmp_path: Path) -> None:
+    documented(evil_package(tmp_path / "code"), tmp_path / "site")
+    pages = list((tmp_path / "site/html").rglob("*.html"))
+    assert len(pages) >= 4
+    for path in pages:
+        assert_harmless(path.read_text(encoding="utf-8"))
+    shown = Page((tmp_path / "site/html/reference/evil.html").read_text()).text
+    assert "<script>alert(1)</script>" in shown, "shown as it is"
+    assert "{{ 7*7 }}" in shown
+    assert broken_links(tmp_path / "site/html") == []
+    script = (tmp_path / "site/html/assets/names.js").read_text()
+    assert script.startswith("globalThis.LAMA_NAMES = {")
+
+
+def test_markdown_of_hostile_sources_is_text_whoever_renders_it(tmp_path: Path) -> None:
+    documented(evil_package(tmp_path / "code"), tmp_path / "site")
+    text = (tmp_path / "site/markdown/docs/reference/evil.md").read_text()
+    extensions = ["tables", "fenced_code", "attr_list", "md_in_html", "toc", "meta"]
+    for html in (MarkdownIt("commonmark").enable("table").render(text), markdown(text, extensions=extensions)):
+        page = Page(html)
+        for tag, given in page.tags:
+            assert tag in MINE | {"a"}, tag
+            assert not [name for name in given if name.startswith("on")]
+        for link in page.links:
+            assert not re.match(r"\s*(javascript|data):", link), link
+    outside = re.sub(r"(?s)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
+    assert "{{" not in outside, "nothing for plugins that look for templates, but in code"
+    assert "{%" not in outside
+
+
+@given(st.text(alphabet=st.sampled_from("<>&\"'`*_[](){}#|~^$=@!:/\\-+.0123456789ab \n\t\0\u2028"), max_size=80))
+@example("<b>")
+@example("1. {{ x }}\n\n   <i>")
+@example("`` ` `` ` <b> ``")
+@example("a\n===\n<b>\n---")
+@example("- - - <b>")
+@example("    <b>\n\n\t<b>")
+@example("[a]: <b>\n[a]")
+@example("::\n\n  <b>\n\n.. note:: <b>\n\n  <b>")
+@example("0.\n    <b>")
+def test_no_prose_makes_a_tag(text: str) -> None:
+    prose = Prose(text)
+    allowed = {"p", "code", "pre", "ul", "ol", "li", "strong", "em", "blockquote", "hr", "a", "br",
+               "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"}  # fmt: skip
+    html = prose.html(lambda _: None)
+    assert {tag for tag, _ in Page(html).tags} <= allowed
+    written = prose.markdown(lambda _: None)
+    for again in (MarkdownIt("commonmark").enable("table").render(written), markdown(written, extensions=["tables", "fenced_code", "attr_list"])):
+        found = Page(again)
+        assert {tag for tag, _ in found.tags} <= allowed
+        assert not [given for _, given in found.tags if any(name.startswith("on") for name in given)]
+
+
+@given(st.text(max_size=40))
+def test_text_in_markdown_shows_as_it_is(text: str) -> None:
+    line = " ".join(text.split())
+    for made in (escaped(text), code_span(text)):
+        shown = Page(MarkdownIt("commonmark").render(f"x {made} x")).text
+        assert " ".join(shown.replace("\ufffd", "\0").split()) == f"x {line} x".replace("\ufffd", "\0").replace("  ", " ")
+    assert "\n```\n" not in fenced(text + "\n```\n```")[3:-4] or "````" in fenced(text + "\n```\n```")
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_no_name_of_a_module_leads_out_of_the_folder(name: str) -> None:
+    made = file_name(name)
+    assert re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*", made)
+
+
+def test_labels_of_diagrams_are_text() -> None:
+    label = '"]; click n0 href "javascript:alert(1)" <script>'
+    diagram = Diagram((Node("a", label, (label,)), Node("b", "b")), (Edge("a", "b", label),))
+    drawn = svg(diagram, lambda _: None)
+    assert {tag for tag, _ in Page(drawn).tags} <= {"svg", "rect", "text", "path"}
+    assert label[:60] in Page(drawn).text
+    lines = mermaid(diagram).splitlines()
+    assert len(lines) == 4
+    plain = r"(?:[\w ._,:/()…-]|#\d+;)*"
+    assert re.fullmatch(rf' *n0\["{plain}<br>{plain}"\]', lines[1])
+    assert re.fullmatch(rf' *n0 -->\|"{plain}"\| n1', lines[3])
+
+
+def test_the_site_is_never_among_the_sources(tmp_path: Path) -> None:
+    root = write(tmp_path / "code", SHOP)
+    (tmp_path / "link").symlink_to(root / "shop")
+    from tasks.docs.site.output import check_place
+
+    packages = (root / "shop",)
+    for place in (root / "shop", root / "shop" / "x", root, tmp_path, tmp_path / "link" / "site", root / ".git" / "x"):
+        with pytest.raises(ConfigurationError, match="build/site"):
+            check_place(place, root, packages)
+    assert check_place(root / "build" / "site", root, packages) == (root / "build" / "site").resolve()
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    root = write(tmp_path / "code", SHOP)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    output = tmp_path / "site"
+    (output / "html").mkdir(parents=True)
+    (output / "html/reference").symlink_to(outside)
+    (outside / "kept").write_text("x")
+    (output / "html/index.html").symlink_to(outside / "kept")
+    built = documented(root, output)
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    assert (outside / "kept").read_text() == "x"
+    assert built.kept["html/index.html"] == "there before"
+    assert built.kept["html/reference/shop.html"] == "in the way"
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a//b", ".lama-docs/manifest.json", "a/.git/x", "", "a\nb"])
+def test_a_manifest_cannot_name_what_is_elsewhere(tmp_path: Path, name: str) -> None:
+    """Whoever sends a folder with a site sends its manifest, too."""
+    victim = tmp_path / "x"
+    victim.write_text("mine")
+    with Output(tmp_path / "site") as output:
+        output.finish({})
+    manifest = tmp_path / "site" / STATE / "manifest.json"
+    import orjson
+
+    from tasks.docs.site.output import content_hash
+
+    manifest.write_bytes(orjson.dumps({"files": {name: [content_hash(b"mine"), 4, 0]}, "state": {}}))
+    (tmp_path / "site" / STATE / "journal").write_text(f"{content_hash(b'mine')} {name}\n")
+    with Output(tmp_path / "site") as output:
+        assert output.files == frozenset()
+        output.remove_all_but(frozenset())
+        with pytest.raises(ValueError, match="no place"):
+            output.write(name, b"evil")
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "no").mkdir(mode=0o500)
+    with pytest.raises(Exception, match="cannot be written"):
+        documented(write(tmp_path / "code", SHOP), tmp_path / "no" / "site")
+
+
+def test_the_files_of_a_hostile_package_are_all_in_the_site(tmp_path: Path) -> None:
+    documented(evil_package(tmp_path / "code"), tmp_path / "site")
+    assert all(name.split("/")[0] in {"html", "markdown", "json"} for name in site(tmp_path / "site"))
