@@ -12,7 +12,11 @@ from pathlib import Path
 from tasks.result_cache import ResultCache, content_key
 
 _MOST_FRESH = 192 * 1024 * 1024
-_READ = ("calls", "definitions", "expressions", "extract", "related", "relations", "scopes", "statements")
+_READ = (
+    "calls", "definitions", "entries", "expressions", "extract", "read", "related", "relations", "rows", "scopes",
+    "statements",
+)  # fmt: skip
+"""What decides how entries and states look."""
 
 
 def content_of(data: bytes, stub: bytes | None) -> str:

@@ -140,6 +140,16 @@ def test_a_file_that_vanishes_between_the_two_looks_is_said(tmp_path: Path, monk
     assert set(found.files) == {"pkg"}
 
 
+def test_a_broken_stub_costs_itself_only(tmp_path: Path) -> None:
+    write(tmp_path, {"pkg/__init__.py": "", "pkg/m.py": "def f(a): ...\n", "pkg/m.pyi": "def (:\n", "pkg/n.py": ""})
+    (tmp_path / "pkg" / "n.pyi").symlink_to("/etc/hostname")
+    for _ in range(2):
+        found = read(tmp_path, cache=tmp_path / "cache")
+        assert {one.place for one in found.unread} == {"pkg/m.pyi", "pkg/n.pyi"}
+        assert "pkg.m.f" in found.names
+        assert "pkg.n" in found.files
+
+
 def test_two_files_of_one_module_are_one_module_and_one_is_said(tmp_path: Path) -> None:
     write(tmp_path, {"pkg/__init__.py": "", "pkg/x.py": "def a(): ...\n", "pkg/x/__init__.py": "def b(): ...\n"})
     found = read(tmp_path)
