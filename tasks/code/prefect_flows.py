@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol, Unread
+from tasks.code.classes import Definitions
 from tasks.code.docstrings import parse
 from tasks.code.literals import literal, plain
 from tasks.code.places import read_file
@@ -138,7 +138,7 @@ def flows_of(codebase: Codebase, *, files: tuple[str, ...] = ("prefect.yaml",)) 
 class _Reader:
     def __init__(self, codebase: Codebase) -> None:
         self._codebase = codebase
-        self._module = functools.cache(codebase.module)
+        self._defined = Definitions(codebase)
 
     def runnables(self) -> list[tuple[Module, Symbol]]:
         """Flows and tasks. Modules are decoded whole only where one of them is."""
@@ -147,7 +147,7 @@ class _Reader:
         wanted = sorted({named[path].module for path in paths})
         return [
             (module, symbol)
-            for module in map(self._module, wanted)
+            for module in map(self._defined.module, wanted)
             for symbol in module.symbols
             if symbol.kind is Kind.function and {"flow", "task"} & set(symbol.labels)
         ]
@@ -187,16 +187,10 @@ class _Reader:
                 if decorator.rpartition(".")[2] in {"flow", "task"}:
                     return {name: text for name, text in given if name}
                 continue
-            maker = self._symbol(target)
+            maker = self._defined.symbol(target)
             if maker is not None and maker.keywords:
                 return _handed_on(maker, given)
         return {}
-
-    def _symbol(self, path: str) -> Symbol | None:
-        named = self._codebase.names.get(path)
-        if named is None or named.kind is Kind.module:
-            return None
-        return next((s for s in reversed(self._module(named.module).symbols) if s.path == path), None)
 
     def _uses(self, path: str) -> Iterator[Use]:
         """What `path` runs: breadth first, so that the shortest way to each is told."""
@@ -207,7 +201,7 @@ class _Reader:
             following: list[tuple[str, tuple[str, ...]]] = []
             for caller, via in level:
                 for target, handed in self._targets(caller):
-                    symbol = self._symbol(target)
+                    symbol = self._defined.symbol(target)
                     if symbol is None or symbol.kind is not Kind.function:
                         continue
                     marks = {"flow", "task"} & set(symbol.labels)
@@ -221,14 +215,10 @@ class _Reader:
             level = following
 
     def _targets(self, caller: str) -> Iterator[tuple[str, bool]]:
-        named = self._codebase.names.get(caller)
-        if named is None:
-            return
-        module = self._module(named.module)
-        found = [(call.line, self._called(call.callee), False) for call in module.calls if call.caller == caller]
-        for given in module.handed:
-            if given.caller == caller:
-                found += [(given.line, target, True) for target in self._handed(given.callee)]
+        calls, handed_on = self._defined.calls(caller)
+        found = [(call.line, self._called(call.callee), False) for call in calls]
+        for given in handed_on:
+            found += [(given.line, target, True) for target in self._handed(given.callee)]
         for _, target, handed in sorted(found, key=lambda one: (one[0], one[2])):
             if target is not None:
                 yield target, handed
@@ -242,7 +232,7 @@ class _Reader:
     def _handed(self, path: str) -> Iterator[str]:
         """What is handed on: a function, or a value of the module's top that holds functions by their names."""
         target = self._codebase.resolve(path)
-        symbol = None if target is None else self._symbol(target)
+        symbol = None if target is None else self._defined.symbol(target)
         if symbol is None or target is None:
             return
         if symbol.kind is Kind.function:
@@ -251,7 +241,11 @@ class _Reader:
             home = self._codebase.names[target].module
             for name in _names_in(symbol.value):
                 inner = self._codebase.resolve(f"{home}.{name}")
-                if inner is not None and (held := self._symbol(inner)) is not None and held.kind is Kind.function:
+                if (
+                    inner is not None
+                    and (held := self._defined.symbol(inner)) is not None
+                    and held.kind is Kind.function
+                ):
                     yield inner
 
 
