@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from models.code import Call, Codebase, Kind, Module, Symbol
 
 
-class Definitions:
+class Defined:
     """Finds what is defined at a path; each module is decoded and sorted once."""
 
     def __init__(self, codebase: Codebase) -> None:
@@ -52,7 +52,7 @@ class Definitions:
         return found
 
 
-class Classes(Definitions):
+class Classes(Defined):
     """Finds classes by label, and the attributes that a class has, its bases' before its own."""
 
     def labelled(self, label: str) -> Iterator[tuple[Module, Symbol]]:

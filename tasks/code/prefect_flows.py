@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol, Unread
-from tasks.code.classes import Definitions
+from tasks.code.classes import Defined
 from tasks.code.docstrings import parse
 from tasks.code.literals import literal, plain
 from tasks.code.places import read_file
@@ -138,7 +138,7 @@ def flows_of(codebase: Codebase, *, files: tuple[str, ...] = ("prefect.yaml",)) 
 class _Reader:
     def __init__(self, codebase: Codebase) -> None:
         self._codebase = codebase
-        self._defined = Definitions(codebase)
+        self._defined = Defined(codebase)
 
     def runnables(self) -> list[tuple[Module, Symbol]]:
         """Flows and tasks. Modules are decoded whole only where one of them is."""

@@ -112,8 +112,8 @@ def test_a_class_has_what_its_bases_define_in_the_order_of_python(tmp_path: Path
         tmp_path,
         {
             "pkg/__init__.py": "",
-            "pkg/m.py": "class A:\n    x = 'A'\n    y = 'A'\nclass B(A): ...\nclass C(A):\n    x = 'C'\nclass D(B, C):\n"
-            "    z = 'D'\nclass E(F): ...\nclass F(E):\n    x = 'F'\n",
+            "pkg/m.py": "class A:\n    x = 'A'\n    y = 'A'\nclass B(A): ...\nclass C(A):\n    x = 'C'\n"
+            "class D(B, C):\n    z = 'D'\nclass E(F): ...\nclass F(E):\n    x = 'F'\n",
             "pkg/deep.py": levels,
         },
     )
