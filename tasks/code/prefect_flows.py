@@ -16,7 +16,6 @@ from tasks.code.places import read_file
 
 _CALLED_BY = frozenset({"submit", "map", "delay", "serve", "fn", "apply_async", "with_options"})
 _DEPTH = 12
-_LARGEST_FILE = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,18 +278,12 @@ def _deployments(codebase: Codebase, file: str) -> tuple[list[Deployment], Unrea
     place = Path(codebase.root, file)
     if not place.is_symlink() and not place.exists():
         return [], None
-    import yaml  # noqa: PLC0415
+    from tasks.code.yaml_file import load_yaml  # noqa: PLC0415
 
     try:
-        data, _ = read_file(str(place), inside=f"{codebase.root}/")
-        if len(data) > _LARGEST_FILE:
-            return [], Unread(file, f"larger than {_LARGEST_FILE} bytes")
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        document = yaml.load(data, Loader=loader)  # noqa: S506 - a safe loader
-    except OSError as error:
-        return [], Unread(file, error.strerror or str(error))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        return [], Unread(file, f"not readable as YAML: {error}"[:300])
+        document = load_yaml(read_file(str(place), inside=f"{codebase.root}/")[0])
+    except (OSError, ValueError) as error:
+        return [], Unread(file, getattr(error, "strerror", None) or str(error))
     rows = document.get("deployments") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         return [], None

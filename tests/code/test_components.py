@@ -134,12 +134,24 @@ def test_deployments_lead_to_their_flows(tmp_path: Path) -> None:
     assert next(one for one in found.flows if one.path == "shop.flows.ship").deployments == (ship,)
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "deployments: 3", "deployments: [1, {name: 2}]", "\0", "&a [*a]"])
+_BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+_MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12))
+_REFUSED = ("a: [", "\0", "&a [*a]", _BOMB, _MERGED, "[" * 50_000, "a: *b")
+
+
+@pytest.mark.parametrize("text", ["- 1", "deployments: 3", "deployments: [1, {name: 2}]", "", *_REFUSED])
 def test_a_broken_deployment_file_is_said_or_empty(tmp_path: Path, text: str) -> None:
     write(tmp_path, {"shop/__init__.py": "", "prefect.yaml": text})
     found = flows_of(read(tmp_path))
     assert found.deployments == ()
-    assert bool(found.unread) is (text in {"a: [", "\0"})
+    assert bool(found.unread) is (text in _REFUSED)
+
+
+def test_what_deployments_share_is_told_of_each(tmp_path: Path) -> None:
+    text = "p: &p {name: pool}\ndeployments:\n- {name: a, work_pool: *p}\n"
+    text += "- {name: b, work_pool: {<<: *p, work_queue_name: q}}\n"
+    found = flows_of(read(write(tmp_path, {"shop/__init__.py": "", "prefect.yaml": text})))
+    assert [(one.name, one.pool, one.queue) for one in found.deployments] == [("a", "pool", None), ("b", "pool", "q")]
 
 
 def test_every_deployment_of_lama_has_its_flow_with_its_tasks() -> None:
