@@ -42,6 +42,18 @@ def version() -> str:
     return f"{digest.hexdigest()} {sys.version_info.major}.{sys.version_info.minor}"
 
 
+@functools.cache
+def version_of_all() -> str:
+    """Changes with whatever may change what any module of this package tells, docstrings and commands included."""
+    from importlib.metadata import version as version_of  # noqa: PLC0415 - slow to import
+
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    griffe = version_of("griffe")
+    return f"{digest.hexdigest()} {griffe} {sys.version_info.major}.{sys.version_info.minor}"
+
+
 class Kept:
     """Entries of modules, and states, in a file that may be lost; what was put is there for as long as this lives.
 

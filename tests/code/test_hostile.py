@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -113,16 +115,41 @@ def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path, monkeypatc
     assert set(found.files) == {"pkg"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
-    write(tmp_path, {"pkg/__init__.py": "", "pkg/shut.py": "", "pkg/closed/x.py": ""})
-    (tmp_path / "pkg" / "shut.py").chmod(0)
-    (tmp_path / "pkg" / "closed").chmod(0)
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from tasks.code import extract, read, rows, worker
+if os.geteuid() == 0:  # who may read everything
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+for packages in (None, ["pkg", "shut"]):
+    found = read.read(Path(sys.argv[1]), packages)
+    print(*sorted(one.place for one in found.unread), "|", *found.files)
+"""
+
+
+def test_what_may_not_be_read_is_said() -> None:
+    home = Path(tempfile.mkdtemp())
     try:
-        found = read(tmp_path)
+        home.chmod(0o755)
+        root = write(home / "co", {"pkg/__init__.py": "", "pkg/shut.py": "", "pkg/in/x.py": "", "pkg/closed/y.py": ""})
+        write(root, {"shut/__init__.py": "", "listed/__init__.py": "", "pkg/listed/z.py": ""})
+        for place in ("pkg/shut.py", "pkg/closed", "shut"):
+            (root / place).chmod(0)
+        for place in ("listed", "pkg/listed"):
+            (root / place).chmod(0o744)  # its names are known, and nothing else of it
+        told = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, str(root)],
+            cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=True,
+        ).stdout.splitlines()  # fmt: skip
     finally:
-        (tmp_path / "pkg" / "closed").chmod(0o700)
-    assert {one.place for one in found.unread} == {"pkg/shut.py", "pkg/closed"}
+        subprocess.run(["chmod", "-R", "u+rwX", str(home)], check=True)
+        shutil.rmtree(home)
+    assert told == [
+        "listed/__init__.py pkg/closed pkg/listed/z.py pkg/shut.py shut | pkg pkg.in.x",
+        "pkg/closed pkg/listed/z.py pkg/shut.py shut | pkg pkg.in.x",
+    ]
 
 
 def test_a_file_that_vanishes_between_the_two_looks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
