@@ -1,4 +1,4 @@
-"""What sources say does nothing in a site: no tag, no script, no address, no template, no place outside of the folder."""
+"""What sources say does nothing in a site: no tag, script, address, template or place of theirs."""
 
 from __future__ import annotations
 
@@ -36,26 +36,40 @@ EVIL = """<script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7*7 }} {% in
 
 :param x: <script>alert(9)</script>
 """
-MINE = {"script", "a", "code", "pre", "span", "p", "section", "h1", "h2", "h3", "h4", "ul", "li", "ol", "dl", "dt", "dd",
-        "html", "head", "meta", "title", "link", "body", "header", "div", "input", "button", "nav", "main", "noscript",
-        "strong", "em", "table", "thead", "tbody", "tr", "th", "td", "blockquote", "hr", "figure", "svg", "rect", "path",
-        "text"}  # fmt: skip
+MINE = {
+    *("script", "a", "code", "pre", "span", "p", "section", "h1", "h2", "h3", "h4", "ul", "li", "ol", "dl", "dt", "dd"),
+    *("html", "head", "meta", "title", "link", "body", "header", "div", "input", "button", "nav", "main", "noscript"),
+    *("strong", "em", "table", "thead", "tbody", "tr", "th", "td", "blockquote", "hr", "figure", "svg", "rect", "path"),
+    "text",
+}
 
 
 def evil_package(root: Path) -> Path:
     text = EVIL.replace("\\", "\\\\")
-    source = f'"""{text}"""\n\n\nclass C:\n    """{text}"""\n\n    x: "<script>alert(0)</script>" = "</code><script>"\n    """{text}"""\n'
-    source += f'\n\ndef f(x="<script>", *, y: "</pre><b>" = \'"><img src=x>\') -> "{{{{ 1 }}}}":\n    """{text}"""\n'
+    doc = f'"""{text}"""'
+    source = f"""{doc}
+
+
+class C:
+    {doc}
+
+    x: "<script>alert(0)</script>" = "</code><script>"
+    {doc}
+
+
+def f(x="<script>", *, y: "</pre><b>" = '"><img src=x>') -> "{{{{ 1 }}}}":
+    {doc}
+"""
     return write(root, {"evil/__init__.py": source, "evil/deep.py": f'r"""{EVIL}"""\n\nimport evil\n'})
 
 
 def assert_harmless(html: str) -> None:
     page = Page(html)
-    for tag, given in page.tags:
+    for tag, attributes in page.tags:
         assert tag in MINE, tag
-        assert not [name for name in given if name.startswith("on") or name == "style"]
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
         if tag == "script":
-            assert re.fullmatch(r"(\.\./)?assets/(site|modules)\.js", str(given.get("src")))
+            assert re.fullmatch(r"(\.\./)?assets/(site|modules)\.js", str(attributes.get("src")))
     for link in page.links:
         assert not re.match(r"\s*(javascript|data|vbscript|file):", link, re.IGNORECASE), link
         assert "pixel.png" not in link or ("a", {"href": link, "rel": "nofollow noopener noreferrer"}) in page.tags
@@ -81,9 +95,9 @@ def test_markdown_of_hostile_sources_is_text_whoever_renders_it(tmp_path: Path) 
     extensions = ["tables", "fenced_code", "attr_list", "md_in_html", "toc", "meta"]
     for html in (MarkdownIt("commonmark").enable("table").render(text), markdown(text, extensions=extensions)):
         page = Page(html)
-        for tag, given in page.tags:
+        for tag, attributes in page.tags:
             assert tag in MINE | {"a"}, tag
-            assert not [name for name in given if name.startswith("on")]
+            assert not [name for name in attributes if name.startswith("on")]
         for link in page.links:
             assert not re.match(r"\s*(javascript|data):", link), link
     outside = re.sub(r"(?s)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
@@ -108,10 +122,13 @@ def test_no_prose_makes_a_tag(text: str) -> None:
     html = prose.html(lambda _: None)
     assert {tag for tag, _ in Page(html).tags} <= allowed
     written = prose.markdown(lambda _: None)
-    for again in (MarkdownIt("commonmark").enable("table").render(written), markdown(written, extensions=["tables", "fenced_code", "attr_list"])):
+    for again in (
+        MarkdownIt("commonmark").enable("table").render(written),
+        markdown(written, extensions=["tables", "fenced_code", "attr_list"]),
+    ):
         found = Page(again)
         assert {tag for tag, _ in found.tags} <= allowed
-        assert not [given for _, given in found.tags if any(name.startswith("on") for name in given)]
+        assert not [found for _, attributes in found.tags if any(name.startswith("on") for name in attributes)]
 
 
 @given(st.text(max_size=40))
@@ -119,7 +136,9 @@ def test_text_in_markdown_shows_as_it_is(text: str) -> None:
     line = " ".join(text.split())
     for made in (escaped(text), code_span(text)):
         shown = Page(MarkdownIt("commonmark").render(f"x {made} x")).text
-        assert " ".join(shown.replace("\ufffd", "\0").split()) == f"x {line} x".replace("\ufffd", "\0").replace("  ", " ")
+        assert " ".join(shown.replace("\ufffd", "\0").split()) == f"x {line} x".replace("\ufffd", "\0").replace(
+            "  ", " "
+        )
     assert "\n```\n" not in fenced(text + "\n```\n```")[3:-4] or "````" in fenced(text + "\n```\n```")
 
 
@@ -170,7 +189,9 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     assert built.kept["html/reference/shop.html"] == "in the way"
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a//b", ".lama-docs/manifest.json", "a/.git/x", "", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/x", "a/../../x", "a//b", ".lama-docs/manifest.json", "a/.git/x", "", "a\nb"]
+)
 def test_a_manifest_cannot_name_what_is_elsewhere(tmp_path: Path, name: str) -> None:
     """Whoever sends a folder with a site sends its manifest, too."""
     victim = tmp_path / "x"

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from models.code import Codebase
 from tasks.code.prefect_flows import Deployment, Flows, Runnable, flows_of
+from tasks.docs.site.consulted import BESIDE
 from tasks.docs.site.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
 
-FILES = ("prefect.yaml",)
-"""What is looked into beside the source."""
 _OPTIONS = {
     "retries": "Retries",
     "retry_delay_seconds": "Seconds between retries",
@@ -22,7 +21,7 @@ _OPTIONS = {
 
 def flows_page(codebase: Codebase) -> Overview | None:
     """The flows of `codebase`; None where there are none."""
-    found = flows_of(codebase, files=FILES)
+    found = flows_of(codebase, files=BESIDE)
     if not found.flows:
         return None
     tasks = {task.path: task for task in found.tasks} | {flow.path: flow for flow in found.flows}

@@ -168,7 +168,7 @@ class Names:
         return True
 
     def handed_on(self, module: str) -> Mapping[str, str]:
-        """What `module` offers of modules that have no page, as its own name by the definition: it has its place here."""
+        """What `module` offers of modules that have no page: definitions, and their names here, where they are."""
         found = self._handed_on.get(module)
         if found is None:
             offered = self._known(module)
