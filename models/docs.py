@@ -21,6 +21,14 @@ class Form(StrEnum):
     inventory = "inv"
 
 
+class Writer(StrEnum):
+    """Who writes regions of documents that ask for it."""
+
+    nobody = "nobody"
+    model = "model"
+    gemini = "gemini"
+
+
 class Inventory(Value):
     """`[[docs.inventories]]`: the `objects.inv` of another project, whose names become links."""
 
@@ -66,6 +74,11 @@ class DocsSettings(Value):
     examples_memory_bytes: int = Field(
         default=4 * 1024**3, ge=64 * 1024**2, description="Address space of the process that runs them."
     )
+    prose: Writer = Field(
+        default=Writer.nobody,
+        description="Who writes the regions of documents that are marked for it: `nobody`, `model`, or `gemini`.",
+    )
+    model: str | None = Field(default=None, description="Name of the `Lama Model` block that writes them.")
     coverage: float = Field(
         default=0.80, ge=0, le=1, description="Share of public objects with a docstring below which it is reported."
     )

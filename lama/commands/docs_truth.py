@@ -58,9 +58,10 @@ def check(*, path: str | None, fail_level: str | None, since: str | None, run: b
 @click.command()
 @click.argument("path", required=False)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the patch to this file.")
+@click.option("--prose", is_flag=True, help="Also have the regions written that are marked for it.")
 @click.option("--apply", "apply_", is_flag=True, help="Change the documents here.")
 @click.option("--pull-request", is_flag=True, help="Make a pull request of it, with the token of LAMA_GITHUB_TOKEN.")
-def propose(*, path: str | None, output: Path | None, apply_: bool, pull_request: bool) -> int:
+def propose(*, path: str | None, output: Path | None, prose: bool, apply_: bool, pull_request: bool) -> int:
     """Show the repairs of the documents of PATH that are sure, as a patch; by default of the folder that you are in.
 
     A name that has moved to one place, a link whose file lies in one other place. Nothing is made up, and nothing is
@@ -74,9 +75,19 @@ def propose(*, path: str | None, output: Path | None, apply_: bool, pull_request
     changes, repairs = patch_of(checkout, chosen)
     for one in repairs:
         click.echo(printable(one.sentence), err=True)
+    unwritten: list[Skip] = []
+    if prose:
+        import asyncio
+
+        from blocks.settings import settings
+        from tasks.docs.truth.proposed import with_prose
+
+        changes, unwritten = asyncio.run(with_prose(settings(), checkout, chosen, changes))
+        for skip in unwritten:
+            click.echo(printable(skip.reason), err=True)
     if not changes:
         click.echo("There is nothing that can be repaired for sure.", err=True)
-        return OK
+        return COULD_NOT if unwritten else OK
     diff = "".join(change.diff for change in changes)
     if output is not None:
         output.write_text(diff, encoding="utf-8")
@@ -98,7 +109,7 @@ def propose(*, path: str | None, output: Path | None, apply_: bool, pull_request
         config = settings()
         target = Target(config, load_configuration(config), (checkout,), "command", config.node)
         click.echo(asyncio.run(proposed(target, checkout, changes, repairs)).title)
-    return OK
+    return COULD_NOT if unwritten else OK
 
 
 @click.command()

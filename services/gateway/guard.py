@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from blocks.settings import Settings
 from services.gateway.measures import Measures
@@ -28,11 +30,15 @@ _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _HEAD
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, hosts: Iterable[str], measures: Measures) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, hosts: Iterable[str], measures: Measures) -> None:
         self._app = app
         self._measures = measures
         outside = urlsplit(settings.gateway_outside).hostname if settings.gateway_outside is not None else None
         self._names = Names(settings, [*hosts, *([outside] if outside else [])])
+
+    def described(self) -> dict[str, Any]:
+        """The OpenAPI document of what is inside."""
+        return self._app.openapi()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

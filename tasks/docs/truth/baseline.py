@@ -14,14 +14,13 @@ from typing import Any
 from blocks.errors import LamaError
 from models.code import Kind
 from tasks.docs.truth.page import Page
-from tasks.docs.truth.resolve import Answer, Resolver
+from tasks.docs.truth.resolve import HASH, Answer, Resolver
 from tasks.docs.truth.spoken import speak
 
 FILE = "docs/.truth.json"
 """Where it lies in a checkout."""
 LARGEST = 50_000_000
 VERSION = 1
-_SHORT = 16
 
 
 class BaselineError(LamaError):
@@ -130,7 +129,7 @@ def _accepted(full: str, resolver: Resolver) -> Accepted | None:
         return Accepted(verdict.path, "", "", "")
     signature = resolver.signature(verdict.path)
     text = signature.text if signature is not None else ""
-    return Accepted(verdict.path, known.interface[:_SHORT], known.source[:_SHORT], text)
+    return Accepted(verdict.path, known.interface[:HASH], known.source[:HASH], text)
 
 
 def _sections(found: Any) -> dict[str, AcceptedSection]:

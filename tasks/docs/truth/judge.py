@@ -13,6 +13,7 @@ from models.code import Codebase
 from models.docs import DocsSettings
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip
+from tasks.docs.prose.regions import State, regions_of
 from tasks.docs.truth.baseline import FILE, LARGEST, Baseline, accept
 from tasks.docs.truth.docstrings import Mismatch, mismatches
 from tasks.docs.truth.documents import Documents, read_documents
@@ -126,6 +127,7 @@ def check(
     _documents(material, truth)
     _docstrings(material, truth, settings)
     _options(material, truth)
+    _prose(material, truth)
     _skips(material, truth)
     if settings.run_examples if run is None else run:
         import asyncio  # noqa: PLC0415
@@ -225,6 +227,39 @@ def _documents(material: Material, truth: Truth) -> None:
         "docs_document_examples_unread_total": float(unread),
         "docs_document_past_names_total": float(passed),
     }
+
+
+def _prose(material: Material, truth: Truth) -> None:
+    """Regions that a machine writes: which of them tell of what was, and which are somebody's own by now."""
+    from tasks.docs.prose.write import source_of  # noqa: PLC0415 - what writes them is built on what is here
+
+    words = {
+        State.stale: ("tells of the source as it was", "Have it written anew with `lama docs propose --prose`."),
+        State.empty: ("was asked for and not yet written", "Have it written with `lama docs propose --prose`."),
+        State.edited: ("was changed by a person, and is left as it is", "Take its marks away, or empty it."),
+        State.broken: ("has no end, or begins within another", "Put <!-- /lama:prose --> behind it."),
+    }
+    for file, text in material.documents.texts.items():
+        for region in regions_of(text):
+            source = source_of(region.name, material.resolver)
+            what, remedy = "describes what the code does not define", "Name something else, or take it away."
+            if source is not None:
+                state = region.state(source)
+                if state is State.fresh:
+                    continue
+                what, remedy = words[state]
+            truth.findings.append(
+                _finding(
+                    material,
+                    f"docs.prose:{material.checkout.name}/{file}#{region.name}",
+                    file,
+                    region.line,
+                    f"{file}:{region.line} the text about `{region.name}` {what}",
+                    remedy,
+                    {},
+                    Severity.info if source is not None and region.state(source) is State.edited else Severity.low,
+                )
+            )
 
 
 def _paths_and_commands(material: Material) -> Iterator[tuple[Page, int, str, str]]:

@@ -15,6 +15,8 @@ from models.code import Codebase, Kind, Module, Parameter, Symbol
 from tasks.docs.truth.hook import names_of_hook
 from tasks.docs.truth.signature import ANYTHING, KEYWORD_ONLY, PLAIN, Signature, without_self
 
+HASH = 16
+"""Digits of a hash that are kept and compared."""
 _DEPTH = 40
 _CLOSED = frozenset({"object", "Generic", "Protocol", "ABC", "typing.Generic", "typing.Protocol", "abc.ABC",
                      "typing_extensions.Protocol", "builtins.object"})  # fmt: skip
@@ -197,12 +199,12 @@ class Resolver:
     def _by_source(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for path, known in self.codebase.names.items():
-            found.setdefault(known.source, []).append(path)
+            found.setdefault(known.source[:HASH], []).append(path)
         return found
 
     def same_source(self, source: str) -> tuple[str, ...]:
-        """Names whose source text has this hash."""
-        return tuple(self._by_source.get(source, ())) if source else ()
+        """Names whose source text has this hash, or one that begins with it."""
+        return tuple(self._by_source.get(source[:HASH], ())) if source else ()
 
     def _shortest(self, paths: Sequence[str]) -> Iterator[str]:
         return iter(sorted(paths, key=lambda path: (path.count("."), path)))

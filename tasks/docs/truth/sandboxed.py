@@ -130,7 +130,6 @@ def _evaluate(document: dict[str, Any], job: dict[str, Any], writer: int) -> Non
     """Run the examples of one document in the order of their lines."""
     folder = tempfile.mkdtemp(dir=job["folder"])
     os.chdir(folder)
-    os.environ["HOME"] = os.environ["TMPDIR"] = folder
     null = os.open(os.devnull, os.O_RDWR)
     for one in (0, 1, 2):
         os.dup2(null, one)

@@ -1,0 +1,1 @@
+"""Prose by a model, in regions of documents that ask for it and nowhere else."""

@@ -1,0 +1,108 @@
+"""Examples are run as the document says them: bounded, without network and secrets, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from models.docs import DocsSettings
+from models.health_check import Checkout
+from models.report import Finding, Skip
+from tasks.code.read import read
+from tasks.docs.truth.examples import run_examples, without_network
+
+_MODULE = '"""Acme.\n\n>>> double(2)\n4\n"""\n\n\ndef double(x):\n    """Double.\n\n    >>> double(3)\n    7\n    """\n    return 2 * x\n'
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    if without_network() is None:
+        pytest.skip("a process cannot be kept from the network here")
+    folder = tmp_path / "shop"
+    (folder / "acme").mkdir(parents=True)
+    (folder / "docs").mkdir()
+    (folder / "acme" / "__init__.py").write_text(_MODULE.replace("7", "6"))
+    return folder
+
+
+def run(root: Path, text: str, **more: object) -> tuple[list[Finding], list[Skip], dict[str, float]]:
+    (root / "docs" / "guide.md").write_text(f"# Guide\n\n{text}\n")
+    chosen = DocsSettings.model_validate({"examples_timeout_s": 10.0, "examples_memory_bytes": 2**30} | more)
+    return asyncio.run(run_examples(Checkout(name="shop", path=root), chosen, read(root)))
+
+
+def test_examples_that_hold_are_counted_and_later_ones_build_on_earlier(root: Path) -> None:
+    text = "```python\nfrom acme import double\nx = double(4)\n```\n\n```python\n>>> x\n8\n```\n"
+    findings, skips, figures = run(root, text)
+    assert (findings, skips) == ([], [])
+    assert figures["docs_examples_ok_total"] == 4, "two of the page, two of docstrings"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("```python\n>>> from acme import double\n>>> double(2)\n5\n```", "Expected: 5 Got: 4"),
+        ("```python\nimport acme\nacme.gone()\n```", "no attribute 'gone'"),
+        ("```python\nfrom acme import gone\n```", "cannot import name 'gone'"),
+        ("```python\nfrom acme import double\ndouble(1, 2)\n```", "TypeError"),
+        ("```python\nfrom acme import double\nassert double(2) == 5\n```", "AssertionError"),
+        ('```console run\n$ python -c "print(2)"\n3\n```', "says something else"),
+    ],
+)
+def test_examples_that_no_longer_hold_are_findings(root: Path, text: str, said: str) -> None:
+    findings, _, _ = run(root, text)
+    assert len(findings) == 1
+    assert said in findings[0].title
+    assert findings[0].component == "shop: docs/guide.md"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nimport not_installed_anywhere\n```", "```python\nopen('no-such-file')\n```", "```python\nundefined_thing()\n```",
+        "```python\nraise RuntimeError('x')\n```", "```python\nexit(3)\n```", "```python no-run\nimport acme\nacme.gone()\n```",
+        "```console\n$ false\nnothing\n```", '```console run\n$ python -c "print(1); print(2)"\n...\n2\n```',
+        "In version 1.0 one wrote:\n\n```python\nimport acme\nacme.gone()\n```",
+        "```python\nimport socket\nsocket.create_connection(('127.0.0.1', 22), timeout=1)\n```",
+        "```python\nimport urllib.request\nurllib.request.urlopen('http://example.com', timeout=2)\n```",
+        "```python\nx = bytearray(10**11)\n```", "```python\nopen('x', 'wb').write(b'0' * 10**9)\n```",
+    ],
+)  # fmt: skip
+def test_what_fails_for_reasons_of_its_own_accuses_nobody(root: Path, text: str) -> None:
+    findings, skips, _ = run(root, text)
+    assert [one.title for one in findings] == []
+    assert skips == []
+
+
+def test_no_secret_and_no_home_is_to_be_had(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMA_GITHUB_TOKEN", "a-secret")
+    home = f"assert os.getcwd().startswith(os.environ['HOME']) and os.environ['HOME'] not in {[str(Path.home()), '/']!r}"
+    text = f"```python\nimport os\nassert 'a-secret' not in str(os.environ)\n{home}\n```"
+    findings, skips, figures = run(root, text)
+    assert (findings, skips) == ([], [])
+    assert figures["docs_examples_ok_total"] == 3
+
+
+def test_what_does_not_end_is_ended_with_all_that_it_started(root: Path) -> None:
+    mark = f"{time.time():.3f}"
+    text = (
+        "```python\nimport subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', "
+        f"'import time; time.sleep(600)', '{mark}'], start_new_session=True)\ntime.sleep(600)\n```"
+    )
+    findings, skips, _ = run(root, text, examples_timeout_s=2.0)
+    assert findings == []
+    assert "docs/guide.md did not end in time" in skips[0].reason
+    left = [one for one in psutil.process_iter(["cmdline"]) if mark in (one.info["cmdline"] or [])]
+    assert left == []
+
+
+def test_docstrings_are_run_as_well(root: Path) -> None:
+    (root / "acme" / "__init__.py").write_text(_MODULE)
+    findings, _, _ = run(root, "Nothing.")
+    assert [one.key for one in findings] == ["docs.run:shop/acme/__init__.py#11"]
+    assert "Expected: 7 Got: 6" in findings[0].title
