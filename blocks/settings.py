@@ -7,6 +7,7 @@ import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 CHECKOUT = Path(__file__).resolve().parent.parent
 """The folder that holds `prefect.yaml` and the packages."""
 
+_BOLT_SCHEMES = frozenset({"bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -75,6 +77,25 @@ class Settings(BaseSettings):
         default=None,
         description="`user:password` that Prefect's API asks for; required when it listens beyond loopback.",
     )
+    graph_uri: str | None = Field(
+        default=None,
+        description="`bolt://...` or `neo4j+s://...` of a Neo4j >= 5 to use instead of the embedded graph server.",
+    )
+    graph_user: str = Field(default="neo4j", description="Who to sign in as there.")
+    graph_password: SecretStr | None = Field(default=None, description="Its password.")
+    graph_reader_user: str | None = Field(
+        default=None, description="Who questions in Cypher sign in as there; otherwise the same, and only reads."
+    )
+    graph_reader_password: SecretStr | None = Field(default=None, description="The reader's password.")
+    graph_database: str | None = Field(default=None, description="Which database of it; otherwise its default one.")
+    graph_port: int = Field(
+        default=8764, ge=1, le=65535, description="Port on loopback of the embedded graph server (Bolt)."
+    )
+    graph_key: SecretStr | None = Field(
+        default=None,
+        description="Key that sensitive properties of the graph are encrypted with: 32 bytes in base64; "
+        "otherwise generated into the home.",
+    )
     gateway_key: SecretStr | None = Field(
         default=None, description="Key of the gateway's API; otherwise generated into the home."
     )
@@ -129,6 +150,17 @@ class Settings(BaseSettings):
             if not (user and colon and password):
                 raise ValueError("write it as user:password, both not empty")
         return auth
+
+    @field_validator("graph_uri", mode="after")
+    @classmethod
+    def _bolt(cls, uri: str | None) -> str | None:
+        if uri is not None:
+            parts = urlsplit(uri)
+            if parts.scheme not in _BOLT_SCHEMES or not parts.hostname:
+                raise ValueError(f"write it as SCHEME://HOST:PORT; schemes: {', '.join(sorted(_BOLT_SCHEMES))}")
+            if "@" in parts.netloc:
+                raise ValueError("user and password go into LAMA_GRAPH_USER and LAMA_GRAPH_PASSWORD")
+        return uri
 
     @field_validator("gateway_key", "mcp_key", "model_host_key", "gemini_api_key", "github_token", mode="after")
     @classmethod
@@ -225,6 +257,11 @@ class Settings(BaseSettings):
     def embeds_postgres(self) -> bool:
         """Whether the embedded PostgreSQL is ours to run."""
         return self.database_url is None
+
+    @property
+    def embeds_graph(self) -> bool:
+        """Whether the graph is on the embedded server, rather than on one that was given."""
+        return self.graph_uri is None
 
     @property
     def embeds_prefect(self) -> bool:

@@ -19,6 +19,7 @@ from blocks.errors import ConfigurationError
 from blocks.gpus import grouped_gpus
 from blocks.prefect_server import client_environment, server_environment
 from blocks.settings import CHECKOUT, Settings
+from deployments.embedded_graph import EmbeddedGraph, not_run_because
 from deployments.embedded_postgres import EmbeddedPostgres
 from models.mail import Receiver
 from tasks.handoffs.kept_routes import kept_blocks
@@ -97,6 +98,7 @@ def programs(settings: Settings) -> dict[str, Program]:
             stop_wait_s=15,
         )
     )
+    chosen += graph_programs(settings)
     receivers = _receivers(settings)
     if receivers:
         chosen.append(
@@ -133,6 +135,29 @@ def programs(settings: Settings) -> dict[str, Program]:
     )
     chosen += model_programs(settings)
     return {program.name: program for program in chosen}
+
+
+def graph_programs(settings: Settings) -> list[Program]:
+    """The embedded graph server, where it is ours to run; not where `lama.toml` is no use."""
+    try:
+        configured = load_configuration(settings).graph
+    except ConfigurationError:
+        return []
+    if not_run_because(settings, configured) is not None:
+        return []
+    server = EmbeddedGraph(settings, configured)
+    return [
+        Program(
+            name="graph",
+            command=(sys.executable, "-m", "deployments.embedded_graph"),
+            priority=15,
+            ready=lambda _since: server.ready(),
+            environment=_own_environment(settings),
+            port=settings.graph_port,
+            stop_wait_s=60,
+            awaited=False,
+        )
+    ]
 
 
 def model_programs(settings: Settings) -> list[Program]:

@@ -13,6 +13,8 @@ from models.audit import Remedy
 from models.risk import AuditReport
 from tasks.audit.run import audit as examine_and_report
 from tasks.audit.steps import PARTS
+from tasks.graph.exposure import with_exposure
+from tasks.graph.ingest.names import package_of
 from tasks.reports.publish import Progress
 from tasks.risk.conclude import conclude
 from tasks.target import target_of
@@ -50,6 +52,8 @@ async def audit(
     target = target_of(config, configuration, checkouts, component=CAPABILITY, run_id=run_id, commit=commit)
     progress = await Progress.start("audit-progress", total=len(target.checkouts) + 2, what="Audit")
     report = await examine_and_report(target, remedy=remedy, cache=cache, parts=PARTS, done=progress.advance)
+    findings = await with_exposure(report.findings, package_of, config)
+    report = report.model_copy(update={"findings": findings})
     report = await conclude(report, AuditReport, database=Postgres.of(config), key="audit")
     get_run_logger(component=CAPABILITY).info("%s: %s", report.status.value, report.summary)
     return report

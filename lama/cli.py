@@ -34,6 +34,7 @@ _COMMANDS = {
     "predict": ("lama.commands.predict:predict", "Ask a trained model about every row of a table."),
     "drift": ("lama.commands.drift:drift", "See whether trained models still fit what they see."),
     "value": ("lama.commands.valuation:value", "Value properties by a market's sales; see how good the values are."),
+    "graph": ("lama.commands.graph:graph", "Ask what hangs on what, and what breaks if something changes."),
     "reports": ("lama.commands.reports:reports", "List reports, show one, or compare two."),
     "accept": ("lama.commands.health_check:accept", "Take the architecture as it is now for right."),
     "secret": ("lama.commands.secrets:secret", "Keep a secret in the home, such as that of a webhook."),

@@ -11,8 +11,10 @@ from models.docs import DocsSettings
 from models.documents import DocumentsSettings
 from models.draft import DraftSettings
 from models.drift import DriftSettings
+from models.graph_settings import GraphSettings
 from models.handoff_route import HandoffsSettings, Route
 from models.health_check import (
+    OWN_SERVICES,
     ArchitectureSettings,
     Checkout,
     DocumentationSettings,
@@ -80,6 +82,7 @@ class Configuration(Value):
     market: MarketSettings = Field(default=MarketSettings(), description="How markets are analysed.")
     documents: DocumentsSettings = Field(default=DocumentsSettings(), description="How property documents are read.")
     draft: DraftSettings = Field(default=DraftSettings(), description="What is written to clients.")
+    graph: GraphSettings = Field(default_factory=GraphSettings, description="The knowledge graph.")
     docs: DocsSettings = Field(default=DocsSettings(), description="Documentation of the checkouts.")
     gemini: GeminiSettings = Field(default=GeminiSettings(), description="The author of narratives, when a key is set.")
 
@@ -107,6 +110,18 @@ class Configuration(Value):
             )
         return None
 
+    def _hangs_on_nothing(self, service: Service) -> tuple[str, str] | None:
+        """The key of `service` that names what is not there, and what is said of it."""
+        code = [checkout.name for checkout in self.checkouts]
+        if service.checkout is not None and code and service.checkout not in code:
+            return "checkout", f"there is no checkout {service.checkout!r}; there are {', '.join(code)}"
+        beside = [other.name for other in self.services if other is not service]
+        for name in service.needs:
+            if name not in {*beside, *OWN_SERVICES}:
+                known = ", ".join((*beside, *OWN_SERVICES))
+                return "needs", f"there is no other service {name!r}; there are {known}"
+        return None
+
     @model_validator(mode="after")
     def _names_identify(self) -> Configuration:
         for kind, names in (
@@ -115,10 +130,17 @@ class Configuration(Value):
         ):
             if (again := second_of_a_name(names)) is not None:
                 raise PlaceError(f"two {kind} are called {names[again]!r}; names identify them", kind, again, "name")
+        for place, service in enumerate(self.services):
+            if (wrong := self._hangs_on_nothing(service)) is not None:
+                raise PlaceError(wrong[1], "services", place, wrong[0])
         for place, route in enumerate(self.handoffs.routes):
             if problem := self.source_problem(route):
                 raise PlaceError(problem, "handoffs", "routes", place, "source")
         known = [market.name for market in self.valuation.markets]
+        for caller, role in self.graph.callers.items():
+            if role not in self.graph.roles:
+                problem = f"there is no role {role!r}; there are {', '.join(self.graph.roles) or 'none'}"
+                raise PlaceError(problem, "graph", "callers", caller)
         for place, listings in enumerate(self.market.listings):
             if listings.market not in known:
                 problem = f"there is no market {listings.market!r}; there are {', '.join(known) or 'none'}"

@@ -39,6 +39,10 @@ class ServiceKind(StrEnum):
     letta = "letta"
 
 
+OWN_SERVICES = ("lama-postgresql", "lama-prefect", "lama-gateway", "lama-graph")
+"""What Lama's own parts are called among the services."""
+
+
 class Checkout(Value):
     """A folder with source code that is watched."""
 
@@ -75,6 +79,10 @@ class Service(Value):
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
         description="Name of a file in the home's `secrets` folder with its password or token.",
     )
+    checkout: str | None = Field(
+        default=None, description="Name of the checkout whose code it runs, so that the graph knows what it hangs on."
+    )
+    needs: tuple[str, ...] = Field(default=(), description="Names of services that it does not work without.")
 
 
 class ArchitectureSettings(Value):

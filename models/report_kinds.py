@@ -8,6 +8,7 @@ from models.docs import DocsReport
 from models.documents import DocumentsReport
 from models.draft import DraftReport
 from models.drift import DriftReport
+from models.graph_report import GraphReport
 from models.health_check import HealthReport
 from models.market import MarketReport
 from models.qualify import QualifyReport
@@ -26,6 +27,7 @@ _KINDS: dict[str, type[Report]] = {
     "market": MarketReport,
     "documents": DocumentsReport,
     "draft": DraftReport,
+    "graph": GraphReport,
     "train": TrainReport,
     "value": ValuationReport,
     "value-train": TrainMarketReport,

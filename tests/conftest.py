@@ -40,6 +40,7 @@ os.environ.update(
     LAMA_PREFECT_PORT=str(free_port()),
     LAMA_GATEWAY_PORT=str(free_port()),
     LAMA_MODEL_HOST_PORT=str(free_port()),
+    LAMA_GRAPH_PORT=str(free_port()),
 )
 
 from blocks.prefect_server import client_environment  # noqa: E402
@@ -111,6 +112,23 @@ def _servers(config: Settings) -> Iterator[Platform]:
 def postgres(_servers: Platform, config: Settings) -> Settings:
     """The embedded PostgreSQL with Lama's schema; returns the settings that lead to it."""
     return config
+
+
+@pytest.fixture(scope="session")
+def graph_server(_servers: Platform, config: Settings) -> Settings:
+    """The embedded graph server, up; returns the settings that lead to it (see `blocks.graph.Graph.of`)."""
+    Platform(config, only=["graph"]).start()  # whoever names it waits for it
+    return config
+
+
+@pytest.fixture
+def graph(graph_server: Settings) -> Settings:
+    """The same with nothing in it, for this test alone."""
+    from blocks.graph import Graph
+
+    with Graph.of(graph_server).get_sync_client() as driver, driver.session() as session:
+        session.run("MATCH (n) DETACH DELETE n").consume()
+    return graph_server
 
 
 @pytest.fixture

@@ -207,7 +207,22 @@ def _print_addresses(config: Settings) -> None:
     )
     if "mcp" in programs(config):
         click.echo(f"MCP          {config.mcp_url}/mcp/  (its key is in {Home(config).secrets / 'mcp.key'})")
+    click.echo(f"Graph        {_graph_place(config)}")
     click.echo(f"Home         {config.home}")
+
+
+def _graph_place(config: Settings) -> str:
+    """Where the knowledge graph is, or why there is none."""
+    from blocks.configuration import load_configuration
+    from deployments.embedded_graph import not_run_because
+
+    if config.graph_uri is not None:
+        return config.graph_uri
+    try:
+        why = not_run_because(config, load_configuration(config).graph)
+    except ConfigurationError:
+        why = "lama.toml cannot be read"
+    return f"bolt://127.0.0.1:{config.graph_port}" if why is None else f"none: {why}"
 
 
 def _stay(platform: Platform, *, owner: bool) -> int:

@@ -14,6 +14,8 @@ from models.configuration import Configuration
 
 MODELS_TAG = "models"
 """A deployment with this tag asks models of the node's host."""
+GRAPH_TAG = "graph"
+"""A deployment with this tag writes to the knowledge graph."""
 
 
 @contextlib.contextmanager
@@ -37,13 +39,15 @@ def platform_for_a_run(settings: Settings, observe: Observer, flow: str | None =
 def _beside(settings: Settings, flow: str | None) -> list[str]:
     """Further programs that `flow` needs, as its entry in prefect.yaml says."""
     from deployments.apply import read_definitions
-    from deployments.programs import GPU_POOL, model_programs
+    from deployments.programs import GPU_POOL, graph_programs, model_programs
 
     entry: dict[str, Any] = next((one for one in read_definitions()["deployments"] if one["name"] == flow), {})
+    tags = entry.get("tags") or ()
     pinned = (entry.get("work_pool") or {}).get("name") == GPU_POOL
-    if not pinned and MODELS_TAG not in (entry.get("tags") or ()):
-        return []
-    return [one.name for one in model_programs(settings) if pinned or one.port is not None]
+    beside = [one.name for one in graph_programs(settings)] if GRAPH_TAG in tags else []
+    if pinned or MODELS_TAG in tags:
+        beside += [one.name for one in model_programs(settings) if pinned or one.port is not None]
+    return beside
 
 
 def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False) -> bool:
@@ -135,6 +139,30 @@ def database_for(settings: Settings, observe: Observer) -> Iterator[None]:
         yield
         return
     platform = Platform(settings, only=["postgres"])
+    with platform.in_use():
+        platform.start(observe)
+        yield
+
+
+@contextlib.contextmanager
+def graph_for(settings: Settings, observe: Observer) -> Iterator[None]:
+    """Within it, the graph answers: the platform's, or the embedded one started for the purpose.
+
+    Raises:
+        ConfigurationError: there is none: no embedded server is run here, and none is named.
+    """
+    if not settings.embeds_graph:
+        yield
+        return
+    from blocks.configuration import load_configuration
+    from blocks.errors import ConfigurationError
+    from deployments.embedded_graph import not_run_because
+
+    if (why := not_run_because(settings, load_configuration(settings).graph)) is not None:
+        raise ConfigurationError(
+            f"no graph server is run here: {why}.", component="graph", remedy="Or set LAMA_GRAPH_URI to a Neo4j >= 5."
+        )
+    platform = Platform(settings, only=["graph"])
     with platform.in_use():
         platform.start(observe)
         yield

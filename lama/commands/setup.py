@@ -36,7 +36,7 @@ def setup(what: str) -> int:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["prefect", "worker", "gateway", "mail", "mcp"]))
+@click.argument("name", type=click.Choice(["prefect", "worker", "gateway", "graph", "mail", "mcp"]))
 def serve(name: str) -> None:
     """Run one process of the platform in the foreground, in the place of this command.
 
@@ -51,7 +51,7 @@ def serve(name: str) -> None:
     Home(config).prepare()
     program = programs(config).get(name)
     if program is None:
-        guide = {"mcp": "docs/handoffs.md"}.get(name, f"docs/{name}.md")
+        guide = {"mcp": "docs/handoffs.md", "graph": "docs/graph-server.md"}.get(name, f"docs/{name}.md")
         raise ConfigurationError(f"lama.toml asks for no {name}.", component=name, remedy=f"{guide} says how to.")
     environment = os.environ | dict(program.environment) | {"LAMA_COMPONENT": name}
     del environment["LAMA_INSTANCE"]  # it marks what `lama up` and `lama down` of this home may end

@@ -19,8 +19,8 @@ from blocks.prefect_starter import PrefectStarter
 from blocks.settings import Settings
 from models.webhook import WebhooksSettings
 from services.connection import Connection
-from services.gateway import deliveries, predictions, probes, reports, webhooks
-from services.gateway.auth import Key, require_key
+from services.gateway import deliveries, graph, predictions, probes, reports, webhooks
+from services.gateway.auth import Key, require_key, require_key_of_browser
 from services.gateway.dispatch import Dispatcher
 from services.gateway.docs_page import docs_page
 from services.gateway.drains import DrainStarter
@@ -116,6 +116,7 @@ def create_app(settings: Settings, hooks: WebhooksSettings, live: LiveRoutes) ->
     app.include_router(probes.router)
     for module in (reports, deliveries, predictions):
         app.include_router(module.router, dependencies=[Depends(require_key)])
+    app.include_router(graph.router, dependencies=[Depends(require_key_of_browser)])
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -6,12 +6,13 @@ import hmac
 from typing import Annotated
 
 from fastapi import HTTPException, Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 
 from blocks.home import Home
 from blocks.settings import Settings
 
 _BEARER = HTTPBearer(auto_error=False, description="The key, from `secrets/gateway.key` of the home.")
+_BASIC = HTTPBasic(auto_error=False, description="The key as the password of any user, for browsers.")
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")
 
 
@@ -43,4 +44,25 @@ async def require_key(
             401,
             "The API needs its key: `Authorization: Bearer ...` or `X-API-Key`.",
             headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+async def require_key_of_browser(
+    request: Request,
+    basic: Annotated[HTTPBasicCredentials | None, Security(_BASIC)] = None,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
+    header: Annotated[str | None, Security(_HEADER)] = None,
+) -> None:
+    """The same for pages: a browser, which has no header to give, asks its user for the key as a password.
+
+    Raises:
+        HTTPException: 401.
+    """
+    key: Key = request.app.state.gateway.key
+    offered = (basic.password if basic else None, bearer.credentials if bearer else None, header)
+    if not any(key.fits(one) for one in offered):
+        raise HTTPException(
+            401,
+            "The page needs the gateway's key, as the password of any user.",
+            headers={"WWW-Authenticate": 'Basic realm="Lama: any user, the key as password", charset="UTF-8"'},
         )

@@ -38,7 +38,7 @@ async def look_at_service(service: Service) -> Looked:
 
 
 async def look_at_platform(settings: Settings, *, timeout_s: float = 5.0) -> Looked:
-    """Whether this node's own Prefect API and PostgreSQL answer without authentication."""
+    """Whether this node's own Prefect API, PostgreSQL and graph answer without authentication."""
     findings: list[Finding] = []
     skipped: list[Skip] = []
     try:
@@ -53,6 +53,12 @@ async def look_at_platform(settings: Settings, *, timeout_s: float = 5.0) -> Loo
                 findings.append(_finding("postgres", ServiceKind.postgresql, url))
         except UnavailableError as error:
             skipped.append(_skip("postgres", error))
+    if settings.graph_uri is not None:  # the embedded one is made with users, and listens on loopback only
+        try:
+            if await _bolt(settings.graph_uri, timeout_s) is Guard.open:
+                findings.append(_finding("graph", ServiceKind.bolt, settings.graph_uri))
+        except UnavailableError as error:
+            skipped.append(_skip("graph", error))
     return Looked(tuple(findings), tuple(skipped))
 
 

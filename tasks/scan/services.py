@@ -131,6 +131,8 @@ async def look_at_services(
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         own.append(Service(name="postgres", kind=ServiceKind.postgresql, url=url))
+    if settings.graph_uri is not None:
+        own.append(Service(name="graph", kind=ServiceKind.bolt, url=settings.graph_uri))
     looks = [_look(service, settings, moment, None) for service in own]
     looks += [_look(service, settings, moment, delay_s if chosen.default_passwords else None) for service in services]
     parts = await asyncio.gather(look_at_platform(settings), *looks)

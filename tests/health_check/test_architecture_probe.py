@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
-import os
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -29,6 +24,7 @@ from models.service_address import AddressError, parse_address
 from tasks.health_check.architecture.answer import Answer, Outcome, findings_of, skip_of
 from tasks.health_check.architecture.look import probe_services
 from tasks.health_check.architecture.probe import probe
+from tests.bolt_server import BoltServer
 from tests.conftest import free_port
 
 
@@ -233,43 +229,12 @@ async def test_a_real_prefect_server_is_up_and_says_its_version(prefect_server: 
 @pytest.fixture(scope="module")
 def bolt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Bolt server; its root's password is `hunter2hunter2`."""
-    package = Path(str(importlib.util.find_spec("arcadedb_embedded").origin)).parent
-    folder = tmp_path_factory.mktemp("graph")
-    port, web_port = free_port(), free_port()
-    options = {
-        "arcadedb.server.plugins": "Bolt:com.arcadedb.bolt.BoltProtocolPlugin",
-        "arcadedb.bolt.port": port,
-        "arcadedb.bolt.host": "127.0.0.1",
-        "arcadedb.server.httpIncomingHost": "127.0.0.1",
-        "arcadedb.server.httpIncomingPort": web_port,
-        "arcadedb.server.defaultDatabases": "neo4j[]",
-        "arcadedb.server.rootPassword": "hunter2hunter2",
-        "arcadedb.server.rootPath": folder,
-        "arcadedb.server.databaseDirectory": folder / "databases",
-    }
-    command = [str(package / "jre" / "bin" / "java"), "-Xmx512m", "--add-modules", "jdk.incubator.vector"]
-    command += ["--add-exports", "java.management/sun.management=ALL-UNNAMED"]
-    command += ["--add-opens", "java.base/java.util.concurrent.atomic=ALL-UNNAMED"]
-    command += [f"-D{name}={value}" for name, value in options.items()]
-    command += ["-cp", f"{package}/jars/*", "com.arcadedb.server.ArcadeDBServer"]
-    with (folder / "output").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    server = BoltServer(tmp_path_factory.mktemp("graph"))
     try:
-        deadline = time.monotonic() + 30
-        while b"started" not in (folder / "output").read_bytes().lower() or not _listens(port):
-            assert process.poll() is None, (folder / "output").read_text()
-            assert time.monotonic() < deadline, (folder / "output").read_text()
-            time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
+        server.start()
+        yield server.address
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+        server.kill()
 
 
 async def test_a_real_bolt_server_is_up_or_refuses_a_wrong_password(bolt: str) -> None:

@@ -93,6 +93,12 @@ def test_what_prefect_runs_is_what_was_reviewed() -> None:
         ("drift", "flows.drift.drift", ["40 6 * * *"], {"name": "lama", "work_queue_name": "drift"}),
         ("value", "flows.valuation.value", [], {"name": "lama", "work_queue_name": "value"}),
         ("value-train", "flows.valuation.value_train", [], {"name": "lama", "work_queue_name": "value-train"}),
+        (
+            "graph-ingest",
+            "flows.graph_ingest.graph_ingest",
+            ["50 * * * *"],
+            {"name": "lama", "work_queue_name": "graph-ingest"},
+        ),
     ]
 
 

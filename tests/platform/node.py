@@ -31,13 +31,14 @@ class Node:
     prefect_port: int = field(default_factory=free_port)
     gateway_port: int = field(default_factory=free_port)
     model_host_port: int = field(default_factory=free_port)
+    graph_port: int = field(default_factory=free_port)
     extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
         return Settings(
             home=self.home, prefect_port=self.prefect_port, gateway_port=self.gateway_port,
-            model_host_port=self.model_host_port,
+            model_host_port=self.model_host_port, graph_port=self.graph_port,
         )  # fmt: skip
 
     @property
@@ -48,6 +49,7 @@ class Node:
             "LAMA_PREFECT_PORT": str(self.prefect_port),
             "LAMA_GATEWAY_PORT": str(self.gateway_port),
             "LAMA_MODEL_HOST_PORT": str(self.model_host_port),
+            "LAMA_GRAPH_PORT": str(self.graph_port),
             "COLUMNS": "160",
             **self.extra,
         }

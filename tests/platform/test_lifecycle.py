@@ -18,7 +18,7 @@ def test_everything_is_up_and_says_so(node: Node) -> None:
     status = node.status()
     assert status["ok"], status
     names = [row["name"] for row in status["processes"]]
-    assert names == ["postgres", "prefect", "gateway", "worker", "model-host", "gpu-worker"]
+    assert names == ["postgres", "prefect", "gateway", "graph", "worker", "model-host", "gpu-worker"]
     beside = {"model-host", "gpu-worker"}
     assert all(row["ready"] for row in status["processes"] if row["name"] not in beside), "nobody waits for those"
     assert httpx.get(f"{node.settings.gateway_url}/health", timeout=10).status_code == 200

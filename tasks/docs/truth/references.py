@@ -106,7 +106,7 @@ def broken_references(document: str, text: str, known: References) -> tuple[list
     """References of the Markdown `document` (a path in the checkout) that lead nowhere, and how many were judged."""
     found: dict[tuple[str, str], Nowhere] = {}
     judged = 0
-    for line, kind, content in _references(text):
+    for line, kind, content in references(text):
         verdicts = [judge_link(document, content, known)] if kind == "link" else list(_judge_code(content, known))
         for verdict in verdicts:
             if verdict is None:
@@ -118,7 +118,7 @@ def broken_references(document: str, text: str, known: References) -> tuple[list
     return list(found.values()), judged
 
 
-def _references(text: str) -> Iterator[tuple[int, str, str]]:
+def references(text: str) -> Iterator[tuple[int, str, str]]:
     """(line, `code` or `link`, content) of every inline code span, link and image outside of code blocks."""
     from markdown_it import MarkdownIt  # noqa: PLC0415
 

@@ -6,22 +6,28 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from blocks.database import dsn
 from blocks.errors import UnavailableError
+from blocks.graph import Graph
+from blocks.graph_users import embedded_installed
 from blocks.home import Home
 from blocks.postgres import Postgres
 from blocks.settings import CHECKOUT, Settings
-from models.health_check import Checkout, Service, ServiceKind
+from models.graph import Ref
+from models.health_check import OWN_SERVICES, Checkout, Service, ServiceKind
 from models.report import Finding, Report, Severity, Skip, compose
 from tasks.engine import run_engine
+from tasks.graph.exposure import with_exposure
+from tasks.graph.ingest.architecture import component
 from tasks.health_check.architecture import graph as code
 from tasks.health_check.architecture import snapshot
 from tasks.health_check.architecture.answer import AREA, Answer, Outcome, findings_of, platform_is_off, skip_of
@@ -55,7 +61,9 @@ async def look(target: Target) -> Report:
     parts = list(await asyncio.gather(_node(target), _code(target)))
     views = {subject: view for part in parts for subject, view in part.views.items()}
     parts.append(await _drift(target, views, started_at))
-    findings = [finding for part in parts for finding in part.findings]
+    found = [finding for part in parts for finding in part.findings]
+    services = {service.name for service in target.configuration.services} | set(_OWN)
+    findings = await with_exposure(found, lambda one: _failing(one, target.host, services), target.settings)
     skipped = [skip for part in parts for skip in part.skipped]
     metrics = {name: value for part in parts for name, value in part.metrics.items()}
     return compose(
@@ -76,11 +84,15 @@ async def _node(target: Target) -> _Seen:
     seen = _Seen()
     watched = [(service, *_secret(target.settings, service)) for service in target.configuration.services]
     named = {service.name for service in target.configuration.services}
-    own = [(service, secret, None) for service, secret in own_parts(target.settings) if service.name not in named]
+    own = [
+        (service, secret, None)
+        for service, secret in own_parts(target.settings, graph=_graph_expected(target))
+        if service.name not in named
+    ]
     everything = [*watched, *own]
     answers = await probe_services([(service, secret) for service, secret, problem in everything if problem is None])
     by_name = {answer.service: answer for answer in answers}
-    off = platform_is_off([by_name[service.name] for service, _, _ in own])
+    off = platform_is_off([by_name[service.name] for service, _, _ in own if service.name != _GRAPH])
     if not off and not _gateway_expected(target.settings) and by_name[_GATEWAY].outcome is Outcome.down:
         # A platform that a command started for itself has none, and a worker of its own machine neither.
         everything = [one for one in everything if one[0].name != _GATEWAY]
@@ -198,24 +210,41 @@ async def remember(database: Postgres, views: dict[str, View], now: datetime) ->
     return await asyncio.to_thread(snapshot.record, database, views, now)
 
 
-_GATEWAY = "lama-gateway"
-_OWN = ("lama-postgresql", "lama-prefect", _GATEWAY)
+_BROKEN = frozenset({"down", "credentials", "failing", "hanging", "slow"})
+_OWN = OWN_SERVICES
+_GATEWAY, _GRAPH = _OWN[2:]
 
 
-def own_parts(settings: Settings) -> list[tuple[Service, SecretStr | None]]:
-    """Lama's own platform as services, with what they ask for."""
-    database, prefect, gateway = _OWN
+def own_parts(settings: Settings, *, graph: bool = False) -> list[tuple[Service, SecretStr | None]]:
+    """Lama's own platform as services, with what they ask for; with `graph`, that of the knowledge graph, too."""
+    database, prefect, gateway, _ = _OWN
     at = (settings.gateway_outside or settings.gateway_url).rstrip("/")
     return [
         (Service(name=database, kind=ServiceKind.postgresql, url=dsn(settings)), None),
         (Service(name=prefect, kind=ServiceKind.prefect, url=settings.api_url), settings.prefect_auth),
         (Service(name=gateway, kind=ServiceKind.http, url=f"{at}/health"), None),
+        *([_graph_part(settings)] if graph else ()),
     ]
+
+
+def _graph_part(settings: Settings) -> tuple[Service, SecretStr | None]:
+    block = Graph.of(settings, reader=True)
+    parts = urlsplit(block.uri)
+    url = urlunsplit(parts._replace(netloc=f"{quote(block.user, safe='')}@{parts.netloc.rpartition('@')[2]}"))
+    return Service(name=_GRAPH, kind=ServiceKind.bolt, url=url), block.password
 
 
 def _gateway_expected(settings: Settings) -> bool:
     """Whether a gateway should be up: a `lama up` keeps one here, or the settings say where it is."""
     return settings.gateway_outside is not None or Home(settings).keep_mark.exists()
+
+
+def _graph_expected(target: Target) -> bool:
+    """Whether a graph server should be up: the settings name one, or a `lama up` keeps the embedded one here."""
+    config = target.settings
+    if not config.embeds_graph:
+        return True
+    return target.configuration.graph.embedded and embedded_installed() and Home(config).keep_mark.exists()
 
 
 def _secret(settings: Settings, service: Service) -> tuple[SecretStr | None, str | None]:
@@ -296,6 +325,14 @@ def _summary(metrics: dict[str, float], findings: Sequence[Finding], skipped: Se
     drifted = [finding for finding in findings if finding.key.startswith(f"{AREA}.drift:")]
     said += f"; the architecture differs in {len(drifted)} ways from the accepted one" if drifted else ""
     return f"{said}; {len(skipped)} things could not be looked at." if skipped else f"{said}."
+
+
+def _failing(finding: Finding, host: str, services: Set[str]) -> Ref | None:
+    """The service that does not do what it should, when `finding` is about one."""
+    kind, _, name = finding.key.removeprefix(f"{AREA}.").partition(":")
+    if kind in _BROKEN and name == finding.component and name in services:
+        return component(host, name)
+    return None
 
 
 def _metric(name: str) -> str:

@@ -1,0 +1,108 @@
+"""What hangs on what a report has found, by which path: told beside a finding when the graph is there and fresh.
+
+It takes a few seconds at most and breaks nothing: a report without it says as much as it said before there was a graph.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from blocks.errors import LamaError
+from blocks.postgres import Postgres
+from blocks.settings import Settings
+from models.graph import Label, Ref
+from models.report import Finding, Report
+
+if TYPE_CHECKING:
+    from tasks.graph.questions.impact import Hit
+
+_OLDEST = timedelta(days=2)
+_WITHIN_S = 3.0
+_MOST_ASKED = 50
+_SHOWN = 10
+_TOLD = frozenset({Label.flow, Label.component})
+_log = logging.getLogger(__name__)
+
+
+async def with_exposure(
+    findings: Sequence[Finding],
+    of: Callable[[Finding], Ref | None],
+    settings: Settings,
+    *,
+    now: datetime | None = None,
+) -> tuple[Finding, ...]:
+    """`findings`, each with the services and flows that hang on its subject.
+
+    Args:
+        findings: what a report found, worst first: the first fifty subjects are asked about.
+        of: the node that a finding is about; None: none.
+        settings: the node's.
+        now: what time it is.
+    """
+    subjects = {finding.key: ref for finding in findings if (ref := of(finding)) is not None}
+    wanted = list(dict.fromkeys(subjects.values()))[:_MOST_ASKED]
+    if not wanted:
+        return tuple(findings)
+    reached: dict[Ref, list[Hit]] = {}
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            if await asyncio.to_thread(_is_fresh, Postgres.of(settings), now or datetime.now(UTC)):
+                await _ask(settings, wanted, reached)
+    except _not_there() as error:
+        _log.info("what hangs on findings is not told: %s", type(error).__name__)
+    return tuple(
+        finding if (ref := subjects.get(finding.key)) is None else _told(finding, ref, reached.get(ref, ()))
+        for finding in findings
+    )
+
+
+async def _ask(settings: Settings, wanted: Iterable[Ref], reached: dict[Ref, list[Hit]]) -> None:
+    from blocks.graph import Graph  # noqa: PLC0415 - the driver only where there is something to ask
+    from tasks.graph.questions.asking import level_of  # noqa: PLC0415
+    from tasks.graph.questions.impact import impact  # noqa: PLC0415
+    from tasks.graph.questions.walk import Bounds  # noqa: PLC0415
+    from tasks.graph.store import Store  # noqa: PLC0415
+
+    async with Store.open(Graph.of(settings, reader=True)) as store:
+        for ref in wanted:
+            told = await impact(ref, level_of(store), bounds=Bounds(depth=12, nodes=1_000))
+            reached[ref] = [hit for hit in told.hits if hit.ref.label in _TOLD]
+
+
+def _is_fresh(database: Postgres, now: datetime) -> bool:
+    """Whether the graph was brought up to date lately."""
+    from tasks.reports import store  # noqa: PLC0415
+
+    told = store.latest(database, "graph", Report)
+    return told is not None and told.finished_at > now - _OLDEST
+
+
+def _told(finding: Finding, of: Ref, hits: Sequence[Hit]) -> Finding:
+    if not hits:
+        return finding
+    from tasks.graph.questions.names import spelled  # noqa: PLC0415
+    from tasks.graph.questions.words import chain  # noqa: PLC0415
+
+    shown = hits[:_SHOWN]
+    names = ", ".join(spelled(hit.ref) for hit in shown)
+    more = f" and {len(hits) - _SHOWN} more" if len(hits) > _SHOWN else ""
+    detail = f"{finding.detail} It reaches {names}{more}; the nearest by {chain(shown[0].path, of)}.".strip()
+    exposed: list[JsonValue] = [
+        {"what": spelled(hit.ref), "sure": hit.sure, "path": chain(hit.path, of)} for hit in shown
+    ]
+    return finding.model_copy(update={"detail": detail, "evidence": {**finding.evidence, "exposed": exposed}})
+
+
+def _not_there() -> tuple[type[Exception], ...]:
+    import psycopg  # noqa: PLC0415
+    from neo4j.exceptions import DriverError, Neo4jError  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    return (LamaError, OSError, TimeoutError, SQLAlchemyError, psycopg.Error, ValidationError, DriverError, Neo4jError)
