@@ -23,6 +23,8 @@ _CLOSED = frozenset({"object", "Generic", "Protocol", "ABC", "typing.Generic", "
 _PLAIN_DECORATORS = re.compile(
     r"(?:^|\.)(?:dataclass|final|total_ordering|runtime_checkable|deprecated|unique|define|frozen|mutable|s)$"
 )
+_INERT = re.compile(r"(?:^|\.)(?:final|total_ordering|runtime_checkable|deprecated|unique)$")
+"""Decorators of classes that leave it to the class how it is made."""
 _MANY = re.compile(r"\bglobals\(\)|\bsys\.modules\b|\bsetattr\(|\bvars\(\)|\blocals\(\)|\bexec\(|\b__dict__\b")
 _MODULE_ATTRIBUTES = frozenset(
     {"__name__", "__doc__", "__file__", "__path__", "__dict__", "__spec__", "__loader__", "__package__", "__all__",
@@ -101,9 +103,9 @@ class Resolver:
                 return None
             if made is not None:
                 return without_self(made) if made.parameters and is_plain(made) else None
-            if "dataclass" in symbol.labels or any(not _is_plain_class(one) for one in symbol.decorators):
+            if "dataclass" in symbol.labels or any(not _INERT.search(one) for one in symbol.decorators):
                 return self._fields(symbol) if depth == 0 else None
-        return None
+        return ()  # all of its bases are known, and none of them takes anything
 
     def _fields(self, symbol: Symbol) -> tuple[Parameter, ...] | None:
         """Of a plain dataclass without bases and without fields that say how they are made."""
