@@ -81,7 +81,7 @@ def apis_of(root: Path) -> tuple[tuple[Api, ...], tuple[Unread, ...]]:
     root = Path(os.path.realpath(root))
     found: list[Api] = []
     unread: list[Unread] = []
-    for place in sorted(_places(root)):
+    for place in places_of(root):
         try:
             data, _ = read_file(f"{root}/{place}", inside=f"{root}/")
             document = _parsed(place, data)
@@ -120,6 +120,11 @@ async def printed_api(root: Path, command: Sequence[str], *, timeout_s: float = 
     if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
         raise UnavailableError("prints no OpenAPI document.", component=Path(command[0]).name)
     return api_of("", document)
+
+
+def places_of(root: Path) -> list[str]:
+    """The files, relative to `root`, in which `apis_of` looks for documents."""
+    return sorted(_places(root))
 
 
 def _places(root: Path) -> Iterator[str]:

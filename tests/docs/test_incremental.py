@@ -151,6 +151,31 @@ def test_a_changed_schedule_changes_the_page_about_flows(tmp_path: Path) -> None
     assert site(tmp_path / "site") == fresh(root, tmp_path)
 
 
+def test_files_beside_the_source_change_their_pages_and_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    source = 'import click\n\n\n@click.command()\ndef main() -> None:\n    """Goes."""\n'
+    project = '[project]\nname = "x"\n\n[project.scripts]\n{} = "tool:main"\n'
+    api = '{"openapi": "3.1.0", "info": {"title": "Shop", "version": "1"}, "paths": {"/NAME": {"get": {"summary": "Gets."}}}}'
+    files = {"tool.py": source, "pyproject.toml": project.format("before"), "docs/openapi.json": api}
+    root = write(tmp_path / "code", files)
+    output = tmp_path / "site"
+    assert documented(root, output).unread == []
+    assert "before" in (output / "html/commands.html").read_text()
+    assert "GET /NAME" in (output / "html/api.html").read_text()
+    write(root, {"pyproject.toml": project.format("after")})
+    documented(root, output)
+    assert "after" in (output / "html/commands.html").read_text()
+    write(root, {"docs/openapi.json": api.replace("NAME", "other")})
+    documented(root, output)
+    assert "GET /other" in (output / "html/api.html").read_text()
+    write(root, {"docs/openapi.json": "{", "prefect.yaml": "deployments: [\n"})
+    for _ in range(2):
+        assert [place for place, _ in documented(root, output).unread] == ["prefect.yaml", "docs/openapi.json"]
+    (root / "docs/openapi.json").unlink()
+    (root / "prefect.yaml").unlink()
+    assert documented(root, output).unread == []
+    assert site(output) == fresh(root, tmp_path)
+
+
 def test_several_processes_make_the_same_site(tmp_path: Path) -> None:
     files = {
         f"many/m{number}.py": f'"""Module {number}, see `many.m{number // 2}.C`."""\n\n\nclass C:\n    """C."""\n'

@@ -190,7 +190,8 @@ class Element {
 }
 const known = Object.fromEntries(["theme", "tree", "search", "found"].map((id) => [id, new Element("div")]));
 globalThis.document = { body: new Element("body"), documentElement: new Element("html"), head: new Element("head"),
-  getElementById: (id) => known[id], createElement: (name) => new Element(name), addEventListener() {}, activeElement: null };
+  getElementById: (id) => known[id], createElement: (name) => new Element(name), addEventListener() {},
+  activeElement: null };
 document.body.dataset.up = "";
 globalThis.location = { pathname: "/index.html" };
 for (const name of ["modules", "names", "site"]) eval(fs.readFileSync(`${process.argv[2]}/${name}.js`, "utf8"));

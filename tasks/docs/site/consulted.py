@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from models.code import Codebase, Module, Named
+from tasks.code.openapi import places_of
 
-BESIDE = ("prefect.yaml",)
-"""Files beside the source that are looked into."""
+_BESIDE = ("prefect.yaml", "pyproject.toml")
 _LARGEST = 2_000_000
 
 
@@ -70,8 +70,8 @@ def holds(note: Mapping[str, Any], codebase: Codebase) -> bool:
 
 
 def beside(codebase: Codebase) -> dict[str, str]:
-    """Hashes of the files beside the source."""
-    return {f"{name}:": file_hash(codebase, name) for name in BESIDE}
+    """Hashes of the files beside the source that pages are made from."""
+    return {f"{name}:": file_hash(codebase, name) for name in (*_BESIDE, *places_of(Path(codebase.root)))}
 
 
 class _Modules:
@@ -122,8 +122,9 @@ def file_hash(codebase: Codebase, name: str) -> str:
     """The hash of a file of the checkout; empty where there is none."""
     path = Path(codebase.root, name)
     try:
-        if path.is_symlink() or path.stat().st_size > _LARGEST:
-            return "not read"
+        state = path.stat()
+        if path.is_symlink() or state.st_size > _LARGEST:
+            return f"{state.st_size} {state.st_mtime_ns}"
         return blake2b(path.read_bytes(), digest_size=16).hexdigest()
     except OSError:
         return ""

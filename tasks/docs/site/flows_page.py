@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from models.code import Codebase
 from tasks.code.prefect_flows import Deployment, Flows, Runnable, flows_of
-from tasks.docs.site.consulted import BESIDE
 from tasks.docs.site.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
 from tasks.docs.site.veil import veiled_source
 
+FILES = ("prefect.yaml",)
+"""Where deployments are described."""
 _OPTIONS = {
     "retries": "Retries",
     "retry_delay_seconds": "Seconds between retries",
@@ -22,8 +23,8 @@ _OPTIONS = {
 
 def flows_page(codebase: Codebase) -> Overview | None:
     """The flows of `codebase`; None where there are none."""
-    found = flows_of(codebase, files=BESIDE)
-    if not found.flows:
+    found = flows_of(codebase, files=FILES)
+    if not found.flows and not found.unread:
         return None
     tasks = {task.path: task for task in found.tasks} | {flow.path: flow for flow in found.flows}
     return Overview(
@@ -34,6 +35,7 @@ def flows_page(codebase: Codebase) -> Overview | None:
             *(_flow(flow, tasks) for flow in sorted(found.flows, key=lambda one: one.name)),
             *_tasks(found),
         ),
+        unread=found.unread,
     )
 
 
