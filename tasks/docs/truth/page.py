@@ -19,8 +19,10 @@ _EXPLICIT_ID = re.compile(r"\s*\{:?\s*#([\w:.-]+)[^{}]*\}\s*$")
 _HTML_ID = re.compile(r"""<[a-zA-Z][^<>]*?\b(?:id|name)\s*=\s*["']?([^"'\s>]+)""")
 _LABEL = re.compile(r"^\(([\w:. -]+)\)=\s*$", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\[\"'(])|\n\s*\n")
+_LETTER = re.compile(r"[A-Za-z]")
+_LONGEST_HEADING = 500
 _ALERT = re.compile(r"\[!(?:NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]", re.IGNORECASE)
-_REFERENCE = re.compile(r"(?<![\w\]\\!`])\[([^\[\]`]*[A-Za-z][^\[\]]*|`[^`\[\]]+`)\]\[([^\[\]\n]*[A-Za-z][^\[\]\n]*)\]")
+_REFERENCE = re.compile(r"(?<![\w\]\\!`])\[([^\[\]`]{1,200}|`[^`\[\]]{1,200}`)\]\[([^\[\]\n]{1,200})\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,11 @@ def _links(token: Token, line: int) -> Iterator[Link]:
             target = child.attrGet("href" if child.type == "link_open" else "src")
             yield Link(line + offset, str(target or ""), "link" if child.type == "link_open" else "image")
         elif child.type == "text":
-            yield from (Link(line + offset, match[2], "reference") for match in _REFERENCE.finditer(child.content))
+            yield from (
+                Link(line + offset, match[2], "reference")
+                for match in _REFERENCE.finditer(child.content)
+                if _LETTER.search(match[1]) and _LETTER.search(match[2])
+            )
 
 
 def _anchors(text: str, tokens: Sequence[Token]) -> frozenset[str]:
@@ -281,4 +287,4 @@ def _plain(token: Token) -> str:
     return "".join(
         child.content if child.type in {"text", "code_inline"} else " " if child.type == "softbreak" else ""
         for child in token.children or ()
-    ).strip()
+    )[:_LONGEST_HEADING].strip()
