@@ -9,10 +9,10 @@ from typing import Any
 
 from models.code import Codebase
 from tasks.docs.site.commands_page import commands_page
-from tasks.docs.site.consulted import Consulted, file_hash, holds
+from tasks.docs.site.consulted import BESIDE, Consulted, holds
 from tasks.docs.site.data_pages import settings_page, tables_page
 from tasks.docs.site.facts import Facts
-from tasks.docs.site.flows_page import FILES, flows_page
+from tasks.docs.site.flows_page import flows_page
 from tasks.docs.site.names import Names
 from tasks.docs.site.output import Output
 from tasks.docs.site.overviews import Overview, coverage_of, imports_of
@@ -32,7 +32,7 @@ class Subject:
 
 
 _OF_CODE: Mapping[str, Subject] = {
-    "flows": Subject(flows_page, lambda one: not {"flow", "task"}.isdisjoint(one.labels), FILES),
+    "flows": Subject(flows_page, lambda one: not {"flow", "task"}.isdisjoint(one.labels), BESIDE),
     "commands": Subject(commands_page, lambda one: bool(one.libraries)),
     "settings": Subject(settings_page, lambda one: "settings" in one.labels),
     "tables": Subject(tables_page, lambda one: "table" in one.labels),
@@ -43,11 +43,6 @@ _OF_FACTS: Mapping[str, tuple[Callable[[Mapping[str, Facts]], Overview | None], 
     "coverage": (coverage_of, lambda one: (one.objects, one.documented, one.missing)),
 }
 """What is told of facts that are known, and which facts those are."""
-
-
-def beside(codebase: Codebase) -> dict[str, str]:
-    """Hashes of the files beside the source that are looked into."""
-    return {f"{name}:": file_hash(codebase, name) for one in _OF_CODE.values() for name in one.beside}
 
 
 @dataclass(slots=True)

@@ -19,8 +19,7 @@ from typing import Any
 
 from models.code import Codebase
 from models.docs import Form
-from tasks.docs.site.about import About, beside
-from tasks.docs.site.consulted import labels_hash
+from tasks.docs.site.consulted import beside, labels_hash
 from tasks.docs.site.facts import Facts, facts_of, other_names_of, surface_of
 from tasks.docs.site.inventory import read_all
 from tasks.docs.site.names import Names
@@ -157,6 +156,8 @@ class _Build:
         stale = [path for path in codebase.files if not self._is_current(path)]
         self._render(stale, jobs)
         self._render(self._with_other_answers(frozenset(stale)), jobs)
+        from tasks.docs.site.about import About  # noqa: PLC0415 - needed only where something has changed
+
         about = About(codebase, self._facts, self._theme, self._wanted, self._names(), place)
         whole = about.bring(self._state.get("whole", {}))
         place.remove_all_but(frozenset(about.files(whole)).union(*map(self._files_of, self._facts)))
@@ -306,9 +307,11 @@ def _key(wanted: Wanted, theme: Theme) -> str:
 
 @lru_cache(maxsize=1)
 def _generator() -> str:
-    """A hash of the code that makes pages: another Lama makes them all anew."""
+    """A hash of the code that reads sources and makes pages: another Lama makes them all anew."""
     digest = blake2b(digest_size=16)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    tasks = here.parents[1]
+    for path in sorted([*here.glob("*.py"), *(tasks / "code").glob("*.py"), tasks / "masked.py"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

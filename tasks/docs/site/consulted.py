@@ -10,6 +10,8 @@ from typing import Any
 
 from models.code import Codebase, Module, Named
 
+BESIDE = ("prefect.yaml",)
+"""Files beside the source that are looked into."""
 _LARGEST = 2_000_000
 
 
@@ -32,7 +34,7 @@ class Consulted:
         """What to ask instead."""
 
     def note(self, whole: Codebase) -> dict[str, Any]:
-        """What was asked, and the answers, for `holds` of a later code base; `whole` is the one that this is part of."""
+        """What was asked, and the answers, for `holds` of a later code base; `whole`: of what this is a part."""
         return {
             "modules": {path: whole.files.get(path) for path in sorted(self._modules)},
             "missed": sorted(self._missed),
@@ -65,6 +67,11 @@ def holds(note: Mapping[str, Any], codebase: Codebase) -> bool:
         and not any(path in codebase.names for path in note["missed"])
         and all(codebase.resolve(path) == found for path, found in note["resolved"].items())
     )
+
+
+def beside(codebase: Codebase) -> dict[str, str]:
+    """Hashes of the files beside the source."""
+    return {f"{name}:": file_hash(codebase, name) for name in BESIDE}
 
 
 class _Modules:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from models.code import Codebase
 from tasks.code.prefect_flows import Deployment, Flows, Runnable, flows_of
+from tasks.docs.site.consulted import BESIDE
 from tasks.docs.site.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
+from tasks.docs.site.veil import veiled_source
 
-FILES = ("prefect.yaml",)
-"""What is looked into beside the source."""
 _OPTIONS = {
     "retries": "Retries",
     "retry_delay_seconds": "Seconds between retries",
@@ -22,7 +22,7 @@ _OPTIONS = {
 
 def flows_page(codebase: Codebase) -> Overview | None:
     """The flows of `codebase`; None where there are none."""
-    found = flows_of(codebase, files=FILES)
+    found = flows_of(codebase, files=BESIDE)
     if not found.flows:
         return None
     tasks = {task.path: task for task in found.tasks} | {flow.path: flow for flow in found.flows}
@@ -44,7 +44,9 @@ def _flow(flow: Runnable, known: dict[str, Runnable]) -> Section:
             (
                 Cell(one.name, code=True),
                 Cell(one.annotation or "", code=True),
-                Cell("required") if one.default is None else Cell(one.default, code=True),
+                Cell("required")
+                if one.default is None
+                else Cell(veiled_source(one.name, one.annotation, one.default), code=True),
                 Cell(one.description),
             )
             for one in flow.parameters
@@ -70,7 +72,7 @@ def _deployment(one: Deployment) -> tuple[Cell, ...]:
 def _options(one: Runnable) -> Iterator[tuple[Cell, ...]]:
     for option, words in _OPTIONS.items():
         if option in one.options:
-            yield Cell(words), Cell(one.options[option], code=True)
+            yield Cell(words), Cell(veiled_source(option, None, one.options[option]), code=True)
 
 
 def _diagram(flow: Runnable, known: dict[str, Runnable]) -> Diagram | None:
