@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.code import Kind
-from tasks.docs.truth.code import PYTHON, CallUse, Example, Scope, UnreadableError, read_example
+from tasks.docs.truth.code import PYTHON, CallUse, Example, Scope, UnreadableError, is_shallow, read_example
 from tasks.docs.truth.page import Fence, Page, Section, Span
 from tasks.docs.truth.resolve import Answer, Resolver
 
@@ -250,7 +250,7 @@ def _shown(text: str, span: Span) -> Shown | None:
         node: ast.expr | None = ast.parse(head, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = _signature_as_call(head)
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute) or not is_shallow(node):
         return None
     return Shown(ast.unparse(node.func), node, span.line, returns.strip(" :") if arrow else None, span.sentence)
 
