@@ -21,6 +21,7 @@ _NAME = re.compile(r"\.?[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _DEEPEST = 12
 _LONGEST = 300
 _MOST_ENDS = 50
+_LONGEST_FILE = 200
 _BUILT_IN = frozenset({*dir(builtins), *keyword.kwlist, "self", "cls", "Any", "Optional", "Union", "Callable"})
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
@@ -36,8 +37,15 @@ class Link:
 
 
 def file_name(module: str) -> str:
-    """The name of a module's file, without its suffix: other characters than plain ones become `~` and their code."""
-    return "".join(letter if letter in _SAFE else f"~{ord(letter):x}" for letter in module).lstrip(".") or "~"
+    """The name of a module's file, without its suffix: other characters than plain ones become `~` and their code.
+
+    Names longer than file systems take are cut, and end in a hash.
+    """
+    made = "".join(letter if letter in _SAFE else f"~{ord(letter):x}" for letter in module).lstrip(".") or "~"
+    if len(made) <= _LONGEST_FILE:
+        return made
+    mark = blake2b(module.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{made[: _LONGEST_FILE - 20]}~{mark}"
 
 
 def fragment(anchor: str) -> str:
@@ -168,7 +176,7 @@ class Names:
         return True
 
     def handed_on(self, module: str) -> Mapping[str, str]:
-        """What `module` offers of modules that have no page, as its own name by the definition: it has its place here."""
+        """What `module` offers of modules that have no page: definitions, and their names here, where they are."""
         found = self._handed_on.get(module)
         if found is None:
             offered = self._known(module)
