@@ -236,7 +236,7 @@ def _is_telling(parts: Sequence[str], called: bool, kind: Kind) -> bool:  # noqa
     """Whether a name without its package is said in a way that it can hardly mean something else."""
     first = parts[0]
     if kind is Kind.class_:
-        return len(parts) > 1 or (first[:1].isupper() and len(first) > 3)
+        return len(parts) > 1 or (called and first[:1].isupper())  # `Dockerfile` alone is a file, or anything
     if kind is Kind.function:
         return len(parts) == 1 and len(first) > 4 and (called or "_" in first)
     return kind is Kind.attribute and len(parts) == 1 and first.isupper() and "_" in first
