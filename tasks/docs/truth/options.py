@@ -37,6 +37,7 @@ _ELSEWHERE = frozenset(
 _NEVER = frozenset(
     {".git", ".venv", "venv", "node_modules", "__pycache__", "build", "dist", ".mypy_cache", ".ruff_cache"}
 )
+_LONGEST_LINE = 2_000
 _MOST_FILES = 20_000
 _LARGEST = 1_000_000
 
@@ -121,7 +122,7 @@ class Options:
                 text = re.sub(r"\\\n", "  ", fence.text)
                 lines += [(fence.line + number, line) for number, line in enumerate(text.split("\n"))]
         for line, text in lines:
-            words = _words(text)
+            words = _words(text) if len(text) <= _LONGEST_LINE else []
             if words and words[0] in self.scripts:
                 end = next((n for n, word in enumerate(words) if word in _ENDS), len(words))
                 for verdict in self._command_line(words[:end]):

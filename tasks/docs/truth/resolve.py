@@ -6,9 +6,9 @@ import builtins
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol
@@ -17,6 +17,8 @@ from tasks.docs.truth.signature import ANYTHING, KEYWORD_ONLY, PLAIN, Signature,
 
 HASH = 16
 """Digits of a hash that are kept and compared."""
+_MODULES = 4_096
+"""Modules that are kept decoded."""
 _DEPTH = 40
 _CLOSED = frozenset({"object", "Generic", "Protocol", "ABC", "typing.Generic", "typing.Protocol", "abc.ABC",
                      "typing_extensions.Protocol", "builtins.object"})  # fmt: skip
@@ -60,6 +62,10 @@ class Resolver:
     _members: dict[str, dict[str, Symbol]] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
     _hooks: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Have modules that are asked for again and again decoded once."""
+        self.codebase = replace(self.codebase, module=lru_cache(_MODULES)(self.codebase.module))
 
     def resolve(self, name: str) -> Verdict:
         """What is known of the dotted `name`; one that begins outside of the code base is open."""
@@ -298,7 +304,9 @@ class Resolver:
         if any(name == "metaclass" for name, _ in symbol.keywords) or not text:
             return True
         word = re.escape(name)
-        return re.search(rf"\.{word}\s*(?::[^=\n]+)?=(?!=)|[\"']{word}[\"']|^\s*{word}\s*[:=]", text, re.M) is not None
+        return (
+            re.search(rf"\.{word}\s*(?::[^=\n]+)?=(?!=)|[\"']{word}[\"']|^[ \t]*{word}\s*[:=]", text, re.M) is not None
+        )
 
     def lineage(self, path: str, name: str = "") -> Iterator[Symbol | None]:
         """The class at `path` and its bases, near ones first; None once where it derives from what is not known."""
@@ -367,7 +375,7 @@ class Resolver:
             lines = text.splitlines()
             text = "\n".join([*lines[: hook.line - 1], *lines[hook.end_line :]])
         word = re.escape(name)
-        if not text or re.search(rf"^\s*(?:{word}\s*[:=]|(?:async )?def {word}\b|class {word}\b)", text, re.M):
+        if not text or re.search(rf"^[ \t]*(?:{word}\s*[:=]|(?:async )?def {word}\b|class {word}\b)", text, re.M):
             return True
         return _MANY.search(text) is not None and re.search(rf"\b{word}\b", text) is not None
 

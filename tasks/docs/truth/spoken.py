@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.code import Kind
-from tasks.docs.truth.code import PYTHON, CallUse, Example, Scope, UnreadableError, read_example
+from tasks.docs.truth.code import PYTHON, CallUse, Example, Scope, UnreadableError, is_shallow, read_example
 from tasks.docs.truth.page import Fence, Page, Section, Span
 from tasks.docs.truth.resolve import Answer, Resolver
 
@@ -236,7 +236,7 @@ def _is_telling(parts: Sequence[str], called: bool, kind: Kind) -> bool:  # noqa
     """Whether a name without its package is said in a way that it can hardly mean something else."""
     first = parts[0]
     if kind is Kind.class_:
-        return len(parts) > 1 or (first[:1].isupper() and len(first) > 3)
+        return len(parts) > 1 or (called and first[:1].isupper())  # `Dockerfile` alone is a file, or anything
     if kind is Kind.function:
         return len(parts) == 1 and len(first) > 4 and (called or "_" in first)
     return kind is Kind.attribute and len(parts) == 1 and first.isupper() and "_" in first
@@ -250,7 +250,7 @@ def _shown(text: str, span: Span) -> Shown | None:
         node: ast.expr | None = ast.parse(head, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = _signature_as_call(head)
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute) or not is_shallow(node):
         return None
     return Shown(ast.unparse(node.func), node, span.line, returns.strip(" :") if arrow else None, span.sentence)
 
