@@ -11,6 +11,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -54,14 +55,14 @@ FIRST, SAME, ONE = "full", "nothing changed", "one file changed"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="within 45 seconds, on a small package")
-    quick = parser.parse_args().quick
+    parser.add_argument("--package", choices=sorted(CHANGED), help="only this one")
+    chosen = parser.parse_args()
+    quick = chosen.quick
+    names = (chosen.package,) if chosen.package else ("click",) if quick else ("sqlalchemy", "prefect")
     with tempfile.TemporaryDirectory(prefix="lama-bench-") as folder:
         place = Path(folder)
         peers = installed(place)
-        results = {
-            name: measured(name, place / name, peers, 1 if quick else 5)
-            for name in (("click",) if quick else ("sqlalchemy", "prefect"))
-        }
+        results = {name: measured(name, place / name, peers, 1 if quick else 5) for name in names}
     show(results)
 
 
@@ -134,11 +135,12 @@ def median(results: list[dict[str, float]]) -> dict[str, float]:
 
 
 def run(command: list[str], more: dict[str, str], codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    """Output, seconds, and the peak of the resident memory of the process and all that it starts, in bytes.
+    """Output, seconds by the clock and of processors, and the peak of the resident memory, in bytes.
 
-    Pages that forked processes share are counted once for each of them.
+    Of the process and all that it starts; pages that forked processes share are counted once for each of them.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LAMA_", "PREFECT_", "PYTHON"))}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**kept, **more}, cwd="/"
@@ -167,16 +169,20 @@ def run(command: list[str], more: dict[str, str], codes: tuple[int, ...] = (0,))
         done.set()
         watcher.join()
         process.kill()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"  {seconds:.2f} s, {cpu:.2f} s of processors: {' '.join(command[1:4])[:60]!r}", file=sys.stderr, flush=True)
     if process.returncode not in codes:
         sys.exit(f"{' '.join(command[:4])} ended with {process.returncode}:\n{errors[-3000:]}")
-    return {"seconds": seconds, "peak_bytes": peak, "output": output}
+    return {"seconds": seconds, "cpu_s": cpu, "peak_bytes": peak, "output": output}
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
     for name, one in results.items():
         print(f"{name}: {one['files']} files, {one['lines']} lines, {one['ours'][FIRST]['pages']} pages and files")
         for what, told in [*one["ours"].items(), *one["theirs"].items()]:
-            print(f"{told['seconds']:8.2f} s {told['peak_bytes'] / 2**20:6.0f} MiB  {what}")
+            figures = f"{told['seconds']:8.2f} s, {told['cpu_s']:8.2f} s of processors"
+            print(f"{figures} {told['peak_bytes'] / 2**20:6.0f} MiB  {what}")
     whole = sum(one["ours"][FIRST]["seconds"] for one in results.values())
     theirs: dict[str, float] = {}
     for one in results.values():
@@ -196,6 +202,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
                     "files": one["files"],
                     "lines": one["lines"],
                     "seconds": {w: round(t["seconds"], 2) for w, t in [*one["ours"].items(), *one["theirs"].items()]},
+                    "cpu_s": {w: round(t["cpu_s"], 2) for w, t in [*one["ours"].items(), *one["theirs"].items()]},
                     "of_which_rendering_s": {w: round(t["rendering_s"], 2) for w, t in one["ours"].items()},
                     "written": {w: t["written"] for w, t in one["ours"].items()},
                     "peak_rss_mib": {

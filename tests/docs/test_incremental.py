@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import signal
@@ -154,7 +155,8 @@ def test_a_changed_schedule_changes_the_page_about_flows(tmp_path: Path) -> None
 def test_files_beside_the_source_change_their_pages_and_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     source = 'import click\n\n\n@click.command()\ndef main() -> None:\n    """Goes."""\n'
     project = '[project]\nname = "x"\n\n[project.scripts]\n{} = "tool:main"\n'
-    api = '{"openapi": "3.1.0", "info": {"title": "Shop", "version": "1"}, "paths": {"/NAME": {"get": {"summary": "Gets."}}}}'
+    paths = {"/NAME": {"get": {"summary": "Gets."}}}
+    api = json.dumps({"openapi": "3.1.0", "info": {"title": "Shop", "version": "1"}, "paths": paths})
     files = {"tool.py": source, "pyproject.toml": project.format("before"), "docs/openapi.json": api}
     root = write(tmp_path / "code", files)
     output = tmp_path / "site"

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from models.code import Codebase, Kind, Module
 
 _NAME = re.compile(r"\.?[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_PLAIN = re.compile(r"[A-Za-z0-9._-]*")
 _DEEPEST = 12
 _LONGEST = 300
 _MOST_ENDS = 50
@@ -50,7 +51,7 @@ def file_name(module: str) -> str:
 
 def fragment(anchor: str) -> str:
     """`anchor` as the part of an address behind `#`."""
-    return quote(anchor, safe="._-")
+    return anchor if _PLAIN.fullmatch(anchor) else quote(anchor, safe="._-")
 
 
 class Names:

@@ -33,19 +33,21 @@ def veiled_source(name: str, annotation: str | None, source: str) -> str:
 
 def veiled(symbol: Symbol) -> Symbol:
     """`symbol` with its defaults, its value and what its decorators are given as pages may show them."""
-    changes: dict[str, object] = {}
-    if any(one.default is not None for one in symbol.parameters):
-        changes["parameters"] = tuple(map(_parameter, symbol.parameters))
-    if symbol.value is not None:
-        changes["value"] = veiled_source(symbol.path.rpartition(".")[2], symbol.annotation, symbol.value)
-    if symbol.keywords:
-        changes["keywords"] = tuple((name, veiled_source(name, None, text)) for name, text in symbol.keywords)
-    if any(symbol.decorator_arguments):
-        changes["decorator_arguments"] = tuple(
-            tuple((name, veiled_source(name, None, text)) for name, text in given)
-            for given in symbol.decorator_arguments
-        )
-    return replace(symbol, **changes) if changes else symbol  # type: ignore[arg-type] - each as its field is
+    given = any(symbol.decorator_arguments)
+    if symbol.value is None and not (symbol.keywords or given or any(one.default for one in symbol.parameters)):
+        return symbol
+    value = symbol.value
+    return replace(
+        symbol,
+        parameters=tuple(map(_parameter, symbol.parameters)),
+        value=None if value is None else veiled_source(symbol.path.rpartition(".")[2], symbol.annotation, value),
+        keywords=_veiled_all(symbol.keywords),
+        decorator_arguments=tuple(map(_veiled_all, symbol.decorator_arguments)),
+    )
+
+
+def _veiled_all(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, veiled_source(name, None, text)) for name, text in given)
 
 
 def _parameter(one: Parameter) -> Parameter:
