@@ -27,6 +27,8 @@ LONGEST_TEXT = 100_000
 """Characters of a property."""
 LONGEST_SEALED = 1_000_000
 """The same of one that is encrypted: what it was before has been held against the other limits."""
+LONGEST_FACT = 2 * 1024 * 1024
+"""Bytes of all properties of a fact together, as JSON: so that any line of a backup can be read again."""
 MOST_VALUES = 10_000
 """Members of a list."""
 MOST_PROPERTIES = 100
@@ -34,6 +36,9 @@ MOST_PROPERTIES = 100
 
 RESERVED = frozenset({"key", "uid", "scope", "scopes", "said", "valid_from", "recorded_from"})
 """Names of the store's own columns."""
+
+INDEXED = "name"
+"""The property by which nodes are looked up: as long as a key at most."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -186,7 +191,9 @@ def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact,
             _name(name, fact)
         kind = type(value)
         if kind is str:
-            if len(value) > LONGEST_TEXT or not value.isascii() or "\0" in value:  # type: ignore[arg-type, union-attr, operator]
+            if name == INDEXED:
+                _key(value or "-", INDEXED)  # type: ignore[arg-type]
+            elif len(value) > LONGEST_TEXT or not value.isascii() or "\0" in value:  # type: ignore[arg-type, union-attr, operator]
                 _text(value, name, fact)  # type: ignore[arg-type]
         elif kind is int:
             if not _SMALLEST <= value <= _LARGEST:  # type: ignore[operator]
@@ -196,6 +203,9 @@ def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact,
     if type(properties) is not dict:
         properties = dict(properties)
     text = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS) if properties else b"{}"
+    if len(text) > LONGEST_FACT:
+        what = f"Its properties are {len(text)} bytes; at most {LONGEST_FACT} can be kept."
+        raise ConfigurationError(what, component=_shown(fact))
     start = now if given.valid_from is None else micros(given.valid_from)
     end = FOREVER if given.valid_to is None else micros(given.valid_to)
     if start > now or (end != FOREVER and end > now):
