@@ -17,13 +17,13 @@ from blocks.errors import ConfigurationError
 from models.graph import NodeFact, Ref, RelationshipFact
 from tasks.graph import checked, cypher
 from tasks.graph.backup import FORM, LONGEST_LINE, statement_of
+from tasks.graph.batches import batched
 from tasks.graph.checked import parsed
 from tasks.graph.columns import Fact, Statement
 from tasks.graph.migrations import LATEST, migrate
 from tasks.graph.statements import put
 from tasks.graph.temporal import Record
 from tasks.graph.transactions import Transactions
-from tasks.graph.write import batched
 
 _FACTS = 2_000
 _DELETED = 5_000
