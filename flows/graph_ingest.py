@@ -69,7 +69,8 @@ async def graph_ingest(
     run_id = str(flow_run.id) if flow_run.id else None
     target = target_of(config, configuration, checkouts, component=CAPABILITY, run_id=run_id, commit=commit)
     progress = await Progress.start("graph-ingest-progress", total=len(chosen) + 1, what="Ingest")
-    outcomes = []
+    outcomes: list[Outcome] = []
+    read: list[str] = []
     database = Postgres.of(config)
     try:
         await reach(Graph.of(config))
@@ -77,6 +78,7 @@ async def graph_ingest(
             run = Run(target, View(store, Seal.of(config)), database, dry_run=dry_run)
             if needs_code(chosen):
                 await read_sources(run)
+                read = sorted(run.readings)
                 await progress.advance("code read")
             for source in chosen:
                 outcomes.append(await _ingested(source, run))
@@ -85,7 +87,7 @@ async def graph_ingest(
         told = {outcome.figures.source for outcome in outcomes}
         outcomes += [not_told(source, reason_of(error)) for source in chosen if source not in told]
     unseen = not_at(target.commit, await commits_of(target.checkouts), area=AREA, component=target.host)
-    report = report_of(outcomes, unseen, target, started_at=started_at, dry_run=dry_run)
+    report = report_of(outcomes, unseen, target, read=read, started_at=started_at, dry_run=dry_run)
     report = await conclude(report, database=database, key="graph-ingest")
     get_run_logger(component=CAPABILITY).info("%s: %s", report.status.value, report.summary)
     return report

@@ -24,6 +24,7 @@ class SourceFigures(Value):
     """What became of one source."""
 
     source: Source = Field(description="Which one.")
+    told: bool = Field(default=True, description="Whether what could be read of it is in the graph now.")
     sent: int = Field(default=0, ge=0, description="Parts (modules, pages, audits) that said something new.")
     same: int = Field(default=0, ge=0, description="Parts that the graph knew as they are.")
     gone: int = Field(default=0, ge=0, description="Parts that are no more.")
@@ -38,6 +39,7 @@ class GraphReport(Report):
     """The report of an ingest."""
 
     dry_run: bool = Field(default=False, description="Whether it only says what it would send.")
+    checkouts: tuple[str, ...] = Field(default=(), description="Names of the checkouts that were told of.")
     sources: tuple[SourceFigures, ...] = Field(default=(), description="What became of each source.")
 
     @property

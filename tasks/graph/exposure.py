@@ -17,7 +17,10 @@ from blocks.errors import LamaError
 from blocks.postgres import Postgres
 from blocks.settings import Settings
 from models.graph import Label, Ref
-from models.report import Finding, Report
+from models.graph_report import GraphReport, Source
+from models.record import ReportRecord
+from models.report import Finding
+from models.report_kinds import read_report
 
 if TYPE_CHECKING:
     from tasks.graph.questions.impact import Hit
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 _OLDEST = timedelta(days=2)
 _WITHIN_S = 3.0
 _MOST_ASKED = 50
+_MOST_RUNS = 100
 _SHOWN = 10
 _TOLD = frozenset({Label.flow, Label.component})
 _log = logging.getLogger(__name__)
@@ -46,14 +50,17 @@ async def with_exposure(
         now: what time it is.
     """
     subjects = {finding.key: ref for finding in findings if (ref := of(finding)) is not None}
-    wanted = list(dict.fromkeys(subjects.values()))[:_MOST_ASKED]
-    if not wanted:
+    if not subjects:
         return tuple(findings)
     reached: dict[Ref, list[Hit]] = {}
     try:
         async with asyncio.timeout(_WITHIN_S):
-            if await asyncio.to_thread(_is_fresh, Postgres.of(settings), now or datetime.now(UTC)):
-                await _ask(settings, wanted, reached)
+            since = (now or datetime.now(UTC)) - _OLDEST
+            fresh = await asyncio.to_thread(_fresh, Postgres.of(settings), settings.node, since)
+            about = [subjects[one.key] for one in findings if one.key in subjects]
+            wanted = [ref for ref in dict.fromkeys(about) if _is_told(ref, fresh)]
+            if wanted:
+                await _ask(settings, wanted[:_MOST_ASKED], reached)
     except _not_there() as error:
         _log.info("what hangs on findings is not told: %s", type(error).__name__)
     return tuple(
@@ -75,12 +82,37 @@ async def _ask(settings: Settings, wanted: Iterable[Ref], reached: dict[Ref, lis
             reached[ref] = [hit for hit in told.hits if hit.ref.label in _TOLD]
 
 
-def _is_fresh(database: Postgres, now: datetime) -> bool:
-    """Whether the graph was brought up to date lately."""
-    from tasks.reports import store  # noqa: PLC0415
+def _fresh(database: Postgres, node: str, since: datetime) -> frozenset[tuple[Source, str]]:
+    """What runs of this node have told the graph since then: of which checkout each source; of the node itself, ''."""
+    from sqlmodel import Session, col, desc, select  # noqa: PLC0415
 
-    told = store.latest(database, "graph", Report)
-    return told is not None and told.finished_at > now - _OLDEST
+    engine = database.engine()
+    try:
+        with Session(engine) as session:
+            statement = select(col(ReportRecord.body)).where(
+                col(ReportRecord.capability) == "graph",
+                col(ReportRecord.host) == node,
+                col(ReportRecord.finished_at) > since,
+            )
+            bodies = session.exec(statement.order_by(desc(ReportRecord.finished_at)).limit(_MOST_RUNS)).all()
+    finally:
+        engine.dispose()
+    reports = [report for body in bodies if isinstance(report := read_report(body), GraphReport)]
+    return frozenset(
+        (one.source, checkout)
+        for report in reports
+        if not report.dry_run
+        for one in report.sources
+        if one.told
+        for checkout in (report.checkouts if one.source is not Source.architecture else ("",))
+    )
+
+
+def _is_told(ref: Ref, fresh: frozenset[tuple[Source, str]]) -> bool:
+    """Whether what hangs on `ref` was told lately: the services of the node, or the code of the checkout."""
+    if ref.label is Label.component:
+        return (Source.architecture, "") in fresh
+    return (Source.code, ref.key.rpartition(":")[0]) in fresh
 
 
 def _told(finding: Finding, of: Ref, hits: Sequence[Hit]) -> Finding:

@@ -88,7 +88,7 @@ def remove(root: Path, *names: str) -> None:
 
 def figures(report: GraphReport, source: Source = Source.code) -> dict[str, int]:
     (one,) = [one for one in report.sources if one.source is source]
-    return one.model_dump(exclude={"source"})
+    return one.model_dump(exclude={"source", "told"})
 
 
 _CODE = [Source.code, Source.flows, Source.tables, Source.documents]
@@ -164,6 +164,26 @@ async def test_what_cannot_be_read_stands_without_the_code_source_as_well(graph:
     assert await graph.canonical_hash() == before
     write(root, {"app/work.py": _FILES["app/work.py"]})
     await graph_ingest(sources=few)
+    assert await graph.canonical_hash() == before
+
+
+async def test_pages_in_a_folder_that_cannot_be_looked_into_stand(
+    graph: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "code", {"docs/guide/x.md": "# X\n\n`app.store.save`\n"})
+    assert (await graph_ingest(sources=_CODE)).status is Status.ok
+    before = await graph.canonical_hash()
+    looked, closed = os.scandir, str(tmp_path / "code" / "docs" / "guide")
+
+    def refused(path: object = ".") -> object:  # whoever runs the tests may be root, whom no mode keeps out
+        if os.fspath(path) == closed:  # type: ignore[call-overload]
+            raise PermissionError(13, "Permission denied", closed)
+        return looked(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", refused)
+    report = await graph_ingest(sources=_CODE)
+    assert report.status is Status.incomplete
+    assert any("docs/guide" in skip.reason for skip in report.skipped)
     assert await graph.canonical_hash() == before
 
 
@@ -273,6 +293,9 @@ async def test_an_advisory_is_told_with_the_flows_and_services_that_it_reaches(
     reports.save(database, audit)
     services = load_configuration(config).services
     snapshot.record(database, {f"node:{config.node}": node_view({}, [], services)}, datetime.now(UTC))
+    await graph_ingest(dry_run=True)
+    await graph_ingest(sources=[Source.documents])
+    assert await with_exposure(audit.findings, package_of, config) == audit.findings, "neither told of the code"
     report = await graph_ingest()
     assert report.status is Status.ok, report.skipped
     (finding,) = await with_exposure(audit.findings, package_of, config)
@@ -282,7 +305,8 @@ async def test_an_advisory_is_told_with_the_flows_and_services_that_it_reaches(
     assert exposed["Flow:shop:nightly"]["path"] == (
         "Dependency:shop:pypi/prefect <-USES- Module:shop:app.work <-USES- Flow:shop:nightly"
     )
-    assert "It reaches Flow:shop:nightly" in finding.detail
+    assert "It reaches " in finding.detail
+    assert "Flow:shop:nightly" in finding.detail
     advisory = await find_one(graph, "GHSA-1")
     hits = {hit.ref for hit in (await impact(advisory, level_of(graph))).hits}
     assert {Ref(Label.component, f"{node}:front"), Ref(Label.flow, "shop:nightly")} <= hits
@@ -291,7 +315,8 @@ async def test_an_advisory_is_told_with_the_flows_and_services_that_it_reaches(
 
 
 async def test_an_audit_does_not_wait_for_a_graph_that_is_away(graph: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    await graph_ingest(sources=[Source.documents])
+    report = await graph_ingest(sources=[Source.code])
+    reports.save(Postgres.of(settings()), report.model_copy(update={"checkouts": ("shop",), "run_id": "away"}))
     audit = _audit()
     monkeypatch.setenv("LAMA_GRAPH_URI", "bolt://127.0.0.1:9")
     settings.cache_clear()

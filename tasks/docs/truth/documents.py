@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from tasks.code.places import excluded
 LARGEST_DOCUMENT = 2_000_000
 """Bytes above which a document is not read."""
 
+ALL_DOCUMENTS = "all documents"
+"""The place that is said when there are more than are read."""
 _MOST_DOCUMENTS = 5_000
 _OTHER_FORMS = frozenset({".rst", ".adoc", ".asciidoc", ".mdx", ".org", ".textile", ".ipynb"})
 
@@ -55,11 +58,16 @@ def _find(
     missing = []
     for name in names:
         place = root / name
-        if not place.exists():
+        try:
+            there = place.exists()
+        except OSError as error:
+            unread.append(Unread(name, error.strerror or str(error)))
+            continue
+        if not there:
             missing.append(name)
             others += sorted(one for one in place.parent.glob(f"{place.stem}.*") if one.suffix in _OTHER_FORMS)
             continue
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        for path in _inside(place, root, unread) if place.is_dir() else [place]:
             relative = path.relative_to(root).as_posix()
             if excluded(relative, exclude) or (place.is_dir() and path.suffix not in {".md", *_OTHER_FORMS}):
                 continue
@@ -77,5 +85,15 @@ def _find(
         reason = f"{count} not Markdown ({forms}), and no other form is read; `exclude` says that it is meant"
         unread.append(Unread("documents", reason))
     if len(found) > _MOST_DOCUMENTS:
-        unread.append(Unread("documents", f"only {_MOST_DOCUMENTS} of {len(found)} were read"))
+        unread.append(Unread(ALL_DOCUMENTS, f"only {_MOST_DOCUMENTS} of {len(found)} were read"))
     return found[:_MOST_DOCUMENTS], tuple(missing)
+
+
+def _inside(folder: Path, root: Path, unread: list[Unread]) -> list[Path]:
+    """The files in `folder` and below it; what cannot be looked into is told, and not taken for empty."""
+
+    def tell(error: OSError) -> None:
+        place = Path(os.fsdecode(error.filename or folder)).relative_to(root).as_posix()
+        unread.append(Unread(place, error.strerror or str(error)))
+
+    return sorted(Path(at, name) for at, _, names in os.walk(folder, onerror=tell) for name in names)

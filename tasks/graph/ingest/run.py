@@ -74,13 +74,19 @@ def needs_code(sources: Sequence[Source]) -> bool:
 def not_told(source: Source, reason: str) -> Outcome:
     """The outcome of a source that could not be told."""
     skip = Skip(area=AREA, component=source.value, reason=f"{source.value} is not in the graph as it is now: {reason}")
-    return Outcome(SourceFigures(source=source), (skip,))
+    return Outcome(SourceFigures(source=source, told=False), (skip,))
 
 
 def report_of(
-    outcomes: Sequence[Outcome], unseen: Iterable[Skip], target: Target, *, started_at: datetime, dry_run: bool
+    outcomes: Sequence[Outcome],
+    unseen: Iterable[Skip],
+    target: Target,
+    *,
+    read: Iterable[str],
+    started_at: datetime,
+    dry_run: bool,
 ) -> GraphReport:
-    """All outcomes as a report; `unseen` is what was skipped beside them."""
+    """All outcomes as a report; `unseen` is what was skipped beside them, `read` the checkouts that were read."""
     skipped = list(dict.fromkeys([*(skip for outcome in outcomes for skip in outcome.skipped), *unseen]))
     figures = tuple(outcome.figures for outcome in outcomes)
     names = ("created", "changed", "closed", "sent", "same", "gone", "kept")
@@ -97,6 +103,7 @@ def report_of(
         started_at=started_at,
         finished_at=datetime.now(UTC),
         run_id=target.run_id,
+        checkouts=tuple(sorted(read)),
         sources=figures,
         dry_run=dry_run,
     )

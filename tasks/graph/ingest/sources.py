@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+import dataclasses
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import select as sql_select
@@ -21,7 +22,7 @@ from models.report_kinds import read_report
 from models.risk import AuditReport
 from tasks.code.prefect_flows import flows_of
 from tasks.code.tables import tables_of
-from tasks.docs.truth.documents import read_documents
+from tasks.docs.truth.documents import ALL_DOCUMENTS, read_documents
 from tasks.graph.ingest.architecture import architecture_facts, latest_view
 from tasks.graph.ingest.audit import audit_facts, heard_of
 from tasks.graph.ingest.code import Mark, checkout_facts, mark_of, module_facts, shape_of
@@ -162,6 +163,10 @@ async def _tables(run: Run) -> Gathered:
 
 def _flows_of(reading: Reading) -> tuple[Facts, list[str]]:
     flows = flows_of(reading.codebase)
+    if reading.kept or reading.blind:
+        # The flow of such a deployment may be in what cannot be read, and the deployment is named after it.
+        known = tuple(one for one in flows.deployments if one.flow is not None)
+        flows = dataclasses.replace(flows, deployments=known)
     return flow_facts(flows, reading.names), [f"{one.place} was not read: {one.reason}." for one in flows.unread]
 
 
@@ -202,13 +207,26 @@ async def _documents(run: Run) -> Gathered:
         add += changed  # what such a page does not describe any more, may lie in what cannot be read
         said += [one for one in parts if one not in changed]
         kept |= {one.scope for one in changed}
-        kept |= {scope(run.node, Source.documents.value, reading.checkout.name, one.place) for one in unread}
+        kept |= _unseen(scope(run.node, Source.documents.value, reading.checkout.name), unread, found)
         skipped += skips_of(reading)
         skipped += [
             Skip(area=AREA, component=reading.checkout.name, reason=f"{one.place} was not read: {one.reason}.")
             for one in unread
         ]
     return Gathered(plan(said, found, kept=kept), skipped, add)
+
+
+def _unseen(top: str, unread: Sequence[Unread], found: Iterable[str]) -> set[str]:
+    """The scopes of pages that lie in what could not be read: a page, a folder, or more of them than are read."""
+    everything = any(one.place in {"", ".", ALL_DOCUMENTS} for one in unread)
+    kept = set()
+    for name in found:
+        file = last_part(name)
+        if name.startswith(f"{top}/") and (
+            everything or any(file == one.place or file.startswith(f"{one.place}/") for one in unread)
+        ):
+            kept.add(name)
+    return kept
 
 
 def _pages(reading: Reading, run: Run) -> tuple[list[Part], list[Unread]]:
