@@ -18,12 +18,15 @@ import orjson
 
 from blocks.errors import ConfigurationError
 from models.graph import Label, NodeFact, Property, Ref, RelationshipFact, Type
+from models.graph_sensitive import MARK, SENSITIVE
 from tasks.graph.temporal import FOREVER
 
 LONGEST_KEY = 4_000
 """Bytes of UTF-8 of a key, a scope or a mark: what an index of either server can hold."""
-LONGEST_TEXT = 400_000
-"""Characters of a property: an encrypted one is a third longer than what it holds."""
+LONGEST_TEXT = 100_000
+"""Characters of a property."""
+LONGEST_SEALED = 1_000_000
+"""The same of one that is encrypted: what it was before has been held against the other limits."""
 LONGEST_FACT = 2 * 1024 * 1024
 """Bytes of all properties of a fact together, as JSON: so that any line of a backup can be read again."""
 MOST_VALUES = 10_000
@@ -274,9 +277,11 @@ def _name(name: str, fact: Ref | tuple[Type, Ref, Ref]) -> None:
 
 
 def _text(text: str, what: str, fact: Ref | tuple[Type, Ref, Ref]) -> None:
-    if len(text) > LONGEST_TEXT:
+    sealed = text.startswith(MARK) and isinstance(fact, Ref) and what in SENSITIVE.get(fact.label, ())
+    longest = LONGEST_SEALED if sealed else LONGEST_TEXT
+    if len(text) > longest:
         raise ConfigurationError(
-            f"{what} has {len(text)} characters; at most {LONGEST_TEXT} can be kept.", component=_shown(fact)
+            f"{what} has {len(text)} characters; at most {longest} can be kept.", component=_shown(fact)
         )
     _encodable(text, what, _shown(fact))
 

@@ -66,7 +66,7 @@ VALUES: list[Any] = [
     10**400,
     "a\0b",
     "\ud800",
-    "x" * 400_001,
+    "x" * 100_001,
     None,
     b"bytes",
     {"a": 1},
@@ -100,7 +100,7 @@ REFUSED = [
     *(fact(properties={name: 1}) for name in NAMES),
     *(fact(properties={"x": value}) for value in VALUES),
     fact(properties={f"p{at}": 1 for at in range(101)}),
-    fact(properties={f"p{at}": "\\" * 300_000 for at in range(4)}),
+    fact(properties={f"p{at}": "\\" * 99_000 for at in range(12)}),
     fact(properties={"name": "ä" * 2_001}),
     fact(valid_from=datetime(2026, 1, 1)),  # noqa: DTZ001 - that is what is wrong with it
     fact(valid_from=datetime(2030, 1, 1, tzinfo=UTC)),
@@ -172,7 +172,7 @@ TEXTS = [
     "\u202eevil\u2066",
     "\u0000"[:0] + "\x01\x1f\x7f",
     "🐍" * 1_000,
-    "x" * 399_999,
+    "x" * 99_999,
     "'; DROP DATABASE neo4j; --",
     "line\r\nline\u2028",
     "e\u0301 ≠ é",
@@ -204,8 +204,8 @@ async def test_hostile_texts_are_kept_as_they_are(bolt: BoltServer, store: Store
 
 
 async def test_facts_too_large_for_one_message_go_in_several(store: Store, clock: Clock) -> None:
-    facts = [fact(key=f"k{at}", properties={"text": "\\" * 90_000, "more": "x" * 200_000}) for at in range(60)]
-    facts.append(fact(key="largest", properties={f"p{at}": "x" * 390_000 for at in range(5)}))
+    facts = [fact(key=f"k{at}", properties={"text": "\\" * 90_000, "more": "x" * 99_000}) for at in range(60)]
+    facts.append(fact(key="largest", properties={f"p{at}": "x" * 99_000 for at in range(20)}))
     assert await store.replace("s", facts) == Written(created=61)
     clock.tick()
     assert await store.replace("s", facts) == Written(same=61)
