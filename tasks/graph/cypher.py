@@ -198,7 +198,8 @@ def count_by_scope() -> str:
 def count_edges_by_scope() -> str:
     """How many relationships each source says alone, by the label of their start, where it says that alone as well."""
     return " UNION ALL ".join(
-        f"UNWIND $scopes AS scope MATCH (n:{label.value}) WHERE n.scope = scope MATCH (n)-[r]->() WHERE r.scope = scope "
+        f"UNWIND $scopes AS scope MATCH (n:{label.value}) WHERE n.scope = scope "
+        "MATCH (n)-[r]->() WHERE r.scope = scope "
         f"RETURN '{label.value}' AS label, scope, count(r) AS many"
         for label in Label
     )
@@ -214,7 +215,8 @@ def keys_by_scope(label: Label) -> str:
 def edges_by_scope(label: Label) -> str:
     """The relationships of each source that start at nodes which it says alone."""
     return (
-        f"UNWIND $scopes AS scope MATCH (n:{label.value}) WHERE n.scope = scope MATCH (n)-[r]->(m) WHERE r.scope = scope "
+        f"UNWIND $scopes AS scope MATCH (n:{label.value}) WHERE n.scope = scope "
+        "MATCH (n)-[r]->(m) WHERE r.scope = scope "
         "RETURN scope, n.key AS start, type(r) AS type, labels(m)[0] AS label, m.key AS end"
     )
 
@@ -223,7 +225,8 @@ def edges_by_scope(label: Label) -> str:
 def edges_by_start(label: Label) -> str:
     """The relationships of one source that start at these nodes."""
     return (
-        f"UNWIND $rows AS row MATCH (n:{label.value}) WHERE n.key = row.key MATCH (n)-[r]->(m) WHERE r.scope = row.scope "
+        f"UNWIND $rows AS row MATCH (n:{label.value}) WHERE n.key = row.key "
+        "MATCH (n)-[r]->(m) WHERE r.scope = row.scope "
         "RETURN row.scope AS scope, n.key AS start, type(r) AS type, labels(m)[0] AS label, m.key AS end"
     )
 
@@ -231,7 +234,10 @@ def edges_by_start(label: Label) -> str:
 @cache
 def get_nodes(label: Label) -> str:
     """These nodes, if anybody says them."""
-    return f"UNWIND $keys AS key MATCH (n:{label.value}) WHERE n.key = key AND n.scope <> '' RETURN properties(n) AS columns"
+    return (
+        f"UNWIND $keys AS key MATCH (n:{label.value}) WHERE n.key = key AND n.scope <> '' "
+        "RETURN properties(n) AS columns"
+    )
 
 
 @cache
