@@ -27,6 +27,8 @@ LONGEST_TEXT = 100_000
 """Characters of a property."""
 LONGEST_SEALED = 1_000_000
 """The same of one that is encrypted: what it was before has been held against the other limits."""
+LONGEST_FACT = 2 * 1024 * 1024
+"""Bytes of all properties of a fact together, as JSON: so that any line of a backup can be read again."""
 MOST_VALUES = 10_000
 """Members of a list."""
 MOST_PROPERTIES = 100
@@ -34,6 +36,9 @@ MOST_PROPERTIES = 100
 
 RESERVED = frozenset({"key", "uid", "scope", "scopes", "said", "valid_from", "recorded_from"})
 """Names of the store's own columns."""
+
+INDEXED = "name"
+"""The property by which nodes are looked up: as long as a key at most."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +57,8 @@ class Said:
     properties: Mapping[str, Any]
     valid_from: int
     valid_to: int = FOREVER
+    size: int = 0
+    """About how many bytes it is to send."""
     uid: str = ""
     """Of a relationship, what names it in its index; see `hash_of`."""
     implied: bool = False
@@ -176,7 +183,27 @@ def parsed(value: str) -> dict[str, Property]:
 
 
 def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact, scope: str, now: int, /) -> Said:
-    properties = given.properties
+    properties = _checked(given.properties, fact)
+    if type(properties) is not dict:
+        properties = dict(properties)
+    text = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS) if properties else b"{}"
+    if len(text) > LONGEST_FACT:
+        what = f"Its properties are {len(text)} bytes; at most {LONGEST_FACT} can be kept."
+        raise ConfigurationError(what, component=_shown(fact))
+    start = now if given.valid_from is None else micros(given.valid_from)
+    end = FOREVER if given.valid_to is None else micros(given.valid_to)
+    if start > now or (end != FOREVER and end > now):
+        raise ConfigurationError("It is said to be true of a time that lies in the future.", component=_shown(fact))
+    if start >= end:
+        raise ConfigurationError("It is said to end before it begins.", component=_shown(fact))
+    if isinstance(fact, Ref):
+        return Said(fact, scope, _digest(text, scope), properties, start, end, len(text) + 4 * len(fact.key))
+    uid = hash_of(fact)
+    size = len(text) + 4 * (len(fact[1].key) + len(fact[2].key))
+    return Said(fact, scope, _digest(uid.encode() + text, scope), properties, start, end, size, uid)
+
+
+def _checked(properties: Mapping[str, Property], fact: Ref | tuple[Type, Ref, Ref], /) -> Mapping[str, Property]:
     if len(properties) > MOST_PROPERTIES:
         raise ConfigurationError(
             f"{len(properties)} properties; at most {MOST_PROPERTIES} can be kept.", component=_shown(fact)
@@ -186,24 +213,16 @@ def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact,
             _name(name, fact)
         kind = type(value)
         if kind is str:
-            if len(value) > LONGEST_TEXT or not value.isascii() or "\0" in value:  # type: ignore[arg-type, union-attr, operator]
+            if name == INDEXED:
+                _key(value or "-", INDEXED)  # type: ignore[arg-type]
+            elif len(value) > LONGEST_TEXT or not value.isascii() or "\0" in value:  # type: ignore[arg-type, union-attr, operator]
                 _text(value, name, fact)  # type: ignore[arg-type]
         elif kind is int:
             if not _SMALLEST <= value <= _LARGEST:  # type: ignore[operator]
                 raise ConfigurationError(f"{name} is an integer of more than 64 bits.", component=_shown(fact))
         elif kind is not bool:
             _other(value, name, fact)
-    if type(properties) is not dict:
-        properties = dict(properties)
-    text = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS) if properties else b"{}"
-    start = now if given.valid_from is None else micros(given.valid_from)
-    end = FOREVER if given.valid_to is None else micros(given.valid_to)
-    if start > now or (end != FOREVER and end > now):
-        raise ConfigurationError("It is said to be true of a time that lies in the future.", component=_shown(fact))
-    if start >= end:
-        raise ConfigurationError("It is said to end before it begins.", component=_shown(fact))
-    uid = "" if isinstance(fact, Ref) else hash_of(fact)
-    return Said(fact, scope, _digest(uid.encode() + text, scope), properties, start, end, uid)
+    return properties
 
 
 def start(ref: Ref, scope: str, now: int, *, implied: bool) -> Said:
@@ -307,7 +326,7 @@ def _other(value: object, name: str, fact: Ref | tuple[Type, Ref, Ref]) -> None:
                 _text(one, name, fact)
             elif isinstance(one, float) and not math.isfinite(one):
                 raise ConfigurationError(f"{name} holds {one}, which is no number.", component=_shown(fact))
-            elif not _SMALLEST <= one <= _LARGEST:
+            elif isinstance(one, int) and not _SMALLEST <= one <= _LARGEST:
                 raise ConfigurationError(f"{name} holds an integer of more than 64 bits.", component=_shown(fact))
         return
     shown = type(value).__name__

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.graph import Label, Ref, Type, Written
-from tasks.graph import cypher
+from tasks.graph import batches, cypher
+from tasks.graph.batches import batched
 from tasks.graph.checked import SHARED, Said, digest, hash_of
 from tasks.graph.columns import Fact, alone, past_row, said_id, said_row, statement, together
 from tasks.graph.temporal import Record, state
@@ -91,8 +92,8 @@ async def correct(tx: Transaction, given: Sequence[Said], now: int, *, retract: 
         retract: whether they hold no longer since their `valid_from`.
     """
     written = Written()
-    for begin in range(0, len(given), SOME):
-        written += await _some(tx, given[begin : begin + SOME], now, retract=retract)
+    for some in batched(given, SOME, lambda one: one.size):
+        written += await _some(tx, some, now, retract=retract)
     return written
 
 
@@ -145,8 +146,8 @@ async def _known(tx: Transaction, group: Group, facts: dict[str, Fact]) -> dict[
 
 async def _keep(tx: Transaction, group: Group, known: dict[str, _Known]) -> None:
     past = [past_row(one.fact, of, scope, record) for of, one in known.items() for scope, record in one.moved]
-    if past:
-        await tx.rows(cypher.PUT_PAST, rows=past)
+    for some in batches.rows(past, SOME):
+        await tx.rows(cypher.PUT_PAST, rows=some)
     stale = [said_id(of, scope) for of, one in known.items() if one.several for scope in (*one.live, *one.past)]
     several = {of: one for of, one in known.items() if len(one.live) > 1}
     rows = [
@@ -158,11 +159,11 @@ async def _keep(tx: Transaction, group: Group, known: dict[str, _Known]) -> None
     gone = [id_ for id_ in stale if id_ not in kept]
     if gone:
         await tx.rows(cypher.DROP_SAID, ids=gone)
-    if rows:
-        await tx.rows(cypher.PUT_SAID, rows=rows)
+    for some in batches.rows(rows, SOME):
+        await tx.rows(cypher.PUT_SAID, rows=some)
     put = [_row(of, one) for of, one in known.items() if one.live]
-    if put:
-        await tx.rows(group.put, rows=put)
+    for some in batches.rows(put, SOME):
+        await tx.rows(group.put, rows=some)
     dropped = {of: one.fact for of, one in known.items() if one.there and not one.live}
     if dropped:
         await _drop(tx, group, dropped)

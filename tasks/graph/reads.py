@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from models.graph import AsOf, Counts, Direction, Edge, Label, Node, Ref, Type
-from tasks.graph import cypher
+from tasks.graph import batches, cypher
 from tasks.graph.checked import SHARED, canonical, checked_ref, checked_type, hash_of, micros
 from tasks.graph.columns import Fact, Statement, alone, live_edge, live_node, shown, statement
 from tasks.graph.temporal import FOREVER
@@ -274,5 +274,4 @@ def _by_label(refs: Iterable[Ref]) -> dict[Label, list[str]]:
 
 
 def _some(keys: list[str]) -> Iterable[list[str]]:
-    for begin in range(0, len(keys), _MANY):
-        yield keys[begin : begin + _MANY]
+    return batches.keys(keys, _MANY)

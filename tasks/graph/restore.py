@@ -11,12 +11,12 @@ import orjson
 from blocks.errors import ConfigurationError
 from tasks.graph import cypher
 from tasks.graph.backup_file import Contents, lines_of, statement_of, verify
+from tasks.graph.batches import batched
 from tasks.graph.columns import Fact
 from tasks.graph.migrations import LATEST, migrate, refuse_newer
 from tasks.graph.statements import put
 from tasks.graph.temporal import Record
 from tasks.graph.transactions import Transactions
-from tasks.graph.write import batched
 
 _FACTS = 2_000
 _BYTES = 4 * 1024 * 1024

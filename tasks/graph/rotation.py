@@ -9,13 +9,13 @@ from dataclasses import replace
 from blocks.errors import UnavailableError
 from models.graph import Label, Ref
 from tasks.graph import cypher
+from tasks.graph.batches import batched
 from tasks.graph.checked import SHARED, canonical, hash_of, parsed
 from tasks.graph.columns import Fact, Statement, alone, statement
 from tasks.graph.sealing import Seal
 from tasks.graph.statements import by_fact, every_statement, put
 from tasks.graph.temporal import Record
 from tasks.graph.transactions import Transaction, Transactions
-from tasks.graph.write import batched
 
 _FACTS = 20
 """Of one transaction: with all their past, and texts of the longest, the embedded server takes them at once."""

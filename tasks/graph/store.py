@@ -34,13 +34,14 @@ from models.graph import (
     Written,
 )
 from tasks.graph import checked, cypher, reads
+from tasks.graph.batches import batched
 from tasks.graph.checked import Said, micros
 from tasks.graph.columns import Fact
 from tasks.graph.correct import correct
 from tasks.graph.gone import gone
 from tasks.graph.temporal import FOREVER
 from tasks.graph.transactions import Transactions
-from tasks.graph.write import MANY, Facts, batched, by_group, write
+from tasks.graph.write import MANY, Facts, by_group, write
 
 if TYPE_CHECKING:
     from neo4j import AsyncDriver
@@ -133,7 +134,7 @@ class Store:
             found = await gone(self._transactions, some, how_many, facts.says)
             written += await self._close(found, facts.now)
         marks = [{"name": part.scope, "mark": part.mark} for part in parts if part.mark]
-        for rows in batched(marks, MANY):
+        for rows in batched(marks, _SCOPES):
             await self._run(cypher.MARK_SCOPES, rows=rows)
         return written
 
@@ -250,13 +251,13 @@ class Store:
     async def _known(self, scopes: Sequence[str]) -> list[str]:
         """Those of the sources that have said something before."""
         known: list[str] = []
-        for some in batched(scopes, MANY):
+        for some in batched(scopes, _SCOPES):
             known += [record["name"] for record in await self._transactions.read(cypher.KNOWN_SCOPES, scopes=some)]
         return known
 
     async def _open(self, scopes: Sequence[str]) -> None:
         """Say that these sources are being written: they bear no mark until that is done."""
-        for some in batched(scopes, MANY):
+        for some in batched(scopes, _SCOPES):
             await self._run(cypher.OPEN_SCOPES, scopes=some)
 
     async def _run(self, text: str, **parameters: object) -> None:
@@ -266,10 +267,14 @@ class Store:
         since = now if since is None else since
         written = Written()
         # What began after `since` never was, by what is known now: so it is closed for all time since then.
-        said = [Said(fact, scope, "", {}, since, FOREVER) for scope, fact in found]
+        said = [Said(fact, scope, "", {}, since, FOREVER, _size(fact)) for scope, fact in found]
         for group in by_group(said).values():
-            for batch in batched(group, MANY):
+            for batch in batched(group, MANY, lambda one: one.size):
                 written += await self._transactions.write(
                     lambda tx, batch=batch: correct(tx, batch, now, retract=True)  # type: ignore[misc]
                 )
         return written
+
+
+def _size(fact: Fact) -> int:
+    return 4 * (len(fact.key) if isinstance(fact, Ref) else len(fact[1].key) + len(fact[2].key))

@@ -20,7 +20,7 @@ R = TypeVar("R")
 _CONFLICTS = 15
 """Further tries after meeting another writer: about 20 s."""
 _RECONNECTS = 6
-"""Further tries after a lost connection: about 1.5 s; who calls has to await a server that starts, which takes longer."""
+"""Further tries after a lost connection: about 1.5 s; a server that starts takes longer, and is for who calls."""
 _FIRST_S, _LONGEST_S = 0.02, 2.0
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from blocks.errors import ConfigurationError
 from models.graph import Label, Part, Ref, Type, Written
 from tasks.graph import checked, cypher
+from tasks.graph.batches import batched
 from tasks.graph.checked import Said, hash_of
 from tasks.graph.columns import Fact, edge_row, node_row
 from tasks.graph.correct import Group, correct
 from tasks.graph.transactions import Transaction, Transactions
-
-T = TypeVar("T")
 
 MANY = 5_000
 """Facts of one transaction: measured as the best for both servers' and driver's time."""
@@ -102,6 +101,10 @@ def _group(type_: Type, start: Label, end: Label) -> Group:
     return known or _GROUPS.setdefault((type_, start, end), Group(None, (type_, start, end)))
 
 
+def _size(said: Said) -> int:
+    return said.size
+
+
 def _put(known: dict[Any, Said], key: Any, said: Said) -> None:
     other = known.setdefault(key, said)
     if other is said:
@@ -125,13 +128,13 @@ async def write(transactions: Transactions, facts: Facts, *, known: bool) -> Wri
     written = Written()
     past = bool(await transactions.read(cypher.ANY_PAST))
     for label, nodes in facts.nodes.items():
-        for batch in batched(nodes.values(), MANY):
+        for batch in batched(nodes.values(), MANY, _size):
             written += await _nodes(transactions, label, batch, facts.now, known=known, past=past)
     for group, edges in facts.edges.items():
-        for batch in batched(edges.values(), MANY):
+        for batch in batched(edges.values(), MANY, _size):
             written += await _edges(transactions, group, batch, facts, known=known, past=past)
     for ended in facts.ended.values():
-        for batch in batched(ended, MANY):
+        for batch in batched(ended, MANY, _size):
             written += await transactions.write(lambda tx, batch=batch: correct(tx, batch, facts.now))  # type: ignore[misc]
     return written
 
@@ -244,18 +247,6 @@ async def _late(tx: Transaction, batch: Sequence[Said]) -> tuple[list[Said], lis
     after = {record["of"] for record in await tx.rows(cypher.PAST_AFTER, rows=rows)}
     late = [one for of, one in zip(hashes, batch, strict=True) if of in after]
     return late, [one for of, one in zip(hashes, batch, strict=True) if of not in after] if after else list(batch)
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """`items` in lists of at most `size`."""
-    some: list[T] = []
-    for item in items:
-        some.append(item)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some
 
 
 def by_group(facts: Iterable[Said]) -> Mapping[Group, list[Said]]:

@@ -242,15 +242,13 @@ async def test_any_point_of_both_times_shows_what_was_said_of_it_until_then(
             for fact in list(told.said):
                 if fact not in said and told.at(fact, scope, now, now) is not None:
                     late.append((fact, scope, None, None, None))
-        for ref in implied:
-            if whole or told.at(ref, scope, now, now) is None:
-                early.append((ref, scope, {}, None, None))
+        said_first = [ref for ref in implied if whole or told.at(ref, scope, now, now) is None]
+        early.extend((ref, scope, {}, None, None) for ref in said_first)
         for one in nodes:
             (early if one.valid_to is None else middle).append(
                 (one.ref, scope, one.properties, one.valid_from, one.valid_to)
             )
-        for one in edges:
-            early.append(((Type.calls, one.start, one.end), scope, one.properties, None, None))
+        early.extend(((Type.calls, one.start, one.end), scope, one.properties, None, None) for one in edges)
         return nodes, edges
 
     for _ in range(25):
