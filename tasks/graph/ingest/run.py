@@ -31,8 +31,8 @@ class Outcome:
 
 
 @step("reach the graph", retries=1)
-async def reach(graph: Graph) -> None:
-    """Wait a little for a server that is starting, and bring its schema up to date.
+async def reach(graph: Graph, *, dry_run: bool) -> None:
+    """Wait a little for a server that is starting, and bring its schema up to date; in a dry run, only look at it.
 
     Raises:
         ConfigurationError: a newer Lama has been here.
@@ -40,7 +40,7 @@ async def reach(graph: Graph) -> None:
         ConfigurationError: it was made by a newer Lama.
     """
     async with graph.get_client() as driver:
-        await migrate(Transactions(driver, graph.database))
+        await migrate(Transactions(driver, graph.database), dry_run=dry_run)
 
 
 @step("read the source code", retries=1)
