@@ -31,14 +31,16 @@ test: $(READY)   ## every test; what fails, which a busy machine can cause, is r
 explore: $(READY) ## the property tests, with examples that nobody has seen yet
 	LAMA_EXPLORE=1 $(BIN)/python -m pytest -m hypothesis
 
-check: $(READY)  ## style, types, floors
+check: $(READY)  ## style, types, floors, docstrings, and whether documents are true
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	LAMA_HOME=build/home $(BIN)/python -m lama.cli docs build . --gate 0.95 --output build/site
+	LAMA_HOME=build/home $(BIN)/python -m lama.cli docs check .
 
 docs: $(READY)   ## the site of Lama itself, in build/site
-	$(BIN)/python -m lama.cli docs build . --output build/site
+	LAMA_HOME=build/home $(BIN)/python -m lama.cli docs build . --output build/site
 
 bench: $(READY)  ## every benchmark, in its quick form
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file --quick || exit 1; done

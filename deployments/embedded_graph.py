@@ -40,6 +40,9 @@ _FLAGS = (
     *("--add-exports", "java.management/sun.management=ALL-UNNAMED"),
     *("--add-opens", "java.base/java.util.concurrent.atomic=ALL-UNNAMED"),
     "-XX:+UseSerialGC",  # a third less memory than the default one; the pauses of a small heap are short
+    # SIGTERM ends it at once, and the next start recovers: what its own orderly end lets in meanwhile, it acknowledges
+    # and loses (some of 100 commits in one of ten ends, once all of them); killed with -9 it lost none in 60.
+    "-Xrs",
     "-XX:-UsePerfData",  # leaves no files in /tmp
     # What an exhausted memory leaves behind is not known. The supervisor starts it again, and it recovers.
     "-XX:+ExitOnOutOfMemoryError",
@@ -100,7 +103,7 @@ class EmbeddedGraph:
         return [java, heap, *_FLAGS, temporary, *options, "-cp", os.pathsep.join(jars), main]
 
     def environment(self) -> dict[str, str]:
-        """What it needs of the environment: nothing of ours but the name by which `lama down` knows it, if it has it."""
+        """What it needs of the environment: nothing of ours but the name that `lama down` knows it by."""
         kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "LAMA_INSTANCE")
         return {name: os.environ[name] for name in kept if name in os.environ}
 

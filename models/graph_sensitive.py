@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from models.graph import Label
 
+MARK = "sealed:1:"
+"""How every encrypted value begins; then the key's id, a colon, and the rest in base64."""
+
 SENSITIVE: Mapping[Label, frozenset[str]] = {
     Label.agent: frozenset({"instructions", "persona", "contact"}),
     Label.memory: frozenset({"text", "summary", "embedding"}),

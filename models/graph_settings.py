@@ -62,7 +62,7 @@ class GraphSettings(Value):
         default_factory=dict,
         description="`[graph.roles.NAME]`: what those who have the role see.",
     )
-    callers: dict[Literal["gateway", "mcp"], str] = Field(
+    callers: dict[Literal["gateway"], str] = Field(
         default_factory=dict,
-        description="Which role callers have: `gateway` and `mcp` by their key; otherwise they see everything.",
+        description="Which role callers have: those of the `gateway`, who have its key; otherwise they see everything.",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lama.cli import COULD_NOT, OK
+from lama.cli import COULD_NOT, FINDINGS, OK
 from lama.commands.terminal import echo_json, printable
 
 if TYPE_CHECKING:
@@ -69,10 +69,15 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@docs.command()
+@docs.command(short_help="Generate a site; only what has changed is written.")
 @_shared
 @click.option("--format", "forms", callback=_forms, help="What is generated, such as md,html,json,inv; by default all.")
 @click.option("--watch", is_flag=True, help="Stay, and build again whenever a source changes, until Ctrl-C.")
+@click.option(
+    "--gate",
+    type=click.FloatRange(0, 1),
+    help="Share of public objects with a docstring below which the exit code is 1.",
+)
 @click.option("--no-cache", is_flag=True, help="Read everything again, also what has not changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def build(
@@ -83,24 +88,31 @@ def build(
     private: bool | None,
     forms: tuple[str, ...] | None,
     watch: bool,
+    gate: float | None,
     no_cache: bool,
     as_json: bool,
 ) -> int:
     """Generate the site of PATH: a checkout of lama.toml, or a folder; by default the one that you are in.
 
-    Only what tells something else than before is written. Exit code 2: something could not be read, and has no page.
+    Only what tells something else than before is written. Exit code 1: fewer docstrings than --gate wants; 2: something
+    could not be read, and has no page.
     """
     if watch and as_json:
         raise click.UsageError("--watch has no end, and so no document to print; leave out --json.")
     job = _job(path, output, templates, private=private, forms=forms, cache=not no_cache)
+    if gate is not None:
+        job = job.model_copy(update={"chosen": job.chosen.model_copy(update={"coverage": gate})})
     answer = _perform(job, quiet=as_json)
     _tell(answer, as_json=as_json)
     if watch:
         _watch(job, lambda: None)
-    return COULD_NOT if answer.skipped else OK
+    if answer.skipped:
+        return COULD_NOT
+    too_few = gate is not None and any(one.key.startswith("docs.coverage:") for one in answer.findings)
+    return FINDINGS if too_few else OK
 
 
-@docs.command()
+@docs.command(short_help="Show the site on this machine, and keep it up to date.")
 @_shared
 @click.option("--port", type=click.IntRange(0, 65535), default=8790, show_default=True, help="Port; 0: any free one.")
 def serve(*, path: str | None, output: Path | None, templates: Path | None, private: bool | None, port: int) -> int:
@@ -170,7 +182,7 @@ def _job(
     return Job(
         checkout=checkout,
         chosen=chosen,
-        output=output.absolute() if output is not None else output_of(home, chosen, checkout),
+        output=output.absolute() if output is not None else output_of(home, chosen, checkout, part.checkouts),
         cache=cache_of(home, checkout) if cache else None,
         check=False,
     )

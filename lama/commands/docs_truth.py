@@ -44,7 +44,7 @@ def check(*, path: str | None, fail_level: str | None, since: str | None, run: b
         told, unseen = breakage(checkout, since)
         findings, skips = [*findings, *told], [*skips, *unseen]
     level = Severity(fail_level) if fail_level is not None else chosen.fail_level
-    findings = sorted(findings, key=lambda one: (-one.severity.rank, one.key))
+    findings = sorted(findings, key=lambda one: (-one.severity.rank, *_place(one)))
     if as_json:
         told_all = {"findings": [one.model_dump(mode="json") for one in findings]}
         echo_json({**told_all, "skipped": [one.model_dump(mode="json") for one in skips], "metrics": metrics})
@@ -137,6 +137,11 @@ def accept(*, path: str | None, pages: tuple[str, ...]) -> int:
     click.echo(f"{chosen.baseline}: {sections} sections of {len(baseline.pages)} documents; "
                f"{'written' if changed else 'as it was'}.")  # fmt: skip
     return OK
+
+
+def _place(finding: Finding) -> tuple[str, int, str]:
+    line = finding.evidence.get("line")
+    return str(finding.evidence.get("file", "")), line if isinstance(line, int) else 0, finding.key
 
 
 def _chosen(path: str | None) -> tuple[Checkout, DocsSettings]:

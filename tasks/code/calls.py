@@ -43,7 +43,7 @@ def _callee(chain: str, scope: Scope, scopes: Scopes) -> str | None:
     if found is None:
         return None
     home, bindings = found
-    binding = single(home, bindings)
+    binding = _single(head, home, bindings)
     if binding is None or not binding.target:
         return None
     if binding.how is Bound.first_parameter:
@@ -55,7 +55,13 @@ def _callee(chain: str, scope: Scope, scopes: Scopes) -> str | None:
     return f"{binding.target}.{rest}" if rest else binding.target
 
 
-def single(home: Scope, bindings: list[Binding]) -> Binding | None:
+def _single(name: str, home: Scope, bindings: list[Binding]) -> Binding | None:
+    if name not in home.single:
+        home.single[name] = _only(home, bindings)
+    return home.single[name]
+
+
+def _only(home: Scope, bindings: list[Binding]) -> Binding | None:
     """The one binding of a name in `home`; None when there are several that differ, or a star may have replaced it."""
     first = bindings[0]
     if first.how is Bound.value:
@@ -63,16 +69,14 @@ def single(home: Scope, bindings: list[Binding]) -> Binding | None:
     for other in bindings[1:]:
         if other.how is not Bound.imported or first.how is not Bound.imported or other.target != first.target:
             return None
-    if any(line > first.line for line in home.stars):
-        return None
-    return first
+    return None if home.last_star > first.line else first
 
 
 def _own_method(path: str, name: str, scopes: Scopes) -> str | None:
     body = scopes.classes.get(path)
     if body is None or not name or "." in name or name not in body.bindings:
         return None
-    binding = single(body, body.bindings[name])
+    binding = _single(name, body, body.bindings[name])
     if binding is None or binding.how not in {Bound.function, Bound.class_}:
         return None
     return None if binding.property else binding.target

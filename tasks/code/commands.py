@@ -16,6 +16,7 @@ from pathlib import Path
 
 from models.code import Codebase, Module
 from tasks.code.arguments import parsers_of
+from tasks.code.lazy_groups import loaded, takes_its_own
 from tasks.code.literals import Written, call_of, constant
 from tasks.code.places import read_file
 
@@ -66,7 +67,7 @@ class Command:
     arguments: tuple[Argument, ...] = ()
     group: bool = False
     complete: bool = True
-    """Whether all its options and arguments are known."""
+    """Whether all that it takes is known: no decorator, and no class of its own, may add to it."""
     parent: str | None = None
     """Path of the group that it belongs to."""
 
@@ -80,7 +81,6 @@ _READY = {
     "help_option": ("--help", "Show this message and exit."),
 }
 _SUFFIX = re.compile(r"_(?:command|cmd|group|grp)$")
-_LAZY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _DEPTH = 8
 
 
@@ -169,7 +169,10 @@ class _Reader:
             self._parents[path] = group
         options: list[Option] = []
         arguments: list[Argument] = []
-        complete = "params" not in written.options and not (written.last == "command" and "cls" in written.options)
+        own = written.options.get("cls")
+        complete = "params" not in written.options
+        if own is not None:
+            complete = complete and not takes_its_own(self._tree(module.path), ast.unparse(own))
         for decorator in [*node.decorator_list[:place], *node.decorator_list[place + 1 :]]:
             parts = self._parts(module.path, decorator, 0)
             if parts is None:
@@ -255,14 +258,15 @@ class _Reader:
             if isinstance(node, ast.For) and isinstance(node.target, ast.Name):
                 each[node.target.id] = node.iter.elts if isinstance(node.iter, ast.Tuple | ast.List) else []
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                written = call_of(node)
-                if written is not None and written.last == "add_command" and written.arguments:
-                    first = written.arguments[0]
-                    for one in each.get(first.id, [first]) if isinstance(first, ast.Name) else [first]:
-                        self._added(module.path, written, one)
-            elif isinstance(node, ast.Dict) and len(groups) == 1:
-                self._lazy(node, groups[0])
+            written = call_of(node) if isinstance(node, ast.Call) else None
+            if written is not None and written.last == "add_command" and written.arguments:
+                first = written.arguments[0]
+                for one in each.get(first.id, [first]) if isinstance(first, ast.Name) else [first]:
+                    self._added(module.path, written, one)
+        for name, place in loaded(tree) if len(groups) == 1 else ():
+            target = self._codebase.resolve(place)
+            if target in self._found and target not in self._parents:
+                self._parents[target], self._names[target] = groups[0], name
 
     def _added(self, module: str, written: Written, command: ast.expr) -> None:
         owner = self._codebase.resolve(f"{module}.{written.name.rpartition('.')[0]}")
@@ -273,16 +277,6 @@ class _Reader:
         name = constant(written.arguments[1]) if len(written.arguments) > 1 else written.value("name")
         if isinstance(name, str):
             self._names[target] = name
-
-    def _lazy(self, node: ast.Dict, group: str) -> None:
-        for key, value in zip(node.keys, node.values, strict=True):
-            name = constant(key)
-            first = value.elts[0] if isinstance(value, ast.Tuple | ast.List) and value.elts else value
-            place = constant(first)
-            if isinstance(name, str) and isinstance(place, str) and _LAZY.fullmatch(place):
-                target = self._codebase.resolve(place.replace(":", "."))
-                if target in self._found and target not in self._parents:
-                    self._parents[target], self._names[target] = group, name
 
     def _programs(self) -> dict[str, str]:
         """Programs that the checkout installs, by the path of the command that they run."""

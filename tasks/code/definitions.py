@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from models.code import Kind, Parameter, Symbol
 from tasks.code.expressions import Source, annotation_of, dotted, text_of
 from tasks.code.scopes import Bound, Scope, Scopes
+from tasks.code.statements import Statement, statements
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DECORATED = {
@@ -34,18 +35,6 @@ _DECORATED = {
 }
 _INTERFACE_LABELS = frozenset({"async", "property", "classmethod", "staticmethod", "abstractmethod", "overload"})
 _CLASS_VARIABLE = ("ClassVar", "typing.ClassVar", "t.ClassVar")
-
-
-@dataclass(slots=True)
-class Statement:
-    """A statement of a body, wherever `if`, `try`, `with` and loops put it."""
-
-    node: ast.stmt
-    behind: ast.stmt | None
-    """The statement after it in its block: a string there is the docstring of an attribute."""
-    conditional: bool
-    alternative: bool
-    """In an `else` or `except`: what the first branch defines goes before it."""
 
 
 @dataclass
@@ -144,7 +133,7 @@ class Definitions:
             decorator_arguments=arguments,
         )
         known = body.groups.get(node.name)
-        if "overload" in labels and known is not None and all("overload" in one.labels for one in known):
+        if "overload" in labels and known is not None and "overload" in known[-1].labels:
             known.append(symbol)
         else:
             self._put(body, node.name, [symbol], alternative=statement.alternative)
@@ -328,32 +317,6 @@ def resolved(scope: Scope, chain: str) -> str:
     return chain
 
 
-def statements(nodes: list[ast.stmt]) -> Iterator[Statement]:
-    """The statements of a body and of the blocks in it, but not those of functions and classes."""
-    stack: list[tuple[list[ast.stmt], int, bool, bool]] = [(nodes, 0, False, False)]
-    while stack:
-        body, place, conditional, alternative = stack.pop()
-        if place >= len(body):
-            continue
-        stack.append((body, place + 1, conditional, alternative))
-        node = body[place]
-        if isinstance(node, ast.If | ast.For | ast.AsyncFor | ast.While):
-            stack.append((node.orelse, 0, True, True))
-            stack.append((node.body, 0, True, alternative))
-        elif isinstance(node, ast.Try | ast.TryStar):
-            stack.append((node.finalbody, 0, conditional, alternative))
-            stack.append((node.orelse, 0, conditional, alternative))
-            stack.extend((handler.body, 0, True, True) for handler in reversed(node.handlers))
-            stack.append((node.body, 0, True, alternative))
-        elif isinstance(node, ast.With | ast.AsyncWith):
-            stack.append((node.body, 0, conditional, alternative))
-        elif isinstance(node, ast.Match):
-            stack.extend((case.body, 0, True, alternative) for case in reversed(node.cases))
-        else:
-            behind = body[place + 1] if place + 1 < len(body) else None
-            yield Statement(node, behind, conditional, alternative)
-
-
 def _wraps(value: ast.expr | None, name: str) -> bool:
     """Whether an assignment only wraps what `name` was, as `f = deprecated(f)` does."""
     return isinstance(value, ast.Call) and any(isinstance(one, ast.Name) and one.id == name for one in value.args)
@@ -404,7 +367,10 @@ def _exports(tree: ast.Module) -> tuple[str, ...] | None:
             continue
         if names is None:
             return None
-        found = [*found, *names] if added and found is not None else names
+        if added and found is not None:
+            found.extend(names)
+        else:
+            found = list(names)
     return None if found is None else tuple(dict.fromkeys(found))
 
 

@@ -82,6 +82,8 @@ _FIELD = re.compile(
 )
 _FENCE = re.compile(r"^ *(?:```|~~~)")
 _DIRECTIVE = re.compile(r"^ *\.\. +(?!deprecated|versionadded|versionchanged|note|warning|seealso)[\w:-]+::")
+_LONGEST = 200_000
+"""Characters above which a docstring is prose."""
 _LEVEL = 3
 """Dashes that underline a title, at least."""
 
@@ -90,7 +92,7 @@ def parse(text: str | None, *, style: Style | None = None) -> Docstring:
     """What the docstring `text` (without its indentation) says; its style is found out unless it is given."""
     if not text or not text.strip():
         return Docstring(Style.plain)
-    return _parsed(text, style or style_of(text))
+    return _parsed(text, Style.plain if len(text) > _LONGEST else style or style_of(text))
 
 
 def style_of(text: str) -> Style:

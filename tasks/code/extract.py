@@ -24,14 +24,18 @@ class UnreadableError(Exception):
 def extracted(module: str, *, package: bool, data: bytes, stub: bytes | None = None) -> tuple[bytes, bytes, bytes]:
     """The module that `data` is, its entry in the index, both as JSON, and its words, one a line.
 
-    A stub adds what the source leaves open.
+    A stub adds what the source leaves open; one that cannot be read leaves the module as it is, and the index says why.
 
     Raises:
         UnreadableError: it does not parse, or nests too deep.
     """
     parts = _read(module, data, package=package)
+    problem: str | None = None
     if stub is not None:
-        parts = _with_stub(parts, _read(module, stub, package=package))
+        try:
+            parts = _with_stub(parts, _read(module, stub, package=package))
+        except UnreadableError as error:
+            problem = str(error)
     relations, symbols, rest, strings = parts
     prefix = len(module) + 1
     docstring, public, imports, calls, exports, handed = rest
@@ -44,7 +48,7 @@ def extracted(module: str, *, package: bool, data: bytes, stub: bytes | None = N
         exports,
         [[one.caller, one.callee, one.line] for one in handed],
     ]
-    index = [_names(symbols, prefix, docstring, public, data), relations]
+    index = [_names(symbols, prefix, docstring, public, data), relations, problem]
     return _dump(body), _dump(index), _words(strings, symbols)
 
 

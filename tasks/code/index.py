@@ -13,6 +13,8 @@ from tasks.code.rows import named_of
 
 _AT_ONCE = 64
 _DEPTH = 30
+_MOST = 500
+"""Paths that one question may lead over."""
 
 
 class Names(Mapping[str, Named]):
@@ -72,7 +74,7 @@ class Resolver:
     def _resolved(self, path: str, depth: int, met: dict[str, str | None]) -> str | None:
         if path in self._names:
             return path
-        if path in met or depth >= _DEPTH or self._relations is None:
+        if path in met or depth >= _DEPTH or len(met) >= _MOST or self._relations is None:
             return met.get(path)
         met[path] = None
         following = self._relations.followed(path)

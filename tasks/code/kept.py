@@ -12,7 +12,11 @@ from pathlib import Path
 from tasks.result_cache import ResultCache, content_key
 
 _MOST_FRESH = 192 * 1024 * 1024
-_READ = ("calls", "definitions", "expressions", "extract", "related", "relations", "scopes")
+_READ = (
+    "calls", "definitions", "entries", "expressions", "extract", "read", "related", "relations", "rows", "scopes",
+    "statements",
+)  # fmt: skip
+"""What decides how entries and states look."""
 
 
 def content_of(data: bytes, stub: bytes | None) -> str:
@@ -36,6 +40,18 @@ def version() -> str:
     for name in _READ:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return f"{digest.hexdigest()} {sys.version_info.major}.{sys.version_info.minor}"
+
+
+@functools.cache
+def version_of_all() -> str:
+    """Changes with whatever may change what any module of this package tells, docstrings and commands included."""
+    from importlib.metadata import version as version_of  # noqa: PLC0415 - slow to import
+
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    griffe = version_of("griffe")
+    return f"{digest.hexdigest()} {griffe} {sys.version_info.major}.{sys.version_info.minor}"
 
 
 class Kept:

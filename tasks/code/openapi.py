@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _MOST = 5_000
 _LONGEST = 2_000
 _DEPTH = 10
-_LARGEST_YAML = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,15 @@ class Api:
     operations: tuple[Operation, ...]
 
 
+@dataclass(slots=True)
+class _Document:
+    """A document while it is read."""
+
+    root: Mapping[str, Any]
+    types: dict[int, str] = field(default_factory=dict)
+    """What was found of schemas, which many operations may share."""
+
+
 def apis_of(root: Path) -> tuple[tuple[Api, ...], tuple[Unread, ...]]:
     """The OpenAPI (3) and Swagger (2) documents in the usual places of the checkout at `root`; what could not be read.
 
@@ -73,7 +81,7 @@ def apis_of(root: Path) -> tuple[tuple[Api, ...], tuple[Unread, ...]]:
     root = Path(os.path.realpath(root))
     found: list[Api] = []
     unread: list[Unread] = []
-    for place in sorted(_places(root)):
+    for place in places_of(root):
         try:
             data, _ = read_file(f"{root}/{place}", inside=f"{root}/")
             document = _parsed(place, data)
@@ -114,6 +122,11 @@ async def printed_api(root: Path, command: Sequence[str], *, timeout_s: float = 
     return api_of("", document)
 
 
+def places_of(root: Path) -> list[str]:
+    """The files, relative to `root`, in which `apis_of` looks for documents."""
+    return sorted(_places(root))
+
+
 def _places(root: Path) -> Iterator[str]:
     for folder in _FOLDERS:
         try:
@@ -129,29 +142,25 @@ def _places(root: Path) -> Iterator[str]:
 def _parsed(place: str, data: bytes) -> Any:
     if place.lower().endswith(".json"):
         return orjson.loads(data)
-    if len(data) > _LARGEST_YAML:
-        raise ValueError(f"larger than {_LARGEST_YAML} bytes")
-    import yaml  # noqa: PLC0415
+    from tasks.code.yaml_file import load_yaml  # noqa: PLC0415
 
-    try:
-        return yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
-        raise ValueError(f"not readable as YAML: {error}") from error
+    return load_yaml(data)
 
 
 def api_of(file: str, document: Mapping[str, Any]) -> Api:
     """What an OpenAPI document says; parts that are not as they should be are left out."""
     info = _mapping(document.get("info"))
+    reading = _Document(document)
     operations: list[Operation] = []
     for path, item in _mapping(document.get("paths")).items():
         shared = _mapping(item)
         for method in _METHODS:
             if isinstance(shared.get(method), dict) and len(operations) < _MOST:
-                operations.append(_operation(document, method, str(path), shared))
+                operations.append(_operation(reading, method, str(path), shared))
     return Api(file, _text(info, "title"), _text(info, "version"), _text(info, "description"), tuple(operations))
 
 
-def _operation(document: Mapping[str, Any], method: str, path: str, item: Mapping[str, Any]) -> Operation:
+def _operation(document: _Document, method: str, path: str, item: Mapping[str, Any]) -> Operation:
     found = _mapping(item[method])
     inputs: list[Input] = []
     body = None
@@ -192,15 +201,21 @@ def _operation(document: Mapping[str, Any], method: str, path: str, item: Mappin
     )
 
 
-def _content(document: Mapping[str, Any], holder: Mapping[str, Any]) -> str:
+def _content(document: _Document, holder: Mapping[str, Any]) -> str:
     for form, content in _mapping(holder.get("content")).items():
         schema = _mapping(content).get("schema")
         return _type(document, schema) or str(form)
     return ""
 
 
-def _type(document: Mapping[str, Any], schema: Any, depth: int = 0) -> str:
+def _type(document: _Document, schema: Any, depth: int = 0) -> str:
     """A schema in a few words: its name, or its type."""
+    if id(schema) not in document.types:
+        document.types[id(schema)] = _described(document, schema, depth)[:_LONGEST]
+    return document.types[id(schema)]
+
+
+def _described(document: _Document, schema: Any, depth: int) -> str:
     if not isinstance(schema, dict) or depth > _DEPTH:
         return ""
     if isinstance(reference := schema.get("$ref"), str):
@@ -217,14 +232,14 @@ def _type(document: Mapping[str, Any], schema: Any, depth: int = 0) -> str:
     return str(schema.get("title") or kind) if kind == "object" else str(kind or "")
 
 
-def _followed(document: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
+def _followed(document: _Document, value: Any) -> Mapping[str, Any]:
     """What a local reference leads to."""
     found = _mapping(value)
     for _ in range(_DEPTH):
         reference = found.get("$ref")
         if not isinstance(reference, str) or not reference.startswith("#/"):
             return found
-        target: Any = document
+        target: Any = document.root
         for part in reference[2:].split("/"):
             target = _mapping(target).get(part.replace("~1", "/").replace("~0", "~"))
         found = _mapping(target)

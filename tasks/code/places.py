@@ -72,7 +72,7 @@ def packages_of(
     They lie in the checkout itself or in its `src`. A folder without a Python file of its own counts when packages lie
     up to three folders below it (a namespace). Tests, examples and the like are left out unless they are asked for.
     """
-    places = [folder for folder in (root, root / "src") if folder.is_dir()]
+    places = [folder for folder in (root, root / "src") if _is_folder(folder)]
     return _asked(places, packages) if packages else _found(root, places, exclude)
 
 
@@ -80,7 +80,7 @@ def _asked(places: list[Path], packages: Sequence[str]) -> tuple[list[tuple[str,
     found, unread = [], []
     for name in packages:
         usable = name.isidentifier()  # never a path that leads elsewhere
-        home = next((p for p in places if usable and ((p / name).is_dir() or _module_file(p, name))), None)
+        home = next((p for p in places if usable and (_is_folder(p / name) or _module_file(p, name))), None)
         if home is None:
             unread.append(Unread(name, "there is no such package"))
         else:
@@ -109,14 +109,34 @@ def _found(root: Path, places: list[Path], exclude: Sequence[str]) -> tuple[list
             elif entry.is_symlink():
                 if entry.is_dir() and _has_python(Path(entry.path), 0):
                     unread.append(Unread(relative, _LINKED_FOLDER))
-            elif entry.is_dir() and _is_package(place, name):
-                found.append((name, place))
+            elif entry.is_dir():
+                if (problem := _shut(entry.path)) is not None:
+                    unread.append(Unread(relative, problem))
+                elif _is_package(place, name):
+                    found.append((name, place))
     return found, unread
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)  # `Path.exists` raises where a folder may not be entered
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - likewise
+
+
+def _shut(path: str) -> str | None:
+    """Why a folder cannot be listed; whether it holds code is not known then."""
+    try:
+        with os.scandir(path):
+            return None
+    except OSError as error:
+        return _reason(error)
 
 
 def _is_package(place: Path, name: str) -> bool:
     folder = place / name
-    return name != "src" and not (folder / "pyvenv.cfg").exists() and _has_python(folder, _NAMESPACE_DEPTH)
+    return name != "src" and not _is_there(folder / "pyvenv.cfg") and _has_python(folder, _NAMESPACE_DEPTH)
 
 
 def _has_python(folder: Path, depth: int) -> bool:
@@ -130,7 +150,7 @@ def _has_python(folder: Path, depth: int) -> bool:
         e for e in entries if e.name.isidentifier() and e.name not in _NOT_CODE and e.is_dir(follow_symlinks=False)
     )
     return depth > 0 and any(
-        (Path(entry.path) / "__init__.py").exists() or _has_init(Path(entry.path), depth - 1) for entry in below
+        _is_there(Path(entry.path) / "__init__.py") or _has_init(Path(entry.path), depth - 1) for entry in below
     )
 
 
@@ -141,11 +161,11 @@ def _has_init(folder: Path, depth: int) -> bool:
         below = [e for e in os.scandir(folder) if e.name.isidentifier() and e.is_dir(follow_symlinks=False)]
     except OSError:
         return False
-    return any((Path(e.path) / "__init__.py").exists() or _has_init(Path(e.path), depth - 1) for e in below)
+    return any(_is_there(Path(e.path) / "__init__.py") or _has_init(Path(e.path), depth - 1) for e in below)
 
 
 def _module_file(place: Path, name: str) -> bool:
-    return (place / f"{name}.py").is_file() or (place / f"{name}.pyi").is_file()
+    return any(_is_there(place / f"{name}{suffix}") for suffix in (".py", ".pyi"))
 
 
 _LINKED_FOLDER = "a link to a folder; links to folders are not followed"
@@ -165,7 +185,7 @@ class Places:
         files: dict[str, dict[str, tuple[str, Stamp]]] = {}
         for name, place in tops:
             folder = place / name
-            if folder.is_dir():
+            if _is_folder(folder):
                 self._folder(folder, name, files)
             for suffix in (".py", ".pyi"):
                 path = place / f"{name}{suffix}"
@@ -214,7 +234,7 @@ class Places:
         self, entry: os.DirEntry[str], module: str, depth: int, todo: list[tuple[str, str, int]], root: str
     ) -> None:
         relative = entry.path.removeprefix(root)
-        if excluded(relative, self._exclude) or Path(entry.path, "pyvenv.cfg").exists():
+        if excluded(relative, self._exclude) or _is_there(Path(entry.path, "pyvenv.cfg")):
             return
         if entry.is_symlink():
             if _has_python(Path(entry.path), 0):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import ast
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol, Unread
+from tasks.code.classes import Defined
 from tasks.code.docstrings import parse
 from tasks.code.literals import literal, plain
 from tasks.code.places import read_file
 
 _CALLED_BY = frozenset({"submit", "map", "delay", "serve", "fn", "apply_async", "with_options"})
 _DEPTH = 12
-_LARGEST_FILE = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ def flows_of(codebase: Codebase, *, files: tuple[str, ...] = ("prefect.yaml",)) 
 class _Reader:
     def __init__(self, codebase: Codebase) -> None:
         self._codebase = codebase
-        self._module = functools.cache(codebase.module)
+        self._defined = Defined(codebase)
 
     def runnables(self) -> list[tuple[Module, Symbol]]:
         """Flows and tasks. Modules are decoded whole only where one of them is."""
@@ -147,7 +146,7 @@ class _Reader:
         wanted = sorted({named[path].module for path in paths})
         return [
             (module, symbol)
-            for module in map(self._module, wanted)
+            for module in map(self._defined.module, wanted)
             for symbol in module.symbols
             if symbol.kind is Kind.function and {"flow", "task"} & set(symbol.labels)
         ]
@@ -187,16 +186,10 @@ class _Reader:
                 if decorator.rpartition(".")[2] in {"flow", "task"}:
                     return {name: text for name, text in given if name}
                 continue
-            maker = self._symbol(target)
+            maker = self._defined.symbol(target)
             if maker is not None and maker.keywords:
                 return _handed_on(maker, given)
         return {}
-
-    def _symbol(self, path: str) -> Symbol | None:
-        named = self._codebase.names.get(path)
-        if named is None or named.kind is Kind.module:
-            return None
-        return next((s for s in reversed(self._module(named.module).symbols) if s.path == path), None)
 
     def _uses(self, path: str) -> Iterator[Use]:
         """What `path` runs: breadth first, so that the shortest way to each is told."""
@@ -207,7 +200,7 @@ class _Reader:
             following: list[tuple[str, tuple[str, ...]]] = []
             for caller, via in level:
                 for target, handed in self._targets(caller):
-                    symbol = self._symbol(target)
+                    symbol = self._defined.symbol(target)
                     if symbol is None or symbol.kind is not Kind.function:
                         continue
                     marks = {"flow", "task"} & set(symbol.labels)
@@ -221,14 +214,10 @@ class _Reader:
             level = following
 
     def _targets(self, caller: str) -> Iterator[tuple[str, bool]]:
-        named = self._codebase.names.get(caller)
-        if named is None:
-            return
-        module = self._module(named.module)
-        found = [(call.line, self._called(call.callee), False) for call in module.calls if call.caller == caller]
-        for given in module.handed:
-            if given.caller == caller:
-                found += [(given.line, target, True) for target in self._handed(given.callee)]
+        calls, handed_on = self._defined.calls(caller)
+        found = [(call.line, self._called(call.callee), False) for call in calls]
+        for given in handed_on:
+            found += [(given.line, target, True) for target in self._handed(given.callee)]
         for _, target, handed in sorted(found, key=lambda one: (one[0], one[2])):
             if target is not None:
                 yield target, handed
@@ -242,7 +231,7 @@ class _Reader:
     def _handed(self, path: str) -> Iterator[str]:
         """What is handed on: a function, or a value of the module's top that holds functions by their names."""
         target = self._codebase.resolve(path)
-        symbol = None if target is None else self._symbol(target)
+        symbol = None if target is None else self._defined.symbol(target)
         if symbol is None or target is None:
             return
         if symbol.kind is Kind.function:
@@ -251,7 +240,11 @@ class _Reader:
             home = self._codebase.names[target].module
             for name in _names_in(symbol.value):
                 inner = self._codebase.resolve(f"{home}.{name}")
-                if inner is not None and (held := self._symbol(inner)) is not None and held.kind is Kind.function:
+                if (
+                    inner is not None
+                    and (held := self._defined.symbol(inner)) is not None
+                    and held.kind is Kind.function
+                ):
                     yield inner
 
 
@@ -285,18 +278,12 @@ def _deployments(codebase: Codebase, file: str) -> tuple[list[Deployment], Unrea
     place = Path(codebase.root, file)
     if not place.is_symlink() and not place.exists():
         return [], None
-    import yaml  # noqa: PLC0415
+    from tasks.code.yaml_file import load_yaml  # noqa: PLC0415
 
     try:
-        data, _ = read_file(str(place), inside=f"{codebase.root}/")
-        if len(data) > _LARGEST_FILE:
-            return [], Unread(file, f"larger than {_LARGEST_FILE} bytes")
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        document = yaml.load(data, Loader=loader)  # noqa: S506 - a safe loader
-    except OSError as error:
-        return [], Unread(file, error.strerror or str(error))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        return [], Unread(file, f"not readable as YAML: {error}"[:300])
+        document = load_yaml(read_file(str(place), inside=f"{codebase.root}/")[0])
+    except (OSError, ValueError) as error:
+        return [], Unread(file, getattr(error, "strerror", None) or str(error))
     rows = document.get("deployments") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         return [], None

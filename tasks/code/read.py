@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from models.code import Codebase, Module, Unread
+from models.code import Codebase, Unread
+from tasks.code.entries import FIELDS, Entry, Modules, New, key_of, row_of, same
 from tasks.code.index import Names, Resolver
-from tasks.code.kept import Kept, content_of, module_key
-from tasks.code.places import Places, Source, Stamp, packages_of, read_file
+from tasks.code.kept import Kept, content_of
+from tasks.code.places import Places, Source, packages_of, read_file
 from tasks.code.relations import Relations
 from tasks.result_cache import content_key
 
@@ -29,9 +30,7 @@ _IN_PROCESS_BYTES = 600_000
 """Up to this much source is parsed here; starting processes would take longer."""
 _FLUSH_BYTES = 48_000_000
 _TOUCH_S = 86_400.0
-_AT_ONCE = 32
 _WHAT = ("module", "index", "words")
-_FIELDS = ("place", "stamps", "sure", "package", "content", "last", "quals", "reason")
 
 
 def read(
@@ -65,26 +64,6 @@ def read(
     return reading.run(tuple(name for name, _ in tops), sources, [*unread, *places.unread])
 
 
-@dataclass(slots=True)
-class _Entry:
-    """How a module stood at the last look."""
-
-    place: str
-    stamps: list[list[int] | None]
-    """The entries of its file and its stub in the file system."""
-    sure: bool
-    """Whether the stamps, as long as they stay, vouch for the content."""
-    package: bool
-    content: str
-    """Of the bytes that are there; empty when they could not be read."""
-    last: str | None
-    """The content that was last understood: this one, unless there is a `reason`."""
-    quals: str
-    """The names in it, one a line."""
-    reason: str | None = None
-    """Why the bytes say nothing; empty when something above the file is what could not be read."""
-
-
 class _Reading:
     """One read, from the list of sources to the code base."""
 
@@ -93,8 +72,8 @@ class _Reading:
         self.kept = kept
         self.key = key
         self.jobs = jobs
-        self.before: dict[str, _Entry] = {}
-        self.entries: dict[str, _Entry] = {}
+        self.before: dict[str, Entry] = {}
+        self.entries: dict[str, Entry] = {}
         self.relations: dict[str, Any] | None = None
         self.labels: dict[str, list[str]] = {}
         self.fresh: dict[str, Any] = {}
@@ -108,7 +87,7 @@ class _Reading:
         suspects = []
         for source in sources:
             known = self.before.get(source.module)
-            if known is not None and known.sure and _same(known, source):
+            if known is not None and known.sure and same(known, source):
                 self.entries[source.module] = known
             else:
                 suspects.append(source)
@@ -127,7 +106,11 @@ class _Reading:
         if suspects or gone or stale or self.entries.keys() != self.before.keys():
             self._save(stale=stale)
         told = {one.place for one in unread}
-        unread += [Unread(e.place, e.reason) for e in self.entries.values() if e.reason and e.place not in told]
+        for entry in self.entries.values():
+            if entry.reason and entry.place not in told:
+                unread.append(Unread(entry.place, entry.reason))
+            elif entry.stub and entry.reason is None:
+                unread.append(Unread(f"{entry.place}i", entry.stub))
         return self._codebase(packages, tuple(sorted(unread, key=lambda one: one.place)), frozenset(changed), gone)
 
     def _load(self) -> float:
@@ -136,19 +119,19 @@ class _Reading:
         if data is None:
             return 0.0
         state = orjson.loads(data)
-        self.before = {module: _Entry(*row) for module, row in state["modules"].items()}
+        self.before = {module: Entry(*row) for module, row in state["modules"].items()}
         self.labels = state["labels"]
         return float(state["touched"])
 
     def _save(self, *, stale: bool) -> None:
         state = {
-            "modules": {module: [getattr(entry, name) for name in _FIELDS] for module, entry in self.entries.items()},
+            "modules": {module: [getattr(entry, name) for name in FIELDS] for module, entry in self.entries.items()},
             "labels": self.labels,
             "touched": time.time(),
         }
         keys = []
         if stale:
-            keys = [_key(module, entry) for module, entry in self.entries.items() if entry.content]
+            keys = [key_of(module, entry) for module, entry in self.entries.items() if entry.content]
             for what in _WHAT:
                 self.kept.put(what, {}, used=keys)
             self.kept.put("relations", {}, used=[self.key])
@@ -156,7 +139,7 @@ class _Reading:
 
     def _look(self, suspects: list[Source]) -> None:
         """Read the files that may have changed, and parse those whose bytes are new."""
-        new: list[_New] = []
+        new: list[New] = []
         held = 0
         for source in suspects:
             one = self._bytes(source)
@@ -166,12 +149,13 @@ class _Reading:
             self.entries[source.module] = one.entry
             if known is not None and (known.content, known.package) == (one.entry.content, source.package):
                 one.entry.last, one.entry.quals, one.entry.reason = known.last, known.quals, known.reason
+                one.entry.stub = one.entry.stub or known.stub
                 continue
             held += one.size
             if held > _IN_PROCESS_BYTES:
                 one.data, one.stub = b"", None  # a process reads it again
             new.append(one)
-        by_key = {_key(one.source.module, one.entry): one for one in new}
+        by_key = {key_of(one.source.module, one.entry): one for one in new}
         found = self.kept.get("index", by_key)
         for key, data in found.items():
             self._take_index(by_key[key], data)
@@ -181,28 +165,32 @@ class _Reading:
         elif missing:
             self._parse_elsewhere(missing)
 
-    def _bytes(self, source: Source) -> _New | None:
+    def _bytes(self, source: Source) -> New | None:
         inside = f"{self.root}/"
         now = time.time_ns()
         known = self.before.get(source.module)
-        entry = _Entry(source.place, [None, None], sure=False, package=source.package, content="", last=None, quals="")
+        entry = Entry(source.place, [None, None], sure=False, package=source.package, content="", last=None, quals="")
         if known is not None:
             entry.last, entry.quals = known.last, known.quals
         stub = stub_stamp = None
         try:
             data, stamp = read_file(f"{self.root}/{source.place}", inside=inside)
-            if source.stub is not None:
-                stub, stub_stamp = read_file(f"{self.root}/{source.stub}", inside=inside)
         except OSError as error:
             entry.reason = error.strerror or str(error)
             self.entries[source.module] = entry
             return None
-        entry.stamps = [_row(stamp), None if stub_stamp is None else _row(stub_stamp)]
-        entry.sure = all(row is None or max(row[0], row[1]) < now - _RACY_NS for row in entry.stamps)
+        if source.stub is not None:
+            try:
+                stub, stub_stamp = read_file(f"{self.root}/{source.stub}", inside=inside)
+            except OSError as error:
+                entry.stub = error.strerror or str(error)
+        entry.stamps = [row_of(stamp), None if stub_stamp is None else row_of(stub_stamp)]
+        entry.sure = entry.stub is None
+        entry.sure = entry.sure and all(row is None or max(row[:2]) < now - _RACY_NS for row in entry.stamps)
         entry.content = content_of(data, stub)
-        return _New(source, entry, len(data) + len(stub or b""), data, stub)
+        return New(source, entry, len(data) + len(stub or b""), data, stub)
 
-    def _parse_here(self, new: list[_New]) -> None:
+    def _parse_here(self, new: list[New]) -> None:
         if not new:
             return
         from tasks.code.worker import read_bytes  # noqa: PLC0415 - what reads is needed only when there is something
@@ -212,7 +200,7 @@ class _Reading:
             self._take(one, read_bytes(one.source.module, data, stub, one.entry.content, package=one.entry.package))
         self._flush()
 
-    def _parse_elsewhere(self, new: list[_New]) -> None:
+    def _parse_elsewhere(self, new: list[New]) -> None:
         from tasks.code.pool import PoolError, read_many  # noqa: PLC0415
 
         left = dict(enumerate(new))
@@ -239,30 +227,31 @@ class _Reading:
             self.new[what].clear()
         self.waiting = 0
 
-    def _take(self, one: _New, answer: tuple[int, list[bytes]]) -> None:
+    def _take(self, one: New, answer: tuple[int, list[bytes]]) -> None:
         failed, (first, second, *entries) = answer
         if failed:
             reason, content = first.decode("utf-8", "replace"), second.decode()
             one.entry.content, one.entry.reason = content, reason
             if content:  # the same bytes will say as little the next time
-                self.new["index"][_key(one.source.module, one.entry)] = orjson.dumps(reason)
+                self.new["index"][key_of(one.source.module, one.entry)] = orjson.dumps(reason)
             else:
                 one.entry.sure = False
             return
         if one.entry.content != first.decode():  # written between the two looks
             one.entry.content, one.entry.sure = first.decode(), False
-        key = _key(one.source.module, one.entry)
+        key = key_of(one.source.module, one.entry)
         for what, data in zip(_WHAT, (second, *entries), strict=True):
             self.new[what][key] = data
             self.waiting += len(data)
         self._take_index(one, entries[0])
 
-    def _take_index(self, one: _New, data: bytes) -> None:
+    def _take_index(self, one: New, data: bytes) -> None:
         found = orjson.loads(data)
         if isinstance(found, str):
             one.entry.reason = found
             return
-        rows, relations = found
+        rows, relations, problem = found
+        one.entry.stub = problem or one.entry.stub
         self.fresh[one.source.module] = relations
         one.entry.quals = "\n".join(row[0] for row in rows[1:])
         one.entry.last, one.entry.reason = one.entry.content, None
@@ -317,7 +306,7 @@ class _Reading:
         return self._fetched("index", modules)
 
     def _fetched(self, what: str, modules: Sequence[str]) -> dict[str, bytes]:
-        keys = {_key(module, self.entries[module]): module for module in modules}
+        keys = {key_of(module, self.entries[module]): module for module in modules}
         found = {keys[key]: data for key, data in self.kept.get(what, keys).items()}
         for module in modules:
             if module not in found:
@@ -325,9 +314,8 @@ class _Reading:
         return found
 
     def _words(self, modules: list[str]) -> frozenset[str]:
-        return frozenset(
-            word for data in self._fetched("words", modules).values() for word in data.decode().split("\n")
-        )
+        found = self._fetched("words", modules).values()
+        return frozenset(word for data in found for word in data.decode().split("\n") if word)
 
     def _again(self, module: str) -> tuple[bytes, bytes, bytes]:
         """Read a module whose entry the cache has lost.
@@ -346,7 +334,7 @@ class _Reading:
             entries = extracted(module, package=entry.package, data=data, stub=stub)
         except UnreadableError as error:
             raise OSError(f"{entry.place}: {error}") from error
-        key = _key(module, entry)
+        key = key_of(module, entry)
         for what, one in zip(_WHAT, entries, strict=True):
             self.kept.put(what, {key: one})
         return entries
@@ -361,7 +349,7 @@ class _Reading:
             packages=packages,
             files={module: entry.content for module, entry in readable.items()},
             names=names,
-            module=_Modules(readable, self._fetched, self.labels),
+            module=Modules(readable, self._fetched, self.labels),
             unread=unread,
             changed=changed,
             gone=gone,
@@ -369,57 +357,6 @@ class _Reading:
             derived=self.labels,
             words=functools.cache(lambda: self._words(list(readable))),
         )
-
-
-class _Modules:
-    """Decodes modules when they are asked for."""
-
-    def __init__(
-        self,
-        entries: Mapping[str, _Entry],
-        fetch: Callable[[str, Sequence[str]], dict[str, bytes]],
-        labels: dict[str, list[str]],
-    ) -> None:
-        self._entries = entries
-        self._order = list(entries)
-        self._place = {module: place for place, module in enumerate(self._order)}
-        self._fetch = fetch
-        self.labels = labels
-        self._raw: dict[str, bytes] = {}
-
-    def __call__(self, path: str) -> Module:
-        from tasks.code.rows import module_of  # noqa: PLC0415
-
-        entry = self._entries[path]
-        if path not in self._raw:
-            # Whoever asks for one after the other gets several by one look into the cache.
-            place = self._place[path]
-            self._raw = self._fetch("module", self._order[place : place + _AT_ONCE])
-        return module_of(path, entry.place, entry.content, self._raw[path], self.labels)
-
-
-@dataclass(slots=True)
-class _New:
-    """A module whose bytes are not the last ones."""
-
-    source: Source
-    entry: _Entry
-    size: int
-    data: bytes
-    stub: bytes | None
-
-
-def _same(known: _Entry, source: Source) -> bool:
-    stub = None if source.stub_stamp is None else _row(source.stub_stamp)
-    return known.place == source.place and known.stamps == [_row(source.stamp), stub]
-
-
-def _row(stamp: Stamp) -> list[int]:
-    return [stamp.modified_ns, stamp.changed_ns, stamp.size, stamp.inode]
-
-
-def _key(module: str, entry: _Entry) -> bytes:
-    return module_key(module, entry.content, package=entry.package)
 
 
 def _state_key(root: Path, packages: Sequence[str] | None, exclude: Sequence[str]) -> bytes:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.code import Kind, Symbol
-from tasks.code.definitions import resolved, statements
+from tasks.code.definitions import resolved
 from tasks.code.expressions import dotted
 from tasks.code.relations import BASES
 from tasks.code.scopes import Scopes
+from tasks.code.statements import statements
 
 _MEMBERS = frozenset({"property", "classmethod", "staticmethod", "abc.abstractmethod", "typing.overload"})
 

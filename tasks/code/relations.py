@@ -61,7 +61,6 @@ class Relations:
                 self._classes[f"{module}.{name}"] = row
             for name, root in relations.get("m", {}).items():
                 self._makers[f"{module}.{name}"] = root
-        self._known: dict[str, frozenset[str]] = {}
 
     def labels(self) -> dict[str, list[str]]:
         """Labels that follow from decorators and bases, by path."""
@@ -70,17 +69,39 @@ class Relations:
             for name, decorators in relations.get("d", {}).items():
                 if marks := {label for path in decorators if (label := self._decorator(path))}:
                     found[f"{module}.{name}"] = sorted(marks)
-        for path, (_, told, names) in self._classes.items():
-            marks = set(self._of_class(path))
+        for path, marks in self._of_classes().items():
+            _, told, names = self._classes[path]
             if ("sqlmodel" in marks and told) or ("declarative" in marks and names):
                 marks.add("table")
             if "sqlmodel" in marks:
                 marks.add("model")
             if "settings" in marks:
                 marks.discard("model")
-            if marks:
-                found[path] = sorted(marks)
+            found[path] = sorted(marks)
         return found
+
+    def _of_classes(self) -> dict[str, set[str]]:
+        """The labels of classes: from those whose bases give one down to all that inherit from them, each once."""
+        below: dict[str, list[str]] = {}
+        marks: dict[str, set[str]] = {}
+        todo: list[tuple[str, str]] = []
+        for path, (bases, _, _) in self._classes.items():
+            for base in bases:
+                target = base if base in BASES else self.followed(base)
+                label = BASES.get(target) or BASES.get(self._makers.get(target, ""))
+                if label is None and target.endswith(".BaseSettings"):
+                    label = "settings"
+                if label is None:
+                    below.setdefault(target, []).append(path)
+                else:
+                    todo.append((path, label))
+        while todo:
+            path, label = todo.pop()
+            own = marks.setdefault(path, set())
+            if label not in own:
+                own.add(label)
+                todo.extend((inner, label) for inner in below.get(path, ()))
+        return marks
 
     def _decorator(self, path: str) -> str | None:
         for _ in range(_DEPTH):
@@ -91,34 +112,6 @@ class Relations:
                 return None
             path = self._makers[path]
         return None
-
-    def _of_class(self, path: str) -> frozenset[str]:
-        """The labels of a class: depth first over its bases, without recursion; a cycle in broken code ends."""
-        if path in self._known:
-            return self._known[path]
-        seen: set[str] = set()
-        marks: set[str] = set()
-        todo = [path]
-        while todo:
-            one = todo.pop()
-            if one in seen or len(seen) > 1_000:
-                continue
-            seen.add(one)
-            if one in self._known:
-                marks |= self._known[one]
-                continue
-            for base in self._classes.get(one, ((),))[0]:
-                label = BASES.get(base)
-                target = base if label else self.followed(base)
-                label = label or BASES.get(target) or BASES.get(self._makers.get(target, ""))
-                if label is None and target.endswith(".BaseSettings"):
-                    label = "settings"
-                if label is None:
-                    todo.append(target)
-                else:
-                    marks.add(label)
-        self._known[path] = frozenset(marks)
-        return self._known[path]
 
     def followed(self, path: str) -> str:
         """Where `path` leads through what modules import from each other; itself where that is not known."""

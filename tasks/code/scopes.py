@@ -12,6 +12,7 @@ from enum import Enum
 
 from models.code import Import
 from tasks.code.expressions import dotted
+from tasks.code.statements import statements
 
 
 class Bound(Enum):
@@ -37,6 +38,8 @@ class Binding:
     decorated: bool = False
     property: bool = False
     """It is read and not called."""
+    overload: bool = False
+    """It only says how what follows may be called."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,8 +58,10 @@ class Scope:
     """(dotted chain of names, line) of every call of one."""
     handed: list[tuple[str, int]] = field(default_factory=list)
     """Likewise of every argument that is one."""
-    stars: list[int] = field(default_factory=list)
-    """Lines of `from x import *`."""
+    last_star: int = 0
+    """Line of the last `from x import *`; 0 without one."""
+    single: dict[str, Binding | None] = field(default_factory=dict)
+    """By name the one binding that is sure, as far as anybody has asked."""
 
     def bind(self, name: str, binding: Binding) -> None:
         """Note that a statement of this scope binds `name`."""
@@ -99,6 +104,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _LEFT_OUT = frozenset({"ctx", "op", "ops", "type_comment", "type_ignores", "type_params"})
 _LEAVES = (ast.Pass, ast.Break, ast.Continue, ast.expr_context, ast.operator)
+_LONGEST = 1_000
 _CHILDREN: dict[type[ast.AST], tuple[str, ...]] = {}
 
 
@@ -107,7 +113,8 @@ class _Walk:
         self.module = module
         self.package = module if package else module.rpartition(".")[0]
         self.scopes = Scopes(Scope("module", module))
-        self.typing: list[tuple[int, int]] = []
+        self.typing: set[int] = set()
+        """Statements that only type checkers see."""
         self.todo: list[tuple[Scope, list[ast.AST]]] = []
 
     def run(self, tree: ast.Module) -> Scopes:
@@ -167,7 +174,7 @@ class _Walk:
                     scope.bind(name, Binding(Bound.value, "", node.lineno))
             else:
                 if isinstance(node, ast.If) and _is_type_checking(node.test):
-                    self.typing.append((node.body[0].lineno, node.body[-1].end_lineno or 0))
+                    self.typing.update(id(inner.node) for inner in statements(node.body))
                 elif isinstance(node, ast.NamedExpr) and scope.kind == "inner":
                     self.walrus(scope, node.target.id, node.lineno)
                 elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
@@ -180,14 +187,15 @@ class _Walk:
         decorators = [dotted(d.func if isinstance(d, ast.Call) else d) or "" for d in node.decorator_list]
         described = scope.kind in {"module", "class"}
         path = f"{scope.owner}.{node.name}"
-        again = any(d.rpartition(".")[2] in {"setter", "deleter", "overload"} for d in decorators)
-        if not again:
+        last = {d.rpartition(".")[2] for d in decorators}
+        known = scope.bindings.get(node.name, [])
+        if known and known[-1].overload:
+            known.pop()  # with its overloads, and where they have it with its implementation, it is bound once
+        if not (known and last & {"setter", "deleter", "getter"}):
             target = path if described else ""
-            last = {d.rpartition(".")[2] for d in decorators}
             read = any(name.endswith("property") for name in last)
-            scope.bind(node.name, Binding(Bound.function, target, node.lineno, bool(decorators), read))
-        elif node.name not in scope.bindings:
-            scope.bind(node.name, Binding(Bound.value, "", node.lineno))
+            overload = "overload" in last
+            scope.bind(node.name, Binding(Bound.function, target, node.lineno, bool(decorators), read, overload))
         stack.extend(node.decorator_list)
         stack.extend(_defaults(node.args))
         stack.extend(_annotations(node))
@@ -234,11 +242,13 @@ class _Walk:
             outer.bind(name, Binding(Bound.value, "", line))
 
     def import_(self, scope: Scope, node: ast.Import | ast.ImportFrom) -> None:
-        typing = any(first <= node.lineno <= last for first, last in self.typing)
+        typing = id(node) in self.typing
         lazy = scope.kind in {"function", "inner", "inner class"} or _inside_function(scope)
         for name, target, bound in _imported(node, self.package):
+            if len(target) > _LONGEST:
+                continue  # no file system has room for such a module
             if name == "*":
-                scope.stars.append(node.lineno)
+                scope.last_star = max(scope.last_star, node.lineno)
             else:
                 scope.bind(name, Binding(Bound.imported, bound, node.lineno))
             self.scopes.imports.append(Import(name=name, target=target, line=node.lineno, lazy=lazy, typing=typing))

@@ -28,15 +28,18 @@ def answer(root: str, request: list[object]) -> tuple[int, list[bytes]]:
     _, module, package, place, stub = request
     try:
         data, _ = read_file(f"{root}/{place}")
-        second = None if stub is None else read_file(f"{root}/{stub}")[0]
     except (OSError, ValueError) as error:
         return 1, [(getattr(error, "strerror", None) or str(error)).encode(errors="backslashreplace"), b"", b"", b""]
+    second = None
+    if stub is not None:
+        with contextlib.suppress(OSError, ValueError):  # found when it was looked at before, and said
+            second = read_file(f"{root}/{stub}")[0]
     content = content_of(data, second)
     return read_bytes(str(module), data, second, content, package=bool(package))
 
 
 def read_bytes(module: str, data: bytes, stub: bytes | None, content: str, *, package: bool) -> tuple[int, list[bytes]]:
-    """The answer for a file of which the bytes are known. A stub that cannot be read leaves its module as it is."""
+    """The answer for a file of which the bytes are known."""
     try:
         entries = extracted(module, package=package, data=data, stub=stub)
     except UnreadableError as error:

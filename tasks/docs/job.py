@@ -64,6 +64,10 @@ def perform(job: Job, *, done: Callable[[str], None] = lambda _: None) -> Answer
     if job.build:
         site, built = site_of(job, codebase)
         findings += built_findings(job.checkout, built, job.chosen.coverage)
+        skipped += [
+            Skip(area=AREA, component=job.checkout.name, reason=f"{place} could not be read: {reason}")
+            for place, reason in built.unread
+        ]
         metrics |= {"docs_objects_total": float(site.objects), "docs_documented_total": float(site.documented)}
         done(f"{site.written} of {site.pages} files written")
     if job.check:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Collection
 from hashlib import blake2b
 from pathlib import Path
 
@@ -12,15 +14,24 @@ from models.docs import DocsSettings
 from models.health_check import Checkout
 
 
-def output_of(home: Home, chosen: DocsSettings, checkout: Checkout) -> Path:
-    """The folder of the checkout's site, unless somebody names one."""
-    return (chosen.output or home.path / "docs") / folder_name(checkout.name)
+def output_of(home: Home, chosen: DocsSettings, checkout: Checkout, configured: Collection[Checkout]) -> Path:
+    """The folder of the checkout's site, unless somebody names one.
+
+    Those that `lama.toml` does not have are told apart by their paths: any number of folders may have one name.
+    """
+    name = folder_name(checkout.name)
+    if checkout.name not in {one.name for one in configured if one.path.resolve() == checkout.path.resolve()}:
+        name = f"{name}-{_mark(checkout)}"
+    return (chosen.output or home.path / "docs") / name
 
 
 def cache_of(home: Home, checkout: Checkout) -> Path:
     """The file that remembers what was read of the checkout."""
-    mark = blake2b(str(checkout.path).encode(), digest_size=6).hexdigest()
-    return home.cache / "docs" / f"{folder_name(checkout.name)}-{mark}.sqlite"
+    return home.cache / "docs" / f"{folder_name(checkout.name)}-{_mark(checkout)}.sqlite"
+
+
+def _mark(checkout: Checkout) -> str:
+    return blake2b(os.fsencode(checkout.path.resolve()), digest_size=6).hexdigest()
 
 
 def folder_name(name: str) -> str:

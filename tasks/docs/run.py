@@ -89,7 +89,7 @@ async def document_all(
         job = Job(
             checkout=checkout,
             chosen=chosen,
-            output=output_of(home, chosen, checkout),
+            output=output_of(home, chosen, checkout, target.configuration.checkouts),
             cache=cache_of(home, checkout) if cache else None,
             build=build,
             check=check,

@@ -27,11 +27,14 @@ def application(folder: Path) -> ASGIApp:
 
     It answers to names of this machine only, so that no page from elsewhere can read it by a name of its own.
     """
-    from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415 - a build needs no server
+    from starlette.applications import Starlette  # noqa: PLC0415 - a build needs no server
+    from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
     from starlette.responses import PlainTextResponse  # noqa: PLC0415
+    from starlette.routing import Mount  # noqa: PLC0415
     from starlette.staticfiles import StaticFiles  # noqa: PLC0415
 
     files = StaticFiles(directory=folder, html=True, check_dir=False, follow_symlink=False)
+    pages = Starlette(routes=[Mount("/", files)])
 
     async def site(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -40,7 +43,7 @@ def application(folder: Path) -> ASGIApp:
         if any(part.startswith(".") for part in parts):
             await PlainTextResponse("Not found", status_code=404)(scope, receive, send)
             return
-        await files(scope, receive, _with_headers(send))
+        await pages(scope, receive, _with_headers(send))
 
     return TrustedHostMiddleware(site, allowed_hosts=["localhost", HOST, "[::1]"])
 

@@ -22,19 +22,18 @@ from typing import Any
 import orjson
 
 from blocks.errors import ConfigurationError, UnavailableError
-from models.graph import Label, Ref, Type
+from models.graph import Ref
 from tasks.graph import cypher
+from tasks.graph.backup_file import FORM, line_of, verify
 from tasks.graph.checked import hash_of, micros
-from tasks.graph.columns import Fact, Statement
-from tasks.graph.migrations import refuse_newer
+from tasks.graph.columns import Statement
+from tasks.graph.migrations import refuse_half_restored, refuse_newer
 from tasks.graph.statements import every_statement
-from tasks.graph.temporal import FOREVER, Record
+from tasks.graph.temporal import FOREVER
 from tasks.graph.transactions import Transactions
 
-FORM = "lama graph backup 1"
 READINGS = 6
 """How often the graph is read at most until two readings agree."""
-LONGEST_LINE = 8 * 1024 * 1024
 _ROWS = 1_000
 
 
@@ -63,12 +62,14 @@ async def back_up(transactions: Transactions, file: Path, *, now: datetime) -> B
         UnavailableError: the server is not there, or one who writes since before the cut does not end.
     """
     schema = await refuse_newer(transactions)
+    await refuse_half_restored(transactions)
     cut = micros(now)
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".graph-backup-") as folder:
             reading = await _agreed(transactions, cut, Path(folder))
             with contextlib.closing(reading):
                 backed_up = _write(reading, Path(folder) / "backup", cut, schema, now)
+            verify(Path(folder) / "backup")  # what cannot be restored is known now, not when it is needed
             (Path(folder) / "backup").replace(file)
     except OSError as error:
         raise ConfigurationError(
@@ -160,38 +161,6 @@ def _row(one: Statement) -> tuple[Any, ...]:
     kind = 0 if isinstance(one.fact, Ref) else 1
     record = one.record
     return kind, hash_of(one.fact), one.scope, record.valid_from, record.recorded_from, line_of(one)
-
-
-def line_of(one: Statement) -> bytes:
-    """One record as a line of the file."""
-    record = one.record
-    times = [record.valid_from, record.recorded_from, record.valid_to, record.recorded_to]
-    return orjson.dumps([_named(one.fact), one.scope, record.value, *times]) + b"\n"
-
-
-def _named(fact: Fact) -> list[Any]:
-    if isinstance(fact, Ref):
-        return [fact.label.value, fact.key]
-    return [fact[0].value, fact[1].label.value, fact[1].key, fact[2].label.value, fact[2].key]
-
-
-def statement_of(line: bytes) -> Statement:
-    """The record of a line.
-
-    Raises:
-        ValueError: it is none.
-    """
-    named, scope, value, *times = orjson.loads(line)
-    if not (isinstance(scope, str) and isinstance(value, str) and all(type(one) is int for one in times)):
-        raise ValueError("it is no record")
-    fact: Fact
-    if len(named) == 2:
-        fact = Ref(Label(named[0]), str(named[1]))
-    else:
-        type_, start_label, start, end_label, end = named
-        fact = (Type(type_), Ref(Label(start_label), str(start)), Ref(Label(end_label), str(end)))
-    valid_from, recorded_from, valid_to, recorded_to = times
-    return Statement(fact, scope, Record(value, valid_from, recorded_from, valid_to, recorded_to))
 
 
 def _write(reading: _Reading, path: Path, cut: int, schema: int, now: datetime) -> BackedUp:

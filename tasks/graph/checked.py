@@ -18,12 +18,17 @@ import orjson
 
 from blocks.errors import ConfigurationError
 from models.graph import Label, NodeFact, Property, Ref, RelationshipFact, Type
+from models.graph_sensitive import MARK, SENSITIVE
 from tasks.graph.temporal import FOREVER
 
 LONGEST_KEY = 4_000
 """Bytes of UTF-8 of a key, a scope or a mark: what an index of either server can hold."""
 LONGEST_TEXT = 100_000
 """Characters of a property."""
+LONGEST_SEALED = 1_000_000
+"""The same of one that is encrypted: what it was before has been held against the other limits."""
+LONGEST_FACT = 2 * 1024 * 1024
+"""Bytes of all properties of a fact together, as JSON: so that any line of a backup can be read again."""
 MOST_VALUES = 10_000
 """Members of a list."""
 MOST_PROPERTIES = 100
@@ -31,6 +36,9 @@ MOST_PROPERTIES = 100
 
 RESERVED = frozenset({"key", "uid", "scope", "scopes", "said", "valid_from", "recorded_from"})
 """Names of the store's own columns."""
+
+INDEXED = "name"
+"""The property by which nodes are looked up: as long as a key at most."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -183,7 +191,9 @@ def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact,
             _name(name, fact)
         kind = type(value)
         if kind is str:
-            if len(value) > LONGEST_TEXT or not value.isascii() or "\0" in value:  # type: ignore[arg-type, union-attr, operator]
+            if name == INDEXED:
+                _key(value or "-", INDEXED)  # type: ignore[arg-type]
+            elif len(value) > LONGEST_TEXT or not value.isascii() or "\0" in value:  # type: ignore[arg-type, union-attr, operator]
                 _text(value, name, fact)  # type: ignore[arg-type]
         elif kind is int:
             if not _SMALLEST <= value <= _LARGEST:  # type: ignore[operator]
@@ -193,6 +203,9 @@ def _said(fact: Ref | tuple[Type, Ref, Ref], given: NodeFact | RelationshipFact,
     if type(properties) is not dict:
         properties = dict(properties)
     text = orjson.dumps(properties, option=orjson.OPT_SORT_KEYS) if properties else b"{}"
+    if len(text) > LONGEST_FACT:
+        what = f"Its properties are {len(text)} bytes; at most {LONGEST_FACT} can be kept."
+        raise ConfigurationError(what, component=_shown(fact))
     start = now if given.valid_from is None else micros(given.valid_from)
     end = FOREVER if given.valid_to is None else micros(given.valid_to)
     if start > now or (end != FOREVER and end > now):
@@ -255,9 +268,11 @@ def _name(name: str, fact: Ref | tuple[Type, Ref, Ref]) -> None:
 
 
 def _text(text: str, what: str, fact: Ref | tuple[Type, Ref, Ref]) -> None:
-    if len(text) > LONGEST_TEXT:
+    sealed = text.startswith(MARK) and isinstance(fact, Ref) and what in SENSITIVE.get(fact.label, ())
+    longest = LONGEST_SEALED if sealed else LONGEST_TEXT
+    if len(text) > longest:
         raise ConfigurationError(
-            f"{what} has {len(text)} characters; at most {LONGEST_TEXT} can be kept.", component=_shown(fact)
+            f"{what} has {len(text)} characters; at most {longest} can be kept.", component=_shown(fact)
         )
     _encodable(text, what, _shown(fact))
 

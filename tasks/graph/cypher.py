@@ -3,6 +3,9 @@
 The same texts run on the embedded server and on Neo4j from 5.7 on. What they rely on in both: MERGE of a node is kept
 single by the constraint on its key, MERGE of a relationship by the one on its `uid`; a SET takes the record for the
 transaction (a lock there, a version that the commit compares here), so what is read together with it stays true.
+
+What comes from a fact is compared by WHERE and never in the braces of MATCH: in these the embedded server takes a text
+like `$rows` for the parameter of that name, and finds another node, or none.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ def schema() -> dict[tuple[str, str], str]:
 def differing_nodes(label: Label) -> str:
     """Of [key, said, valid_from, number] the numbers of those that are not there, or are otherwise."""
     return (
-        f"UNWIND $rows AS row OPTIONAL MATCH (n:{label.value} {{key: row[0]}}) WITH row, n "
+        f"UNWIND $rows AS row OPTIONAL MATCH (n:{label.value}) WHERE n.key = row[0] WITH row, n "
         "WHERE n IS NULL OR n.said <> row[1] OR n.valid_from > row[2] RETURN row[3] AS number"
     )
 
@@ -47,7 +50,7 @@ def differing_starts(type_: Type, start: Label) -> str:
     """
     return (
         f"UNWIND range(0, size($starts) - 1) AS number "
-        f"OPTIONAL MATCH (:{start.value} {{key: $starts[number]}})-[r:{type_.value}]->() "
+        f"OPTIONAL MATCH (a:{start.value}) WHERE a.key = $starts[number] OPTIONAL MATCH (a)-[r:{type_.value}]->() "
         "WITH number, collect(r.said) AS there, max(r.valid_from) AS latest "
         "WHERE any(one IN $said[number] WHERE NOT one IN there) OR latest > $since[number] RETURN number"
     )
@@ -70,7 +73,7 @@ def adopt_nodes(label: Label) -> str:
     The first SET takes the node before it is looked at: nobody else can have said it in between.
     """
     return (
-        f"UNWIND $rows AS row MATCH (n:{label.value} {{key: row.key}}) SET n.said = '-' WITH n, row "
+        f"UNWIND $rows AS row MATCH (n:{label.value}) WHERE n.key = row.key SET n.said = '-' WITH n, row "
         "WHERE n.scope = '' SET n = row RETURN row.key AS key"
     )
 
@@ -90,7 +93,7 @@ def merge_edges(type_: Type, start: Label, end: Label, *, there: bool = False) -
 
     An end that nobody says gets an empty node, unless both ends are `there`: then one that is not leaves its row out.
     """
-    match = f"MATCH (a:{start.value} {{key: row.start}}) MATCH (b:{end.value} {{key: row.end}})"
+    match = f"MATCH (a:{start.value}) WHERE a.key = row.start MATCH (b:{end.value}) WHERE b.key = row.end"
     return (
         f"UNWIND $rows AS row {match if there else _ends(start, end)} "
         f"MERGE (a)-[r:{type_.value}]->(b) ON CREATE SET r += row.columns "
@@ -111,7 +114,7 @@ def _ends(start: Label, end: Label) -> str:
 def take_nodes(label: Label) -> str:
     """Take these for the transaction; returns what they are."""
     return (
-        f"UNWIND $rows AS row MATCH (n:{label.value} {{key: row.key}}) SET n.said = '-' "
+        f"UNWIND $rows AS row MATCH (n:{label.value}) WHERE n.key = row.key SET n.said = '-' "
         "RETURN row.of AS of, properties(n) AS columns"
     )
 
@@ -125,7 +128,10 @@ def take_edges(type_: Type, start: Label, end: Label) -> str:
 
 
 def _pair(type_: Type, start: Label, end: Label) -> str:
-    return f"MATCH (a:{start.value} {{key: row.start}})-[r:{type_.value}]->(b:{end.value} {{key: row.end}})"
+    return (
+        f"MATCH (a:{start.value}) WHERE a.key = row.start MATCH (b:{end.value}) WHERE b.key = row.end "
+        f"MATCH (a)-[r:{type_.value}]->(b)"
+    )
 
 
 @cache
@@ -149,7 +155,7 @@ def drop_edges(type_: Type, start: Label, end: Label) -> str:
 @cache
 def sweep(label: Label) -> str:
     """Take out of the live graph those that nobody says, and that no relationship holds."""
-    return f"UNWIND $keys AS key MATCH (n:{label.value} {{key: key}}) WHERE n.scope = '' AND NOT (n)--() DELETE n"
+    return f"UNWIND $keys AS key MATCH (n:{label.value}) WHERE n.key = key AND n.scope = '' AND NOT (n)--() DELETE n"
 
 
 SAID_SAME = (
@@ -157,7 +163,7 @@ SAID_SAME = (
     "WHERE row.implied OR (s.said = row.said AND s.valid_from <= row.valid_from) RETURN row.id AS id"
 )
 SAID_OF = "UNWIND $ofs AS of MATCH (s:Said {of: of}) RETURN properties(s) AS columns"
-SAID_BY = "UNWIND $scopes AS scope MATCH (s:Said {scope: scope}) RETURN properties(s) AS columns"
+SAID_BY = "UNWIND $scopes AS scope MATCH (s:Said) WHERE s.scope = scope RETURN properties(s) AS columns"
 PUT_SAID = "UNWIND $rows AS row MERGE (s:Said {id: row.id}) SET s = row"
 DROP_SAID = "UNWIND $ids AS id MATCH (s:Said {id: id}) DELETE s"
 
@@ -173,17 +179,17 @@ PAST_AFTER = (
 PUT_PAST = "UNWIND $rows AS row MERGE (p:Past {id: row.id}) SET p = row"
 PAST_OF = "UNWIND $ofs AS of MATCH (p:Past {of: of}) RETURN properties(p) AS columns"
 
-KNOWN_SCOPES = "UNWIND $scopes AS scope MATCH (s:Scope {name: scope}) RETURN s.name AS name, s.mark AS mark"
+KNOWN_SCOPES = "UNWIND $scopes AS scope MATCH (s:Scope) WHERE s.name = scope RETURN s.name AS name, s.mark AS mark"
 OPEN_SCOPES = "UNWIND $scopes AS scope MERGE (s:Scope {name: scope}) SET s.mark = ''"
 MARK_SCOPES = "UNWIND $rows AS row MERGE (s:Scope {name: row.name}) SET s.mark = row.mark"
-DROP_SCOPES = "UNWIND $scopes AS scope MATCH (s:Scope {name: scope}) DELETE s"
+DROP_SCOPES = "UNWIND $scopes AS scope MATCH (s:Scope) WHERE s.name = scope DELETE s"
 MARKS = "MATCH (s:Scope) WHERE s.name STARTS WITH $prefix RETURN s.name AS name, s.mark AS mark"
 
 
 def count_by_scope() -> str:
     """How many nodes of each label each source says alone."""
     return " UNION ALL ".join(
-        f"UNWIND $scopes AS scope MATCH (n:{label.value} {{scope: scope}}) "
+        f"UNWIND $scopes AS scope MATCH (n:{label.value}) WHERE n.scope = scope "
         f"RETURN '{label.value}' AS label, scope, count(n) AS many"
         for label in Label
     )
@@ -192,7 +198,7 @@ def count_by_scope() -> str:
 def count_edges_by_scope() -> str:
     """How many relationships each source says alone, by the label of their start, where it says that alone as well."""
     return " UNION ALL ".join(
-        f"UNWIND $scopes AS scope MATCH (n:{label.value} {{scope: scope}})-[r]->() WHERE r.scope = scope "
+        f"UNWIND $scopes AS scope MATCH (n:{label.value}) WHERE n.scope = scope MATCH (n)-[r]->() WHERE r.scope = scope "
         f"RETURN '{label.value}' AS label, scope, count(r) AS many"
         for label in Label
     )
@@ -201,14 +207,14 @@ def count_edges_by_scope() -> str:
 @cache
 def keys_by_scope(label: Label) -> str:
     """The nodes of a label that each source says alone."""
-    return f"UNWIND $scopes AS scope MATCH (n:{label.value} {{scope: scope}}) RETURN scope, n.key AS key"
+    return f"UNWIND $scopes AS scope MATCH (n:{label.value}) WHERE n.scope = scope RETURN scope, n.key AS key"
 
 
 @cache
 def edges_by_scope(label: Label) -> str:
     """The relationships of each source that start at nodes which it says alone."""
     return (
-        f"UNWIND $scopes AS scope MATCH (n:{label.value} {{scope: scope}})-[r]->(m) WHERE r.scope = scope "
+        f"UNWIND $scopes AS scope MATCH (n:{label.value}) WHERE n.scope = scope MATCH (n)-[r]->(m) WHERE r.scope = scope "
         "RETURN scope, n.key AS start, type(r) AS type, labels(m)[0] AS label, m.key AS end"
     )
 
@@ -217,7 +223,7 @@ def edges_by_scope(label: Label) -> str:
 def edges_by_start(label: Label) -> str:
     """The relationships of one source that start at these nodes."""
     return (
-        f"UNWIND $rows AS row MATCH (n:{label.value} {{key: row.key}})-[r]->(m) WHERE r.scope = row.scope "
+        f"UNWIND $rows AS row MATCH (n:{label.value}) WHERE n.key = row.key MATCH (n)-[r]->(m) WHERE r.scope = row.scope "
         "RETURN row.scope AS scope, n.key AS start, type(r) AS type, labels(m)[0] AS label, m.key AS end"
     )
 
@@ -225,9 +231,7 @@ def edges_by_start(label: Label) -> str:
 @cache
 def get_nodes(label: Label) -> str:
     """These nodes, if anybody says them."""
-    return (
-        f"UNWIND $keys AS key MATCH (n:{label.value} {{key: key}}) WHERE n.scope <> '' RETURN properties(n) AS columns"
-    )
+    return f"UNWIND $keys AS key MATCH (n:{label.value}) WHERE n.key = key AND n.scope <> '' RETURN properties(n) AS columns"
 
 
 @cache
@@ -237,7 +241,7 @@ def level(label: Label, types: tuple[Type, ...], direction: Direction, *, proper
     left, right = ("<-", "-") if direction is Direction.in_ else ("-", "->")
     columns = "properties(r) AS columns" if properties else "null AS columns"
     return (
-        f"UNWIND $keys AS key MATCH (n:{label.value} {{key: key}}){left}[r:{names}]{right}(m) "
+        f"UNWIND $keys AS key MATCH (n:{label.value}) WHERE n.key = key MATCH (n){left}[r:{names}]{right}(m) "
         f"RETURN key, type(r) AS type, labels(m)[0] AS label, m.key AS other, {columns}"
     )
 
@@ -255,8 +259,8 @@ def past_level(direction: Direction) -> str:
 def named(label: Label) -> str:
     """The nodes of a label that bear one of these names, and whose key ends so."""
     return (
-        f"UNWIND $names AS name MATCH (n:{label.value} {{name: name}}) "
-        "WHERE n.scope <> '' AND n.key ENDS WITH $ending RETURN n.key AS key LIMIT $limit"
+        f"UNWIND $names AS name MATCH (n:{label.value}) "
+        "WHERE n.name = name AND n.scope <> '' AND n.key ENDS WITH $ending RETURN n.key AS key LIMIT $limit"
     )
 
 

@@ -17,7 +17,8 @@ from tasks.graph.temporal import Record
 from tasks.graph.transactions import Transaction, Transactions
 from tasks.graph.write import batched
 
-_FACTS = 500
+_FACTS = 20
+"""Of one transaction: with all their past, and texts of the longest, the embedded server takes them at once."""
 _ROUNDS = 5
 
 

@@ -22,10 +22,9 @@ from blocks.errors import ConfigurationError
 from blocks.graph_keys import GraphKey, graph_keys
 from blocks.settings import Settings
 from models.graph import Label, NodeFact, Part, Property, Ref
-from models.graph_sensitive import SENSITIVE
-
-MARK = "sealed:1:"
-"""How every encrypted value begins; then the key's id, a colon, and the rest in base64."""
+from models.graph_sensitive import MARK, SENSITIVE
+from tasks.graph import checked
+from tasks.graph.temporal import FOREVER
 
 
 class SealError(ConfigurationError):
@@ -60,10 +59,15 @@ class Seal:
         return replace(part, nodes=[self.node(one) for one in part.nodes])
 
     def node(self, fact: NodeFact) -> NodeFact:
-        """`fact` with its sensitive properties encrypted."""
+        """`fact` with its sensitive properties encrypted.
+
+        Raises:
+            ConfigurationError: it could not be kept as it is, either.
+        """
         names = self.sensitive.get(fact.ref.label, frozenset()).intersection(fact.properties)
         if not names:
             return fact
+        checked.node(fact, "plain", FOREVER - 1)
         sealed = {name: self.close(fact.ref, name, fact.properties[name]) for name in names}
         return replace(fact, properties={**fact.properties, **sealed})
 
@@ -121,12 +125,18 @@ class Seal:
     def renewed(self, ref: Ref, properties: Mapping[str, Property]) -> dict[str, Property] | None:
         """The properties encrypted with the first key, those included that have become sensitive; None: they are."""
         names = self.sensitive.get(ref.label, frozenset())
-        fresh = {
-            name: self.close(ref, name, self.open(ref, name, value))
-            for name, value in properties.items()
-            if _is_sealed(value) or name in names
-        }
-        return None if fresh.items() <= properties.items() else {**properties, **fresh}
+        fresh = {name: self._renewed(ref, name, value, strict=name in names) for name, value in properties.items()}
+        return None if fresh == properties else fresh
+
+    def _renewed(self, ref: Ref, name: str, value: Property, *, strict: bool) -> Property:
+        if not strict and not _is_sealed(value):
+            return value
+        try:
+            return self.close(ref, name, self.open(ref, name, value))
+        except SealError:
+            if strict:
+                raise
+            return value
 
 
 def _is_sealed(value: Property) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from models.graph import AsOf, Counts, Direction, Edge, Label, Node, Part, Property, Ref, Type, Written
 from models.graph_settings import GraphRole, GraphSettings
@@ -161,13 +162,12 @@ class View:
         ]
 
 
-def role_of(configured: GraphSettings, caller: str | None) -> GraphRole:
+def role_of(configured: GraphSettings, caller: Literal["gateway"] | None) -> GraphRole:
     """The role of who asks: None is whoever has the command line, and sees everything.
 
     Args:
         configured: `[graph]`.
-        caller: `gateway` or `mcp`, whose key was checked where the question came in.
+        caller: `gateway`, whose key was checked where the question came in.
     """
-    if caller is None or caller not in configured.callers:
-        return EVERYTHING
-    return configured.roles[configured.callers[caller]]
+    name = configured.callers.get(caller) if caller is not None else None
+    return EVERYTHING if name is None else configured.roles[name]

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blocks.configuration import load_configuration, place_in
-from blocks.toml_document import read_document
 from blocks.errors import ConfigurationError, LamaError, UnavailableError
 from blocks.prefect_api import ROUTE_BLOCKS, PrefectApi
 from blocks.settings import Settings
+from blocks.toml_document import read_document
 from models.configuration import Configuration
 from models.handoff_form import route_of_form
 from models.handoff_route import HandoffsSettings, Route

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from blocks.toml_document import parse_document, read_document
 from blocks.errors import ConfigurationError
+from blocks.toml_document import parse_document, read_document
 from models.report import Finding, Severity, Skip, Value
 from tasks.result_cache import ResultCache, content_key
 from tasks.scan.contents import LARGEST

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
 
+from blocks.settings import CHECKOUT
+from tasks.code.read import read
 from tests.code.trees import module_of
 
 _HEAD = (
@@ -76,6 +81,23 @@ def test_what_is_bound_twice_is_not_sure(tmp_path: Path, twice: str) -> None:
     assert [call for call in module.calls if call.caller == "pkg.m.f"] == []
 
 
+def test_a_function_with_overloads_is_bound_once(tmp_path: Path) -> None:
+    module = module_of(
+        tmp_path,
+        """
+        from typing import overload
+        @overload
+        def own(a: int): ...
+        @overload
+        def own(a: str): ...
+        def own(a): ...
+        def f():
+            own(1)
+        """,
+    )
+    assert [call.callee for call in module.calls] == ["pkg.m.own"]
+
+
 def test_what_comes_behind_a_star_is_sure(tmp_path: Path) -> None:
     module = module_of(tmp_path, "from x import *\ndef own(): ...\ndef f():\n    own()\n")
     assert [call.callee for call in module.calls] == ["pkg.m.own"]
@@ -124,3 +146,29 @@ def test_what_is_handed_on_is_told_apart_from_what_is_called(tmp_path: Path) -> 
     module = module_of(tmp_path, "from x import run\ndef job(): ...\ndef f(given):\n    run(job, given, key=job)\n")
     assert {call.callee for call in module.calls} == {"x.run"}
     assert {given.callee for given in module.handed} == {"pkg.m.job"}
+
+
+def test_every_sure_call_of_lama_into_the_standard_library_is_one_there() -> None:
+    found = read(CHECKOUT, ["models", "blocks", "tasks", "flows"])
+    checked = 0
+    for path in found.files:
+        for call in found.module(path).calls:
+            if call.callee.partition(".")[0] in sys.stdlib_module_names:
+                assert _exists(call.callee), call
+                checked += 1
+    assert checked > 1_000
+
+
+def _exists(path: str) -> bool:
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ImportError:
+            continue
+        try:
+            functools.reduce(getattr, parts[length:], found)
+        except AttributeError:
+            return False
+        return True
+    return False

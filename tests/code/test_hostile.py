@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -102,27 +104,52 @@ def test_links_that_lead_out_or_round_are_said_and_not_followed(tmp_path: Path) 
     assert set(found.files) == {"pkg", "pkg.m", "pkg.same", "pkg.inner.x"}
 
 
-def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path) -> None:
+def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"pkg/__init__.py": "", "pkg/folder.py/x.py": "", "pkg/large.py": b"#" * 5_000_001})
     os.mkfifo(tmp_path / "pkg" / "pipe.py")
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(tmp_path)  # the path of a socket is short
+        monkeypatch.chdir(tmp_path)  # the path of a socket is short
         server.bind("pkg/socket.py")
         found = read(tmp_path)
     assert {one.place for one in found.unread} == {"pkg/folder.py", "pkg/large.py", "pkg/pipe.py", "pkg/socket.py"}
     assert set(found.files) == {"pkg"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
-    write(tmp_path, {"pkg/__init__.py": "", "pkg/shut.py": "", "pkg/closed/x.py": ""})
-    (tmp_path / "pkg" / "shut.py").chmod(0)
-    (tmp_path / "pkg" / "closed").chmod(0)
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from tasks.code import extract, read, rows, worker
+if os.geteuid() == 0:  # who may read everything
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+for packages in (None, ["pkg", "shut"]):
+    found = read.read(Path(sys.argv[1]), packages)
+    print(*sorted(one.place for one in found.unread), "|", *found.files)
+"""
+
+
+def test_what_may_not_be_read_is_said() -> None:
+    home = Path(tempfile.mkdtemp())
     try:
-        found = read(tmp_path)
+        home.chmod(0o755)
+        root = write(home / "co", {"pkg/__init__.py": "", "pkg/shut.py": "", "pkg/in/x.py": "", "pkg/closed/y.py": ""})
+        write(root, {"shut/__init__.py": "", "listed/__init__.py": "", "pkg/listed/z.py": ""})
+        for place in ("pkg/shut.py", "pkg/closed", "shut"):
+            (root / place).chmod(0)
+        for place in ("listed", "pkg/listed"):
+            (root / place).chmod(0o744)  # its names are known, and nothing else of it
+        told = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, str(root)],
+            cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=True,
+        ).stdout.splitlines()  # fmt: skip
     finally:
-        (tmp_path / "pkg" / "closed").chmod(0o700)
-    assert {one.place for one in found.unread} == {"pkg/shut.py", "pkg/closed"}
+        subprocess.run(["chmod", "-R", "u+rwX", str(home)], check=True)
+        shutil.rmtree(home)
+    assert told == [
+        "listed/__init__.py pkg/closed pkg/listed/z.py pkg/shut.py shut | pkg pkg.in.x",
+        "pkg/closed pkg/listed/z.py pkg/shut.py shut | pkg pkg.in.x",
+    ]
 
 
 def test_a_file_that_vanishes_between_the_two_looks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +167,16 @@ def test_a_file_that_vanishes_between_the_two_looks_is_said(tmp_path: Path, monk
     assert set(found.files) == {"pkg"}
 
 
+def test_a_broken_stub_costs_itself_only(tmp_path: Path) -> None:
+    write(tmp_path, {"pkg/__init__.py": "", "pkg/m.py": "def f(a): ...\n", "pkg/m.pyi": "def (:\n", "pkg/n.py": ""})
+    (tmp_path / "pkg" / "n.pyi").symlink_to("/etc/hostname")
+    for _ in range(2):
+        found = read(tmp_path, cache=tmp_path / "cache")
+        assert {one.place for one in found.unread} == {"pkg/m.pyi", "pkg/n.pyi"}
+        assert "pkg.m.f" in found.names
+        assert "pkg.n" in found.files
+
+
 def test_two_files_of_one_module_are_one_module_and_one_is_said(tmp_path: Path) -> None:
     write(tmp_path, {"pkg/__init__.py": "", "pkg/x.py": "def a(): ...\n", "pkg/x/__init__.py": "def b(): ...\n"})
     found = read(tmp_path)
@@ -148,11 +185,13 @@ def test_two_files_of_one_module_are_one_module_and_one_is_said(tmp_path: Path) 
     assert [one.place for one in found.unread] == ["pkg/x.py"]
 
 
-def test_a_package_that_is_called_like_a_part_of_python_is_only_read(tmp_path: Path) -> None:
+def test_a_package_that_is_called_like_a_part_of_python_is_only_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trap = f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit\n"
     names = ("json", "ast", "os", "orjson", "tasks", "sitecustomize")
     write(tmp_path, {f"{name}/__init__.py": trap + "x = 1\n" * 20_000 for name in names})
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     found = read(tmp_path)
     assert set(found.files) == set(names)
     assert not (tmp_path / "ran").exists()
@@ -194,6 +233,30 @@ def test_file_names_that_nobody_expects_are_read_or_said(tmp_path: Path) -> None
     assert len(found.unread) == 5
     assert not found.names["pkg.my-script"].public
     assert read(root, cache=tmp_path / "cache").unread == found.unread
+
+
+_N = 20_000
+_LABOURED = {
+    "exports": "__all__ = []\n" + "__all__ += ['a']\n" * _N,
+    "imports": "import a\n" * _N + "a.f()\n" * _N,
+    "stars": "from a import *\n" * _N + "".join(f"def f{n}(): ...\nf{n}()\n" for n in range(_N // 4)),
+    "typing": "if TYPE_CHECKING: import a\n" * _N,
+    "dots": "from " + "a." * 10_000 + "a import x\nx()\n",
+    "again": "def f(): ...\n" * _N + "f()\n" * _N,
+    "self": "class C:\n def f(self):\n" + "  self.x = 1\n" * _N,
+    "overloads": "from typing import overload\n" + "@overload\ndef f(a): ...\n" * (_N // 2),
+    "classes": "".join(f"class C{n}(C{n + 1}): ...\n" for n in range(_N // 2)),
+    "arguments": "f(" + "a," * _N + ")\n",
+}
+
+
+@pytest.mark.parametrize("name", _LABOURED)
+def test_a_source_that_repeats_itself_takes_no_more_than_its_length(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {"pkg/__init__.py": "", "pkg/m.py": _LABOURED[name]})
+    began = time.process_time()
+    found = read(tmp_path)
+    assert set(found.files) == {"pkg", "pkg.m"}
+    assert time.process_time() - began < 10
 
 
 def _many(root: Path, count: int) -> Path:

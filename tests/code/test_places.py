@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.code.classes import Classes
 from tasks.code.read import read
 from tests.code.trees import write
 
@@ -100,3 +101,34 @@ def test_where_a_path_leads_is_followed_through_imports_stars_and_bases(tmp_path
     assert resolve("pkg.core") == "pkg.core"
     for unknown in ("pkg._hidden", "pkg.gone", "pkg.Same.gone", "elsewhere.x", "pkg.base.Odd.far", "", ".", "pkg."):
         assert resolve(unknown) is None
+
+
+def test_a_class_has_what_its_bases_define_in_the_order_of_python(tmp_path: Path) -> None:
+    levels = "class A0:\n    x = 0\nclass B0(A0):\n    x = 1\n" + "".join(
+        f"class A{n}(A{n - 1}, B{n - 1}):\n    x{n} = 1\nclass B{n}(A{n - 1}, B{n - 1}):\n    y{n} = 1\n"
+        for n in range(1, 40)
+    )
+    write(
+        tmp_path,
+        {
+            "pkg/__init__.py": "",
+            "pkg/m.py": "class A:\n    x = 'A'\n    y = 'A'\nclass B(A): ...\nclass C(A):\n    x = 'C'\n"
+            "class D(B, C):\n    z = 'D'\nclass E(F): ...\nclass F(E):\n    x = 'F'\n",
+            "pkg/deep.py": levels,
+        },
+    )
+    classes = Classes(read(tmp_path))
+    for name, lineage in {"D": ["A", "C", "B", "D"], "E": ["F", "E"]}.items():
+        symbol = classes.symbol(f"pkg.m.{name}")
+        assert symbol is not None
+        assert [one.path.rpartition(".")[2] for one in classes.lineage(symbol)] == lineage
+    last = classes.symbol("pkg.m.D")
+    assert last is not None
+    assert {name: member.value for name, (member, _) in classes.attributes(last).items()} == {
+        "x": "'C'",
+        "y": "'A'",
+        "z": "'D'",
+    }
+    deepest = classes.symbol("pkg.deep.A39")
+    assert deepest is not None
+    assert len(classes.lineage(deepest)) == 79

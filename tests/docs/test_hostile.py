@@ -1,4 +1,4 @@
-"""What sources say does nothing in a site: no tag, no script, no address, no template, no place outside of the folder."""
+"""What sources say does nothing in a site: no tag, script, address, template or place of theirs."""
 
 from __future__ import annotations
 
@@ -36,26 +36,40 @@ EVIL = """<script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7*7 }} {% in
 
 :param x: <script>alert(9)</script>
 """
-MINE = {"script", "a", "code", "pre", "span", "p", "section", "h1", "h2", "h3", "h4", "ul", "li", "ol", "dl", "dt", "dd",
-        "html", "head", "meta", "title", "link", "body", "header", "div", "input", "button", "nav", "main", "noscript",
-        "strong", "em", "table", "thead", "tbody", "tr", "th", "td", "blockquote", "hr", "figure", "svg", "rect", "path",
-        "text"}  # fmt: skip
+MINE = {
+    *("script", "a", "code", "pre", "span", "p", "section", "h1", "h2", "h3", "h4", "ul", "li", "ol", "dl", "dt", "dd"),
+    *("html", "head", "meta", "title", "link", "body", "header", "div", "input", "button", "nav", "main", "noscript"),
+    *("strong", "em", "table", "thead", "tbody", "tr", "th", "td", "blockquote", "hr", "figure", "svg", "rect", "path"),
+    "text",
+}
 
 
 def evil_package(root: Path) -> Path:
     text = EVIL.replace("\\", "\\\\")
-    source = f'"""{text}"""\n\n\nclass C:\n    """{text}"""\n\n    x: "<script>alert(0)</script>" = "</code><script>"\n    """{text}"""\n'
-    source += f'\n\ndef f(x="<script>", *, y: "</pre><b>" = \'"><img src=x>\') -> "{{{{ 1 }}}}":\n    """{text}"""\n'
+    doc = f'"""{text}"""'
+    source = f"""{doc}
+
+
+class C:
+    {doc}
+
+    x: "<script>alert(0)</script>" = "</code><script>"
+    {doc}
+
+
+def f(x="<script>", *, y: "</pre><b>" = '"><img src=x>') -> "{{{{ 1 }}}}":
+    {doc}
+"""
     return write(root, {"evil/__init__.py": source, "evil/deep.py": f'r"""{EVIL}"""\n\nimport evil\n'})
 
 
 def assert_harmless(html: str) -> None:
     page = Page(html)
-    for tag, given in page.tags:
+    for tag, attributes in page.tags:
         assert tag in MINE, tag
-        assert not [name for name in given if name.startswith("on") or name == "style"]
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
         if tag == "script":
-            assert re.fullmatch(r"(\.\./)?assets/(site|modules)\.js", str(given.get("src")))
+            assert re.fullmatch(r"(\.\./)?assets/(site|modules)\.js", str(attributes.get("src")))
     for link in page.links:
         assert not re.match(r"\s*(javascript|data|vbscript|file):", link, re.IGNORECASE), link
         assert "pixel.png" not in link or ("a", {"href": link, "rel": "nofollow noopener noreferrer"}) in page.tags
@@ -81,9 +95,9 @@ def test_markdown_of_hostile_sources_is_text_whoever_renders_it(tmp_path: Path) 
     extensions = ["tables", "fenced_code", "attr_list", "md_in_html", "toc", "meta"]
     for html in (MarkdownIt("commonmark").enable("table").render(text), markdown(text, extensions=extensions)):
         page = Page(html)
-        for tag, given in page.tags:
+        for tag, attributes in page.tags:
             assert tag in MINE | {"a"}, tag
-            assert not [name for name in given if name.startswith("on")]
+            assert not [name for name in attributes if name.startswith("on")]
         for link in page.links:
             assert not re.match(r"\s*(javascript|data):", link), link
     outside = re.sub(r"(?s)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
@@ -108,10 +122,13 @@ def test_no_prose_makes_a_tag(text: str) -> None:
     html = prose.html(lambda _: None)
     assert {tag for tag, _ in Page(html).tags} <= allowed
     written = prose.markdown(lambda _: None)
-    for again in (MarkdownIt("commonmark").enable("table").render(written), markdown(written, extensions=["tables", "fenced_code", "attr_list"])):
+    for again in (
+        MarkdownIt("commonmark").enable("table").render(written),
+        markdown(written, extensions=["tables", "fenced_code", "attr_list"]),
+    ):
         found = Page(again)
         assert {tag for tag, _ in found.tags} <= allowed
-        assert not [given for _, given in found.tags if any(name.startswith("on") for name in given)]
+        assert not [found for _, attributes in found.tags if any(name.startswith("on") for name in attributes)]
 
 
 @given(st.text(max_size=40))
@@ -119,7 +136,9 @@ def test_text_in_markdown_shows_as_it_is(text: str) -> None:
     line = " ".join(text.split())
     for made in (escaped(text), code_span(text)):
         shown = Page(MarkdownIt("commonmark").render(f"x {made} x")).text
-        assert " ".join(shown.replace("\ufffd", "\0").split()) == f"x {line} x".replace("\ufffd", "\0").replace("  ", " ")
+        assert " ".join(shown.replace("\ufffd", "\0").split()) == f"x {line} x".replace("\ufffd", "\0").replace(
+            "  ", " "
+        )
     assert "\n```\n" not in fenced(text + "\n```\n```")[3:-4] or "````" in fenced(text + "\n```\n```")
 
 
@@ -140,6 +159,77 @@ def test_labels_of_diagrams_are_text() -> None:
     plain = r"(?:[\w ._,:/()…-]|#\d+;)*"
     assert re.fullmatch(rf' *n0\["{plain}<br>{plain}"\]', lines[1])
     assert re.fullmatch(rf' *n0 -->\|"{plain}"\| n1', lines[3])
+
+
+def test_no_secret_of_a_default_is_on_a_page(tmp_path: Path) -> None:
+    source = '''
+        """Settings."""
+
+        from pydantic import SecretStr
+        from pydantic_settings import BaseSettings
+
+        API_KEY = "sk-live-hunter2hunter2"
+
+
+        class Settings(BaseSettings):
+            """Of a node."""
+
+            password: SecretStr = SecretStr("hunter2secret")
+            database: str = "postgresql://admin:hunter2@db/x"
+            limit: int = 10
+
+
+        def connect(dsn: str = "postgresql://admin:hunter2@db/x", token="hunter2", size=3, mode="read"):
+            """Connects."""
+        '''
+    documented(write(tmp_path / "code", {"shop.py": source}), tmp_path / "site")
+    for name, content in site(tmp_path / "site").items():
+        assert b"hunter2" not in content, name
+    shown = Page((tmp_path / "site/html/reference/shop.html").read_text()).text
+    assert "size=3" in shown, "what is none is shown"
+    assert "mode='read'" in shown.replace('"', "'")
+    assert (tmp_path / "site/html/settings.html").exists()
+
+
+def test_an_inventory_leads_to_the_web_only(tmp_path: Path) -> None:
+    from tasks.docs.site import inventory
+
+    lines = [
+        inventory.line("far.Script", "py:class", "javascript:alert(1)//"),
+        inventory.line("far.Data", "py:class", "data:text/html,x"),
+        inventory.line("far.Break", "py:class", "a.html)<b>(x'\"y"),
+    ]
+    (tmp_path / "objects.inv").write_bytes(inventory.written("far", "1", lines))
+    text = '"""`far.Script`, `far.Data`, `far.Break`."""\n\nfrom far import Script\n\n\ndef f(x: Script): ...\n'
+    root = write(tmp_path / "code", {"near.py": text})
+    documented(root, tmp_path / "site", inventories=((tmp_path / "objects.inv", "https://far.example/"),))
+    page = Page((tmp_path / "site/html/reference/near.html").read_text())
+    assert_harmless((tmp_path / "site/html/reference/near.html").read_text())
+    assert "https://far.example/a.html%29%3Cb%3E%28x%27%22y" in page.links
+    again = Page(markdown((tmp_path / "site/markdown/docs/reference/near.md").read_text()))
+    assert not [link for link in again.links if re.match(r"\s*(javascript|data):", link)]
+    assert "b" not in {tag for tag, _ in again.tags}
+
+
+def test_deep_directives_and_long_names_cost_nobody_else_a_page(tmp_path: Path) -> None:
+    deep = "\n".join(f"{' ' * depth}.. note:: x" for depth in range(1500))
+    quotes = "> " * 2000 + "x"
+    long = "/".join(["n" * 90] * 4)
+    packages = {f"{long[: 91 * count + 90]}/__init__.py": "" for count in range(4)}
+    files = {
+        "pkg/__init__.py": '"""P."""\n',
+        "pkg/deep.py": f'"""D.\n\n{deep}\n\n{quotes}\n"""\n',
+        "pkg/fine.py": '"""F."""\n',
+    }
+    root = tmp_path / "code"
+    for name, text in {**files, **packages}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    built = documented(root, tmp_path / "site")
+    assert built.modules == 7
+    assert (tmp_path / "site/html/reference/pkg.fine.html").exists()
+    assert len(list((tmp_path / "site/html/reference").iterdir())) == 7
+    assert broken_links(tmp_path / "site/html") == []
 
 
 def test_the_site_is_never_among_the_sources(tmp_path: Path) -> None:
@@ -170,7 +260,9 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     assert built.kept["html/reference/shop.html"] == "in the way"
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a//b", ".lama-docs/manifest.json", "a/.git/x", "", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/x", "a/../../x", "a//b", ".lama-docs/manifest.json", "a/.git/x", "", "a\nb"]
+)
 def test_a_manifest_cannot_name_what_is_elsewhere(tmp_path: Path, name: str) -> None:
     """Whoever sends a folder with a site sends its manifest, too."""
     victim = tmp_path / "x"

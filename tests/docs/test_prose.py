@@ -17,8 +17,10 @@ from tests.handoffs import model_server
 
 _OPEN, _CLOSE = "<!-- lama:prose acme.run -->", "<!-- /lama:prose -->"
 _PIECES = st.sampled_from(
-    [_OPEN, _CLOSE, "```", "~~~~", "text `acme.run`", "", "  ", "# x", "<!-- lama:prose -->", "<!-- lama:prose acme.other -->",
-     "<!-- lama:prose acme.run 0123456789ab-0123456789ab -->", "    <!-- lama:prose acme.run -->", "<b>", "é\u2028", "- x"]
+    [_OPEN, _CLOSE, "```", "~~~~", "text `acme.run`", "", "  ", "# x", "<!-- lama:prose -->",
+     "<!-- lama:prose acme.b -->",
+     "<!-- lama:prose acme.run 0123456789ab-0123456789ab -->", "    <!-- lama:prose acme.run -->",
+     "<b>", "é\u2028", "- x"]
 )  # fmt: skip
 _ENDS = st.sampled_from(["\n", "\r\n", "\n\n"])
 _DOCUMENTS = st.lists(st.tuples(_PIECES, _ENDS), max_size=14).map(lambda parts: "".join(a + b for a, b in parts))

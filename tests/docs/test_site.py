@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +17,7 @@ from blocks.errors import ConfigurationError
 from models.docs import Form
 from tasks.docs.site import inventory
 from tests.docs.packages import SHOP, Page, broken_links, codebase, documented, site, write
+from tests.programs import require
 
 
 @pytest.fixture
@@ -57,12 +60,19 @@ def test_markdown_is_a_site_for_mkdocs(output: Path) -> None:
     told = yaml.safe_load((folder / "mkdocs.yml").read_text())
     assert told["site_name"] == "shop"
     named = [name for entry in told["nav"] for name in ([entry] if isinstance(entry, str) else entry.values())]
-    flat = [place for name in named for place in ([name] if isinstance(name, str) else [p for one in name for p in one.values()])]
+    flat = [
+        place
+        for name in named
+        for place in ([name] if isinstance(name, str) else [p for one in name for p in one.values()])
+    ]
     assert len(flat) >= 5
     assert all((folder / "docs" / place).is_file() for place in flat)
     text = (folder / "docs/reference/shop.orders.md").read_text()
     assert text.startswith('---\ntitle: "shop.orders"\n---\n')
-    for html in (MarkdownIt("commonmark").enable("table").render(text), markdown(text, extensions=["tables", "fenced_code"])):
+    for html in (
+        MarkdownIt("commonmark").enable("table").render(text),
+        markdown(text, extensions=["tables", "fenced_code"]),
+    ):
         assert 'id="shop.orders.Order.price"' in html
         assert "def total(orders" in html
         assert "&gt;&gt;&gt; total([]) &lt; 1" in html
@@ -112,7 +122,9 @@ def test_names_of_other_projects_lead_to_their_pages(tmp_path: Path) -> None:
         {"near/__init__.py": '"""Near."""\n\nfrom far.away import Thing\n\n\ndef f(x: Thing) -> str:\n    """X."""\n'},
     )
     known = tmp_path / "objects.inv"
-    known.write_bytes(inventory.written("far", "", [inventory.line("far.away.Thing", "py:class", "api.html#far.away.Thing")]))
+    known.write_bytes(
+        inventory.written("far", "", [inventory.line("far.away.Thing", "py:class", "api.html#far.away.Thing")])
+    )
     documented(root, tmp_path / "site", inventories=((known, "https://far.example/docs"),))
     near = page(tmp_path / "site", "reference/near.html")
     assert "https://far.example/docs/api.html#far.away.Thing" in near.links
@@ -157,3 +169,46 @@ def test_coverage_counts_what_others_may_use(tmp_path: Path) -> None:
     assert (built.objects, built.documented) == (8, 7)
     assert built.missing == {"shop.orders": ["shop.orders.undocumented"]}
     assert codebase(tmp_path / "code").unread == ()
+
+
+def test_the_search_finds_names_and_its_scripts_are_sound(output: Path) -> None:
+    """The page's own scripts, in a Node that has as much of a document as they need."""
+    require("node")
+    script = """
+const fs = require("fs");
+class Element {
+  constructor(name) { Object.assign(this, { tagName: name.toUpperCase(), children: [], dataset: {}, attributes: {},
+    listeners: {}, hidden: true, value: "" }); }
+  append(...more) { for (const one of more) { one.parentElement = this; this.children.push(one); } }
+  replaceChildren(...more) { this.children = []; this.append(...more); }
+  get firstChild() { return this.children[0]; }
+  setAttribute(name, value) { this.attributes[name] = value; }
+  addEventListener(name, call) { this.listeners[name] = call; }
+  querySelector() { return null; }
+  scrollIntoView() {}
+  blur() {}
+}
+const known = Object.fromEntries(["theme", "tree", "search", "found"].map((id) => [id, new Element("div")]));
+globalThis.document = { body: new Element("body"), documentElement: new Element("html"), head: new Element("head"),
+  getElementById: (id) => known[id], createElement: (name) => new Element(name), addEventListener() {},
+  activeElement: null };
+document.body.dataset.up = "";
+globalThis.location = { pathname: "/index.html" };
+for (const name of ["modules", "names", "site"]) eval(fs.readFileSync(`${process.argv[2]}/${name}.js`, "utf8"));
+known.search.value = process.argv[3];
+known.search.listeners.input().then(() => console.log(JSON.stringify({
+  found: known.found.children.map((row) => row.firstChild.href), tree: known.tree.children.length })));
+"""
+    place = output / "search.js"
+    place.write_text(script)
+
+    def search(words: str) -> dict[str, Any]:
+        command = ["node", str(place), str(output / "html/assets"), words]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+    told = search("order")
+    assert told["found"][0] == "reference/shop.orders.html#shop.orders.Order"
+    assert told["tree"] == 4, "the index, two overviews, and the package with its modules"
+    assert search("price discount")["found"] == []
+    assert "reference/shop.html#shop.Piece.weigh" in search("kilograms")["found"], "summaries as well"
+    assert search("shop.prices")["found"][0] == "reference/shop.prices.html", "a module is its page"

@@ -235,11 +235,14 @@ def test_what_is_not_true_is_found(root: Path, text: str, found: str) -> None:
     "text",
     [
         "[x](https://example.com/gone)", "[x](mailto:a@b)", "[x](../../issues)", "[x](#guide)", "[x](#GUIDE)",
-        "[x](../acme/app.py#L3)", "a[i][j] and x[0][key]", "[^1][note]", "[x](other)", "[x](other.html)", "[x](/docs/other.md)",
+        "[x](../acme/app.py#L3)", "a[i][j] and x[0][key]", "[^1][note]", "[x](other)", "[x](other.html)",
+        "[x](/docs/other.md)",
         "```toml\n[inner]\ndept = 1\n[stranger]\nx = 1\n```", "```toml\n[inner\n```", "`ACME_HOME=1`", "`OTHER_HOUSE`",
-        "```sh\nother --gone; make --x\n```", "```sh\nacme bare | grep --gone\n```", "`acme.toml`", "`acme.example.com`",
+        "```sh\nother --gone; make --x\n```", "```sh\nacme bare | grep --gone\n```", "`acme.toml`",
+        "`acme.example.com`",
         "```python\nfrom acme import run\nrun(*args)\nrun(...)\nrun('x', **more)\n```",
-        "```python\nrun = print\nrun(1, 2, 3)\n```", "```python\nfrom acme import Store\nStore = fake\nStore.gone()\n```",
+        "```python\nrun = print\nrun(1, 2, 3)\n```",
+        "```python\nfrom acme import Store\nStore = fake\nStore.gone()\n```",
         "```python\ndef f(acme):\n    acme.gone()\n```", "```python\nthis is no Python, acme.gone\n```",
         "```python\nfrom acme import Store\ns = Store('x')\ns = other()\ns.gone()\n```",
         "```python\nwith suppress(AttributeError):\n    import acme\n    acme.gone()\n```",
@@ -283,9 +286,15 @@ def test_docstrings_are_held_against_their_code(root: Path, change: tuple[str, s
     "docstring",
     [
         "Args:\n        *args: All.\n        **more: Others.\n        key (str, optional): By name.",
-        "Parameters\n    ----------\n    a, b : int\n        Two.\n    c : {'x', 'y'}\n        One.\n    **kwargs\n        All.",
+        (
+            "Parameters\n    ----------\n    a, b : int\n        Two.\n    c : {'x', 'y'}\n        One.\n    **kwargs\n"
+            "        All."
+        ),
         ":param int a: One.\n    :param b: Two.\n    :type b: int\n    :param c: Three.",
-        "Args:\n        a: One, see also\n            nested: this is no parameter.\n        b: Two.\n        c: Three.",
+        (
+            "Args:\n        a: One, see also\n            nested: this is no parameter.\n        b: Two.\n"
+            "        c: Three."
+        ),
     ],
 )
 def test_styles_of_docstrings_are_read_without_false_alarm(root: Path, docstring: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
@@ -16,7 +15,10 @@ from models.report import Finding, Skip
 from tasks.code.read import read
 from tasks.docs.truth.examples import run_examples, without_network
 
-_MODULE = '"""Acme.\n\n>>> double(2)\n4\n"""\n\n\ndef double(x):\n    """Double.\n\n    >>> double(3)\n    7\n    """\n    return 2 * x\n'
+_MODULE = (
+    '"""Acme.\n\n>>> double(2)\n4\n"""\n\n\n'
+    'def double(x):\n    """Double.\n\n    >>> double(3)\n    7\n    """\n    return 2 * x\n'
+)
 
 
 @pytest.fixture
@@ -64,8 +66,10 @@ def test_examples_that_no_longer_hold_are_findings(root: Path, text: str, said: 
 @pytest.mark.parametrize(
     "text",
     [
-        "```python\nimport not_installed_anywhere\n```", "```python\nopen('no-such-file')\n```", "```python\nundefined_thing()\n```",
-        "```python\nraise RuntimeError('x')\n```", "```python\nexit(3)\n```", "```python no-run\nimport acme\nacme.gone()\n```",
+        "```python\nimport not_installed_anywhere\n```", "```python\nopen('no-such-file')\n```",
+        "```python\nundefined_thing()\n```",
+        "```python\nraise RuntimeError('x')\n```", "```python\nexit(3)\n```",
+        "```python no-run\nimport acme\nacme.gone()\n```",
         "```console\n$ false\nnothing\n```", '```console run\n$ python -c "print(1); print(2)"\n...\n2\n```',
         "In version 1.0 one wrote:\n\n```python\nimport acme\nacme.gone()\n```",
         "```python\nimport socket\nsocket.create_connection(('127.0.0.1', 22), timeout=1)\n```",
@@ -81,7 +85,9 @@ def test_what_fails_for_reasons_of_its_own_accuses_nobody(root: Path, text: str)
 
 def test_no_secret_and_no_home_is_to_be_had(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMA_GITHUB_TOKEN", "a-secret")
-    home = f"assert os.getcwd().startswith(os.environ['HOME']) and os.environ['HOME'] not in {[str(Path.home()), '/']!r}"
+    home = (
+        f"assert os.getcwd().startswith(os.environ['HOME']) and os.environ['HOME'] not in {[str(Path.home()), '/']!r}"
+    )
     text = f"```python\nimport os\nassert 'a-secret' not in str(os.environ)\n{home}\n```"
     findings, skips, figures = run(root, text)
     assert (findings, skips) == ([], [])

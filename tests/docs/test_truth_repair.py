@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from blocks.github import GitHub
+from blocks.settings import Settings
 from lama.cli import cli
-from models.docs import DocsSettings
+from models.audit import AuditSettings
+from models.configuration import Configuration
+from models.docs import DocsReport, DocsSettings
 from models.health_check import Checkout
+from models.report import compose
 from tasks.code.read import read
+from tasks.docs.truth import propose
 from tasks.docs.truth.judge import accepted, gather
 from tasks.docs.truth.kept import keep
 from tasks.docs.truth.proposed import describe, patch_of
 from tasks.docs.truth.repair import changes_of
+from tasks.target import Target
+from tests.audit.test_propose import TOKEN, Host, host
+from tests.programs import require
+
+__all__ = ["host"]
 
 
 @pytest.fixture
@@ -25,7 +38,8 @@ def root(tmp_path: Path) -> Path:
     (folder / "docs" / "deep").mkdir(parents=True)
     (folder / "acme" / "__init__.py").write_text('"""Acme."""\n')
     (folder / "acme" / "new.py").write_text(
-        '"""New."""\n\n\nclass Warehouse:\n    """Keeps."""\n\n\ndef load_everything():\n    """Load."""\n\n\ndef run():\n    """Run."""\n'
+        '"""New."""\n\n\nclass Warehouse:\n    """Keeps."""\n\n\ndef load_everything():\n    """Load."""\n\n\n'
+        'def run():\n    """Run."""\n'
     )
     (folder / "docs" / "deep" / "moved.md").write_text("# Moved\n\n## A heading\n")
     return folder
@@ -103,3 +117,39 @@ def test_accepting_is_what_a_change_is_held_against(
     assert "acme.new.load_everything" in capsys.readouterr().out
     (root / "docs" / "bad.md").write_bytes(b"\xff\xfe\xfd")
     assert cli.main(["docs", "check", str(root)], standalone_mode=False) == 2
+
+
+async def test_a_pull_request_is_made_of_the_repairs_once(
+    root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = b"# Guide\n\n`acme.old.Warehouse` keeps.\n"
+    (root / "docs" / "guide.md").write_bytes(text)
+    folder = host.put({"guide.md": ("100644", host.put(text))})
+    tree = host.put({"docs": ("040000", folder)})
+    host.refs["main"] = host.put({"tree": tree, "parents": [], "message": "begin"})
+    require("git")
+    origin = f"https://{GitHub(url=host.server.url, token=SecretStr(TOKEN)).host}/team/web"
+    for words in (["init", "-q"], ["remote", "add", "origin", origin]):
+        subprocess.run(["git", *words], cwd=root, check=True)  # noqa: ASYNC221 - done in a moment
+    checkout = Checkout(name="shop", path=root)
+    configuration = Configuration(checkouts=(checkout,), audit=AuditSettings(github_url=host.server.url))
+    config = Settings(github_token=SecretStr(TOKEN))
+    target = Target(config, configuration, (checkout,), "run", "host")
+    now = datetime.now(UTC)
+    report = compose(
+        DocsReport, capability="docs", summary="One.", started_at=now, finished_at=now, run_id="run", scope="host"
+    )
+    told = await propose(target, report)
+    again = await propose(target, report)
+    assert [one.key for one in told.findings] == ["docs.done:shop"]
+    assert "(opened): https://github.com/team/web/pull/1" in told.findings[0].title
+    assert "(there)" in again.findings[0].title
+    assert "-`acme.old.Warehouse` keeps.\n+`acme.new.Warehouse` keeps.\n" in told.patch
+    branch = host.pulls[0]["told"]["head"]
+    assert branch.startswith("lama/docs-")
+    assert host.file(branch, "docs/guide.md") == ("100644", b"# Guide\n\n`acme.new.Warehouse` keeps.\n")
+    without = Target(Settings(), configuration, (checkout,), "run", "host")
+    monkeypatch.delenv("LAMA_GITHUB_TOKEN", raising=False)
+    refused = await propose(without, report)
+    assert refused.patch == told.patch
+    assert "LAMA_GITHUB_TOKEN" in refused.skipped[0].reason

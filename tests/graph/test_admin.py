@@ -15,9 +15,10 @@ from blocks.graph_keys import graph_keys
 from blocks.settings import Settings, settings
 from lama.cli import cli
 from models.graph import Label, NodeFact, Part, Ref
+from models.graph_sensitive import MARK
 from tasks.event_loop import run
 from tasks.graph.migrations import LATEST
-from tasks.graph.sealing import MARK, Seal
+from tasks.graph.sealing import Seal
 from tasks.graph.store import Store
 from tasks.graph.tokens import QueryRefusedError
 from tasks.graph.view import View

@@ -20,8 +20,9 @@ from models.graph import AsOf, Label, NodeFact, Part, Ref, RelationshipFact, Typ
 from models.graph_sensitive import SENSITIVE
 from tasks.graph import backup, restore
 from tasks.graph.backup import back_up
+from tasks.graph.backup_file import FORM, verify
 from tasks.graph.migrations import migrate
-from tasks.graph.restore import empty, verify
+from tasks.graph.restore import empty
 from tasks.graph.restore import restore as put_back
 from tasks.graph.sealing import Seal
 from tasks.graph.store import Store
@@ -213,6 +214,8 @@ async def test_an_interrupted_restore_is_repeated(
     assert await place.hashes() != wanted
     with pytest.raises(ConfigurationError, match="another file"):
         await put_back(place.transactions, tmp_path / "other")
+    with pytest.raises(ConfigurationError, match="has not ended"):
+        await back_up(place.transactions, tmp_path / "half", now=place.now)
     await put_back(place.transactions, tmp_path / "b")
     assert await place.hashes() == wanted
     with pytest.raises(ConfigurationError, match="not empty"):
@@ -261,8 +264,33 @@ async def test_a_damaged_one_is_refused_before_anything_is_changed(place: Place,
 async def test_one_of_a_newer_schema_is_refused(place: Place, tmp_path: Path) -> None:
     import hashlib
 
-    head = orjson.dumps({"form": backup.FORM, "schema": 99, "cut": 1}) + b"\n"
+    head = orjson.dumps({"form": FORM, "schema": 99, "cut": 1}) + b"\n"
     end = orjson.dumps({"records": 0, "sha256": hashlib.sha256(head).hexdigest()}) + b"\n"
     (tmp_path / "b").write_bytes(gzip.compress(head + end))
     with pytest.raises(ConfigurationError, match="version 99"):
         await put_back(place.transactions, tmp_path / "b")
+
+
+async def test_a_graph_of_a_newer_schema_is_not_emptied(place: Place, tmp_path: Path) -> None:
+    await _fill(place, rounds=1)
+    before = await place.hashes()
+    await back_up(place.transactions, tmp_path / "b", now=place.now)
+    newer = "MERGE (s:Schema {id: 'graph'}) SET s.version = $version"
+    await place.transactions.write(lambda tx: tx.rows(newer, version=99))
+    with pytest.raises(ConfigurationError, match="version 99"):
+        await put_back(place.transactions, tmp_path / "b", emptying=True)
+    assert await place.hashes() == before
+    await place.transactions.write(lambda tx: tx.rows(newer, version=1))
+
+
+async def test_big_facts_come_back(place: Place, tmp_path: Path) -> None:
+    """More than a server takes at once, and lines of which every second byte is escaped."""
+    place.now += timedelta(hours=1)
+    nodes = [NodeFact(_ref(n), {f"p{m}": "\\" * 100_000 for m in range(4)}) for n in range(12)]
+    for node in nodes:
+        await place.store.write([node], scope="big")
+    before = await place.hashes()
+    await back_up(place.transactions, tmp_path / "b", now=place.now)
+    await empty(place.transactions)
+    await put_back(place.transactions, tmp_path / "b")
+    assert await place.hashes() == before

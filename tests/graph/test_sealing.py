@@ -17,9 +17,9 @@ from blocks.graph_keys import GraphKey, add_graph_key, drop_graph_keys, graph_ke
 from blocks.home import Home
 from blocks.settings import Settings
 from models.graph import Label, NodeFact, Part, Ref
-from models.graph_sensitive import SENSITIVE
+from models.graph_sensitive import MARK, SENSITIVE
 from tasks.graph.rotation import renew
-from tasks.graph.sealing import MARK, Seal, SealError
+from tasks.graph.sealing import Seal, SealError
 from tasks.graph.store import Store
 from tasks.graph.transactions import Transactions
 from tasks.graph.view import View
@@ -86,8 +86,40 @@ def test_a_text_that_only_looks_encrypted_is_left() -> None:
     """Anybody may write such a text into a checkout; it must not make the graph unreadable."""
     forged = {"name": f"{MARK}00000000:AAAA", "doc": MARK}
     assert SEAL.opened(Ref(Label.module, "a"), forged) == forged
-    with pytest.raises(SealError):
-        SEAL.opened(REF, {"text": f"{MARK}00000000:AAAA"})
+    assert SEAL.renewed(Ref(Label.module, "a"), forged) is None
+    assert SEAL.renewed(REF, {"name": f"{MARK}00000000:AAAA"}) is None
+    for reads in (SEAL.opened, SEAL.renewed):
+        with pytest.raises(SealError):
+            reads(REF, {"text": f"{MARK}00000000:AAAA"})
+
+
+async def test_what_can_be_kept_can_be_kept_encrypted(graph: Settings) -> None:
+    """Encrypted, a text is longer; that is no reason to refuse it, and no way around the limits either."""
+    facts = [
+        _memory("long", "\N{SNOWMAN}\x01" * 50_000),
+        NodeFact(Ref(Label.memory, "vector"), {"embedding": tuple(1 / (n + 1) for n in range(10_000))}),
+    ]
+    async with Store.open(Graph.of(graph)) as store:
+        view = View(store, SEAL)
+        await view.replace_all([Part("s", facts)])
+        found = await view.get([fact.ref for fact in facts])
+        assert {ref: node.properties for ref, node in found.items()} == {fact.ref: fact.properties for fact in facts}
+        for wrong in ("x" * 100_001, "half \ud800", "nul \0"):
+            with pytest.raises(ConfigurationError):
+                await view.replace_all([Part("s", [_memory("wrong", wrong)])])
+        forged = NodeFact(Ref(Label.function, "f"), {"text": MARK + "x" * 100_000})
+        with pytest.raises(ConfigurationError, match="at most 100000"):
+            await view.replace_all([Part("s", [forged])])
+
+
+async def test_a_forged_text_stops_no_change_of_keys(graph: Settings) -> None:
+    block = Graph.of(graph)
+    async with Store.open(block) as store, block.get_client() as driver:
+        forged = NodeFact(Ref(Label.function, "f"), {"summary": f"{MARK}00000000:AAAA"})
+        await View(store, SEAL).replace_all([Part("s", [forged, _memory("one", "SECRET")])])
+        assert await renew(Transactions(driver, block.database), Seal((OTHER, KEY), SENSITIVE)) == 1
+        found = await View(store, Seal((OTHER,), SENSITIVE)).get([forged.ref, _memory("one", "").ref])
+        assert found[forged.ref].properties == forged.properties
 
 
 def test_keys_are_made_once_and_kept_from_others(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ async def test_no_path_goes_through_what_is_not_seen(stores: tuple[Store, Settin
 def test_who_asks_has_a_role() -> None:
     configured = GraphSettings(roles={"guest": ROLE}, callers={"gateway": "guest"})
     assert role_of(configured, None) is EVERYTHING
-    assert role_of(configured, "mcp") is EVERYTHING
+    assert role_of(GraphSettings(roles={"guest": ROLE}), "gateway") is EVERYTHING
     assert role_of(configured, "gateway") is configured.roles["guest"]
     assert EVERYTHING.unrestricted
     assert not ROLE.unrestricted

@@ -21,6 +21,7 @@ from blocks.handoff_route import HandoffRoute
 from blocks.settings import CHECKOUT
 from deployments.apply import read_definitions
 from lama.cli import _COMMANDS, cli
+from tasks.docs.truth.page import read_page
 from tests.scheduling import LONGEST_S, SHARED
 
 _FLOORS = ("lama", "services", "deployments", "flows", "tasks", "blocks", "models")
@@ -155,8 +156,10 @@ def test_only_the_settings_read_the_environment() -> None:
 def test_links_of_the_readme_and_the_guides_lead_somewhere() -> None:
     pages = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")]
     for page in pages:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        read = read_page(page.name, page.read_text(encoding="utf-8"))
+        for link in (link for section in read.sections for link in section.links if ":" not in link.target):
+            target = link.target.partition("#")[0]
+            assert (page.parent / target).exists(), f"{page.name}:{link.line}: {target}"
 
 
 def test_compose_runs_commands_that_exist_and_publishes_on_loopback_only() -> None:

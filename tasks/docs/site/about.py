@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from models.code import Codebase
+from tasks.code.openapi import places_of
+from tasks.docs.site.api_page import api_page
 from tasks.docs.site.commands_page import commands_page
-from tasks.docs.site.consulted import Consulted, file_hash, holds
+from tasks.docs.site.consulted import Consulted, holds
 from tasks.docs.site.data_pages import settings_page, tables_page
 from tasks.docs.site.facts import Facts
 from tasks.docs.site.flows_page import FILES, flows_page
@@ -27,13 +30,16 @@ class Subject:
     page: Callable[[Codebase], Overview | None]
     concerns: Callable[[Facts], bool]
     """Whether a module may define one."""
-    beside: tuple[str, ...] = ()
+    beside: Callable[[Codebase], Sequence[str]] = lambda _: ()
     """Files beside the source that are looked into."""
+    anyway: bool = False
+    """Whether there may be some without any module that defines one."""
 
 
 _OF_CODE: Mapping[str, Subject] = {
-    "flows": Subject(flows_page, lambda one: not {"flow", "task"}.isdisjoint(one.labels), FILES),
-    "commands": Subject(commands_page, lambda one: bool(one.libraries)),
+    "flows": Subject(flows_page, lambda one: not {"flow", "task"}.isdisjoint(one.labels), lambda _: FILES, anyway=True),
+    "commands": Subject(commands_page, lambda one: bool(one.libraries), lambda _: ("pyproject.toml",)),
+    "api": Subject(api_page, lambda _: False, lambda codebase: places_of(Path(codebase.root)), anyway=True),
     "settings": Subject(settings_page, lambda one: "settings" in one.labels),
     "tables": Subject(tables_page, lambda one: "table" in one.labels),
 }
@@ -43,11 +49,6 @@ _OF_FACTS: Mapping[str, tuple[Callable[[Mapping[str, Facts]], Overview | None], 
     "coverage": (coverage_of, lambda one: (one.objects, one.documented, one.missing)),
 }
 """What is told of facts that are known, and which facts those are."""
-
-
-def beside(codebase: Codebase) -> dict[str, str]:
-    """Hashes of the files beside the source that are looked into."""
-    return {f"{name}:": file_hash(codebase, name) for one in _OF_CODE.values() for name in one.beside}
 
 
 @dataclass(slots=True)
@@ -93,13 +94,15 @@ class About:
         subject = _OF_CODE[key]
         files = self.codebase.files
         among = sorted(path for path, one in self.facts.items() if path in files and subject.concerns(one))
-        known = before is not None and before["among"] == among and holds(before["note"], self.codebase)
+        beside = list(subject.beside(self.codebase))
+        asked = [among, beside]
+        known = before is not None and before["asked"] == asked and holds(before["note"], self.codebase)
         if before is not None and known and self._is_current(before):
             return before
         part = replace(self.codebase, files={path: files[path] for path in among})
-        consulted = Consulted(part, subject.beside)
-        shown = subject.page(consulted.noting) if among else None
-        return {"among": among, "note": consulted.note(self.codebase), **self._written(shown)}
+        consulted = Consulted(part, beside)
+        shown = subject.page(consulted.noting) if among or (subject.anyway and beside) else None
+        return {"asked": asked, "note": consulted.note(self.codebase), **self._written(shown)}
 
     def _is_current(self, before: Mapping[str, Any]) -> bool:
         return (
@@ -114,6 +117,7 @@ class About:
             files.append(name)
         questions = self.names.questions()
         return {
+            "unread": [] if shown is None else [(one.place, one.reason) for one in shown.unread],
             "head": None if shown is None else (shown.title, shown.key, shown.summary),
             "files": files,
             "questions": questions,

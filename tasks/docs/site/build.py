@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from models.code import Codebase
 from models.docs import Form
-from tasks.docs.site.about import About, beside
-from tasks.docs.site.consulted import labels_hash
+from tasks.code.kept import version_of_all
+from tasks.docs.site.consulted import beside, labels_hash
 from tasks.docs.site.facts import Facts, facts_of, other_names_of, surface_of
 from tasks.docs.site.inventory import read_all
 from tasks.docs.site.names import Names
@@ -61,6 +62,8 @@ class Built:
     """Files that are a person's and not ours, by why they were left as they are."""
     objects: int = 0
     documented: int = 0
+    unread: list[tuple[str, str]] = field(default_factory=list)
+    """Files beside the source that could not be read, and why."""
     missing: dict[str, list[str]] = field(default_factory=dict)
     """Public objects without a docstring, by module."""
 
@@ -157,10 +160,12 @@ class _Build:
         stale = [path for path in codebase.files if not self._is_current(path)]
         self._render(stale, jobs)
         self._render(self._with_other_answers(frozenset(stale)), jobs)
+        from tasks.docs.site.about import About  # noqa: PLC0415 - needed only where something has changed
+
         about = About(codebase, self._facts, self._theme, self._wanted, self._names(), place)
         whole = about.bring(self._state.get("whole", {}))
         place.remove_all_but(frozenset(about.files(whole)).union(*map(self._files_of, self._facts)))
-        told = self._summed()
+        told = {**self._summed(), "unread": [one for record in whole.values() for one in record.get("unread", ())]}
         place.finish(
             {
                 "key": self._key,
@@ -306,10 +311,12 @@ def _key(wanted: Wanted, theme: Theme) -> str:
 
 @lru_cache(maxsize=1)
 def _generator() -> str:
-    """A hash of the code that makes pages: another Lama makes them all anew."""
+    """A hash of the code that reads sources and makes pages: another Lama makes them all anew."""
     digest = blake2b(digest_size=16)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), here.parents[1] / "masked.py"]):
         digest.update(path.read_bytes())
+    digest.update(f"{version_of_all()} {version('markdown-it-py')}".encode())
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from models.code import Codebase
 from tasks.code.commands import Command, Option, commands_of
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
+from tasks.docs.site.veil import veiled_source
 
 
 def commands_page(codebase: Codebase) -> Overview | None:
@@ -37,8 +38,12 @@ def _arguments(one: Command) -> Iterator[tuple[Cell, ...]]:
         yield Cell(name, code=True), Cell("required" if argument.required else ""), Cell(argument.help)
     for option in one.options:
         if not option.hidden:
-            default = Cell("required") if option.required else Cell(option.default or "", code=True)
+            default = Cell("required") if option.required else Cell(_default(option), code=True)
             yield Cell(", ".join(option.names) + _value(option), code=True), default, Cell(_told(option))
+
+
+def _default(option: Option) -> str:
+    return veiled_source(option.names[0], None, option.default) if option.default else ""
 
 
 def _value(option: Option) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from models.code import Codebase, Module, Named
+from tasks.code.openapi import places_of
 
+_BESIDE = ("prefect.yaml", "pyproject.toml")
 _LARGEST = 2_000_000
 
 
@@ -32,7 +34,7 @@ class Consulted:
         """What to ask instead."""
 
     def note(self, whole: Codebase) -> dict[str, Any]:
-        """What was asked, and the answers, for `holds` of a later code base; `whole` is the one that this is part of."""
+        """What was asked, and the answers, for `holds` of a later code base; `whole`: of what this is a part."""
         return {
             "modules": {path: whole.files.get(path) for path in sorted(self._modules)},
             "missed": sorted(self._missed),
@@ -65,6 +67,11 @@ def holds(note: Mapping[str, Any], codebase: Codebase) -> bool:
         and not any(path in codebase.names for path in note["missed"])
         and all(codebase.resolve(path) == found for path, found in note["resolved"].items())
     )
+
+
+def beside(codebase: Codebase) -> dict[str, str]:
+    """Hashes of the files beside the source that pages are made from."""
+    return {f"{name}:": file_hash(codebase, name) for name in (*_BESIDE, *places_of(Path(codebase.root)))}
 
 
 class _Modules:
@@ -115,8 +122,9 @@ def file_hash(codebase: Codebase, name: str) -> str:
     """The hash of a file of the checkout; empty where there is none."""
     path = Path(codebase.root, name)
     try:
-        if path.is_symlink() or path.stat().st_size > _LARGEST:
-            return "not read"
+        state = path.stat()
+        if path.is_symlink() or state.st_size > _LARGEST:
+            return f"{state.st_size} {state.st_mtime_ns}"
         return blake2b(path.read_bytes(), digest_size=16).hexdigest()
     except OSError:
         return ""

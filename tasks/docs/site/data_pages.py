@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 
 from models.code import Codebase
-from tasks.code.settings import SettingsClass, settings_of
+from tasks.code.settings import SettingsClass, SettingsField, settings_of
 from tasks.code.tables import Column, tables_of
 from tasks.code.tables import Table as DatabaseTable
 from tasks.docs.site.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
+from tasks.docs.site.veil import veiled_source
 
 _MOST_ROWS = 14
 """Columns of a table that are drawn; its page has them all."""
@@ -35,7 +36,7 @@ def _settings(one: SettingsClass) -> Section:
             Cell(field.name, code=True),
             Cell(", ".join(field.environment), code=True),
             Cell(field.annotation, code=True),
-            Cell("required") if field.required else Cell("" if field.secret else field.default or "", code=True),
+            Cell("required") if field.required else Cell(_default(field), code=True),
             Cell(field.description),
         )
         for field in one.fields
@@ -46,6 +47,12 @@ def _settings(one: SettingsClass) -> Section:
         text=one.summary,
         tables=(Table(("Setting", "Variable", "Type", "Default", "What it is"), rows),) if rows else (),
     )
+
+
+def _default(field: SettingsField) -> str:
+    if field.secret or not field.default:
+        return ""
+    return veiled_source(field.name, field.annotation, field.default)
 
 
 def tables_page(codebase: Codebase) -> Overview | None:

@@ -26,7 +26,7 @@ class Part:
 
 
 def described(docstring: str) -> list[Part]:
-    """The parts of `docstring`: its text, then what it says of parameters, of what comes back, of errors, and the rest."""
+    """The parts of `docstring`: its text, then parameters, what comes back, errors, and the rest."""
     style = style_of(docstring)
     if style is Style.plain:
         return [Part("", docstring)] if docstring.strip() else []

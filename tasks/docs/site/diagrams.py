@@ -88,16 +88,19 @@ def svg(diagram: Diagram, where: Callable[[str], str | None]) -> str:
     low, high = drawn.bounds["min"], drawn.bounds["max"]
     left, top = low["x"] - _MARGIN, low["y"] - _MARGIN
     width, height = high["x"] - low["x"] + 2 * _MARGIN, high["y"] - low["y"] + 2 * _MARGIN
+    box = f"{left:.0f} {top:.0f} {width:.0f} {height:.0f}"
+    size = f'width="{width:.0f}" height="{height:.0f}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" role="img">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" {size} role="img">',
+        *(
+            _arrow([(point["x"], point["y"]) for point in route["points"]], edge.label)
+            for edge, route in zip(diagram.edges, drawn.edges, strict=True)
+        ),
     ]
-    for edge, route in zip(diagram.edges, drawn.edges, strict=True):
-        parts.append(_arrow([(point["x"], point["y"]) for point in route["points"]], edge.label))
-    for node, place, size in zip(diagram.nodes, drawn.nodes, sizes, strict=True):
-        box = _box(node, place["center"]["x"] - size[0] / 2, place["center"]["y"] - size[1] / 2, size)
+    for node, place, (wide, tall) in zip(diagram.nodes, drawn.nodes, sizes, strict=True):
+        shown = _box(node, place["center"]["x"] - wide / 2, place["center"]["y"] - tall / 2, (wide, tall))
         address = where(node.name) if node.name else None
-        parts.append(f'<a href="{escape(address)}">{box}</a>' if address else box)
+        parts.append(f'<a href="{escape(address)}">{shown}</a>' if address else shown)
     return "".join([*parts, "</svg>"])
 
 
@@ -105,13 +108,16 @@ def _entities(diagram: Diagram, number: dict[str, str]) -> list[str]:
     lines = []
     for node in diagram.nodes:
         lines.append(f'    {number[node.key]}["{_label(node.title)}"] {{')
-        for row in node.rows:
-            name, _, kind = row.partition(": ")
-            lines.append(f"        {_identifier(kind) or 'unknown'} {_identifier(name) or 'column'}")
+        lines += [_column(row) for row in node.rows]
         lines.append("    }")
-    for edge in diagram.edges:
-        lines.append(f'    {number[edge.source]} }}o--|| {number[edge.target]} : "{_label(edge.label)}"')
-    return lines
+    edges = ((number[edge.source], number[edge.target], _label(edge.label)) for edge in diagram.edges)
+    return lines + [f'    {source} }}o--|| {target} : "{label}"' for source, target, label in edges]
+
+
+def _column(row: str) -> str:
+    """The line of a column, which Mermaid wants as type and name."""
+    name, _, kind = row.partition(": ")
+    return f"        {_identifier(kind) or 'unknown'} {_identifier(name) or 'column'}"
 
 
 def _identifier(text: str) -> str:

@@ -8,9 +8,10 @@ from models.code import Codebase
 from tasks.code.prefect_flows import Deployment, Flows, Runnable, flows_of
 from tasks.docs.site.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
+from tasks.docs.site.veil import veiled_source
 
 FILES = ("prefect.yaml",)
-"""What is looked into beside the source."""
+"""Where deployments are described."""
 _OPTIONS = {
     "retries": "Retries",
     "retry_delay_seconds": "Seconds between retries",
@@ -23,7 +24,7 @@ _OPTIONS = {
 def flows_page(codebase: Codebase) -> Overview | None:
     """The flows of `codebase`; None where there are none."""
     found = flows_of(codebase, files=FILES)
-    if not found.flows:
+    if not found.flows and not found.unread:
         return None
     tasks = {task.path: task for task in found.tasks} | {flow.path: flow for flow in found.flows}
     return Overview(
@@ -34,6 +35,7 @@ def flows_page(codebase: Codebase) -> Overview | None:
             *(_flow(flow, tasks) for flow in sorted(found.flows, key=lambda one: one.name)),
             *_tasks(found),
         ),
+        unread=found.unread,
     )
 
 
@@ -44,7 +46,9 @@ def _flow(flow: Runnable, known: dict[str, Runnable]) -> Section:
             (
                 Cell(one.name, code=True),
                 Cell(one.annotation or "", code=True),
-                Cell("required") if one.default is None else Cell(one.default, code=True),
+                Cell("required")
+                if one.default is None
+                else Cell(veiled_source(one.name, one.annotation, one.default), code=True),
                 Cell(one.description),
             )
             for one in flow.parameters
@@ -70,7 +74,7 @@ def _deployment(one: Deployment) -> tuple[Cell, ...]:
 def _options(one: Runnable) -> Iterator[tuple[Cell, ...]]:
     for option, words in _OPTIONS.items():
         if option in one.options:
-            yield Cell(words), Cell(one.options[option], code=True)
+            yield Cell(words), Cell(veiled_source(option, None, one.options[option]), code=True)
 
 
 def _diagram(flow: Runnable, known: dict[str, Runnable]) -> Diagram | None:

@@ -11,13 +11,15 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 from blocks.errors import ConfigurationError
 from models.code import Kind
 
 _HEAD = "# Sphinx inventory version 2"
 _LINE = re.compile(r"(.+?)\s+(\S+:\S+)\s+(-?\d+)\s+(\S*)\s+(.*)")
+_SAFE = "%/:?#@!$&*+,;=~"
+"""What stays as it is in an address, beside letters, digits and `_.-`: nothing that ends a link of Markdown."""
 _LARGEST = 64 * 1024 * 1024
 _ROLES = {
     Kind.module: "py:module",
@@ -97,5 +99,7 @@ def read_all(places: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
             ) from error
         base = url if url.endswith("/") else url + "/"
         for name, address in names.items():
-            known.setdefault(name, urljoin(base, address))
+            whole = quote(urljoin(base, address), safe=_SAFE)
+            if whole.startswith(("http://", "https://")):  # an address may have a scheme of its own, such as javascript
+                known.setdefault(name, whole)
     return known

@@ -18,9 +18,11 @@ from urllib.parse import quote
 from models.code import Codebase, Kind, Module
 
 _NAME = re.compile(r"\.?[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_PLAIN = re.compile(r"[A-Za-z0-9._-]*")
 _DEEPEST = 12
 _LONGEST = 300
 _MOST_ENDS = 50
+_LONGEST_FILE = 200
 _BUILT_IN = frozenset({*dir(builtins), *keyword.kwlist, "self", "cls", "Any", "Optional", "Union", "Callable"})
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
@@ -36,13 +38,20 @@ class Link:
 
 
 def file_name(module: str) -> str:
-    """The name of a module's file, without its suffix: other characters than plain ones become `~` and their code."""
-    return "".join(letter if letter in _SAFE else f"~{ord(letter):x}" for letter in module).lstrip(".") or "~"
+    """The name of a module's file, without its suffix: other characters than plain ones become `~` and their code.
+
+    Names longer than file systems take are cut, and end in a hash.
+    """
+    made = "".join(letter if letter in _SAFE else f"~{ord(letter):x}" for letter in module).lstrip(".") or "~"
+    if len(made) <= _LONGEST_FILE:
+        return made
+    mark = blake2b(module.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{made[: _LONGEST_FILE - 20]}~{mark}"
 
 
 def fragment(anchor: str) -> str:
     """`anchor` as the part of an address behind `#`."""
-    return quote(anchor, safe="._-")
+    return anchor if _PLAIN.fullmatch(anchor) else quote(anchor, safe="._-")
 
 
 class Names:
@@ -168,7 +177,7 @@ class Names:
         return True
 
     def handed_on(self, module: str) -> Mapping[str, str]:
-        """What `module` offers of modules that have no page, as its own name by the definition: it has its place here."""
+        """What `module` offers of modules that have no page: definitions, and their names here, where they are."""
         found = self._handed_on.get(module)
         if found is None:
             offered = self._known(module)

@@ -91,10 +91,10 @@ class Output:
         self._count = 0
 
     def __enter__(self) -> Output:
+        if (self.folder / STATE).is_symlink():
+            raise ConfigurationError(f"{STATE} is a link.", component=str(self.folder), remedy="Take it away.")
         try:
             (self.folder / STATE).mkdir(parents=True, exist_ok=True)
-            if (self.folder / STATE).is_symlink():
-                raise ConfigurationError(f"{STATE} is a link.", component=str(self.folder), remedy="Take it away.")
             self._lock = os.open(self.folder / STATE / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             self._wait()
             self._read()
@@ -265,7 +265,7 @@ class Output:
 
     def _untouched(self, relative: str, known: Written) -> bool:
         try:
-            state = os.lstat(f"{self._root}/{relative}")  # noqa: PTH116 - asked of every file: a Path takes longer
+            state = os.lstat(f"{self._root}/{relative}")
         except OSError:
             return False
         return state.st_size == known.size and state.st_mtime_ns == known.mtime_ns

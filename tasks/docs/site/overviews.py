@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from models.code import Unread
 from tasks.docs.site.diagrams import MOST_EDGES, MOST_NODES, Diagram, Edge, Node
 from tasks.docs.site.facts import Facts
 
@@ -50,7 +51,9 @@ class Overview:
     """Its file's name, without suffix."""
     title: str
     summary: str
-    sections: tuple[Section, ...] = field(default=())
+    sections: tuple[Section, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    """Files beside the source that could not be read, and are not told of here."""
 
 
 def imports_of(facts: Mapping[str, Facts]) -> Overview | None:

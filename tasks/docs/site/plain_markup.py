@@ -14,6 +14,7 @@ _DIRECTIVE = re.compile(r"(\s*)\.\. ([\w:+-]+)::\s*(.*)")
 _COMMENT = re.compile(r"\s*\.\.(?: _[^:]*:.*| .*)?$")
 _OPTION = re.compile(r"\s*:[\w-]+:")
 _LINK = re.compile(r"`([^`<\n]+?)\s*<(https?://[^>`\s]+)>`__?")
+_DEEPEST = 10
 _CODE = frozenset({"code", "code-block", "sourcecode", "parsed-literal", "highlight", "testcode"})
 _WORDS = {
     "versionadded": "New in version", "versionchanged": "Changed in version", "deprecated": "Deprecated since version",
@@ -52,8 +53,10 @@ def _role(match: re.Match[str], targets: dict[str, str]) -> str:
     return f"`{label}`"
 
 
-def _blocks(text: str) -> str:
-    """Literal blocks, doctests and directives as fences and paragraphs."""
+def _blocks(text: str, depth: int = 0) -> str:
+    """Literal blocks, doctests and directives as fences and paragraphs; directives in each other up to a depth."""
+    if depth > _DEEPEST:
+        return text
     lines = text.split("\n")
     done: list[str] = []
     at = 0
@@ -72,7 +75,7 @@ def _blocks(text: str) -> str:
         elif stripped.startswith(">>>"):
             at = _doctest(lines, at, done)
         elif match := _DIRECTIVE.fullmatch(line):
-            at = _directive(lines, at, match, done)
+            at = _directive(lines, at, match, done, depth)
         elif stripped.startswith("..") and _COMMENT.fullmatch(line):
             at += 1
         elif stripped.endswith("::"):
@@ -93,7 +96,7 @@ def _doctest(lines: list[str], at: int, done: list[str]) -> int:
     return at
 
 
-def _directive(lines: list[str], at: int, match: re.Match[str], done: list[str]) -> int:
+def _directive(lines: list[str], at: int, match: re.Match[str], done: list[str], depth: int) -> int:
     indent, name, argument = len(match[1]), match[2].rpartition(":")[2], match[3].strip()
     body, after = _indented(lines, at + 1, indent)
     while body and (_OPTION.match(body[0]) and name in _CODE):
@@ -108,7 +111,7 @@ def _directive(lines: list[str], at: int, match: re.Match[str], done: list[str])
     tail = argument if head != argument and not name.startswith(("version", "deprecated")) else ""
     pad = " " * indent
     done += ["", f"{pad}**{head.rstrip(':')}:** {tail}".rstrip()]
-    done += [pad + line for line in _blocks("\n".join(body)).split("\n")]
+    done += [pad + line for line in _blocks("\n".join(body), depth + 1).split("\n")]
     done.append("")
     return after
 

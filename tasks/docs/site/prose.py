@@ -45,8 +45,11 @@ class Prose:
         self._targets: Mapping[str, str] = {}
         self._tokens: Sequence[Token] = ()
         if self._plain is None:
-            common, self._targets = as_commonmark(text)
-            self._tokens = _parser().parse(common)
+            try:
+                common, self._targets = as_commonmark(text)
+                self._tokens = _parser().parse(common)
+            except RecursionError:  # deeper than anybody reads: as it was written, then
+                self._tokens = _parser().parse(fenced(text))
 
     def html(self, where: Where) -> str:
         """As HTML; names in code lead to what `where` says."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from models.code import Kind, Module, Symbol
 from tasks.docs.site.facts import summary_of
 from tasks.docs.site.names import Names, is_private
+from tasks.docs.site.veil import veiled
 
 _ORDER = {Kind.class_: 0, Kind.function: 1, Kind.attribute: 2, Kind.module: 3}
 _LONGEST_VALUE = 400
@@ -94,6 +95,7 @@ def _items(module: Module, names: Names, home: str, only: str, name: str = "") -
             if not names.shows(path):
                 continue
             anchor = path
+        symbol = veiled(symbol)  # noqa: PLW2901 - from here on only as it may be shown
         known = by_path.get(path)
         if known is not None:
             _again(known, symbol)

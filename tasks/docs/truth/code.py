@@ -26,6 +26,7 @@ _MEANT = re.compile(
 _CONDITION = re.compile(r"version|hasattr|TYPE_CHECKING|find_spec|platform", re.IGNORECASE)
 _EXPECTED = re.compile(r"raises|suppress|assertRaises|warns", re.IGNORECASE)
 _OLD_CODE = re.compile(r"^\s*#.*\b(?:old|before|deprecated|legacy|previously|until|removed)\b", re.IGNORECASE)
+_DEEPEST = 90
 _SELF = frozenset({"Self", "T", "U", "typing.Self", "typing_extensions.Self", "_T", "SelfT"})
 
 
@@ -101,23 +102,36 @@ class Scope:
         return self.modules.get(name) or (name if resolver.is_ours(name) else None)
 
 
-def parse(text: str) -> tuple[ast.Module, int]:
-    """The syntax of a piece of code or of an interactive session, and how many lines stand above it.
+def parse(text: str) -> ast.Module:
+    """The syntax of a piece of code or of an interactive session, lines where they are.
 
     Raises:
         UnreadableError: it is no Python by itself.
     """
     text = textwrap.dedent(text)
     try:
-        if re.search(r"^\s*>>> ?", text, re.MULTILINE):
+        if re.search(r"^[ \t]*>>>", text, re.MULTILINE):
             lines = [""] * (text.count("\n") + 2)
             for one in doctest.DocTestParser().get_examples(text):
                 for offset, line in enumerate(one.source.rstrip("\n").split("\n")):
                     lines[one.lineno + offset] = line
             text = "\n".join(lines)
-        return ast.parse(text), 0
+        tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UnreadableError(str(error)[:200]) from error
+    if not is_shallow(tree):
+        raise UnreadableError("it is nested too deeply.")
+    return tree
+
+
+def is_shallow(tree: ast.AST) -> bool:
+    """Whether a tree can be walked by functions that call themselves."""
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return True
+    return False
 
 
 def read_example(text: str, resolver: Resolver, scope: Scope) -> Example:
@@ -126,7 +140,7 @@ def read_example(text: str, resolver: Resolver, scope: Scope) -> Example:
     Raises:
         UnreadableError: it is no Python by itself.
     """
-    tree, _ = parse(text)
+    tree = parse(text)
     first = next((line for line in text.splitlines() if line.strip()), "")
     reader = _Reader(resolver, scope, textwrap.dedent(text).splitlines())
     reader.bind(tree)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.code import Kind, Symbol
+from tasks.code.commands import Command, commands_of
 from tasks.code.docstrings import parse
 from tasks.docs.truth.code import PYTHON, Scope, UnreadableError, read_example
 from tasks.docs.truth.page import Page, Section, Table
@@ -24,6 +25,8 @@ from tasks.docs.truth.spoken import Literals
 
 _SHELL = frozenset({"", "sh", "bash", "shell", "console", "shell-session", "zsh", "text"})
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*[a-z0-9]")
+_ENDS = frozenset({"|", ";", "&&", "||", ">", ">>", "<", "&", "--"})
+_SUBCOMMAND = re.compile(r"[a-z][a-z0-9-]*")
 _ALWAYS = frozenset({"--help", "--version", "--verbose", "--quiet", "--install-completion", "--show-completion"})
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _PREFIX = re.compile(r"""env_prefix\s*[=:]\s*["']([A-Z][A-Z0-9]*_)["']""")
@@ -34,6 +37,7 @@ _ELSEWHERE = frozenset(
 _NEVER = frozenset(
     {".git", ".venv", "venv", "node_modules", "__pycache__", "build", "dist", ".mypy_cache", ".ruff_cache"}
 )
+_LONGEST_LINE = 2_000
 _MOST_FILES = 20_000
 _LARGEST = 1_000_000
 
@@ -111,33 +115,69 @@ class Options:
                 )  # fmt: skip
 
     def _options(self, page: Page, section: Section) -> Iterator[Unknown | None]:
-        """Options in command lines of our own commands."""
-        lines = [(span.line, span.text) for span in section.spans if not span.past and " --" in span.text]
+        """Options and subcommands in command lines of our own commands."""
+        lines = [(span.line, span.text) for span in section.spans if not span.past and " " in span.text]
         for fence in section.fences:
             if fence.language in _SHELL and not fence.past:
                 text = re.sub(r"\\\n", "  ", fence.text)
                 lines += [(fence.line + number, line) for number, line in enumerate(text.split("\n"))]
         for line, text in lines:
-            words = _words(text)
-            if not words or words[0] not in self.scripts or words[:1] == ["make"]:
+            words = _words(text) if len(text) <= _LONGEST_LINE else []
+            if words and words[0] in self.scripts:
+                end = next((n for n, word in enumerate(words) if word in _ENDS), len(words))
+                for verdict in self._command_line(words[:end]):
+                    if verdict is None:
+                        yield None
+                        continue
+                    kind, subject, title, near = verdict
+                    hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+                    evidence = {"did_you_mean": list(near)} if near else {}
+                    yield Unknown(kind, page.file, line, subject, title, f"Correct the document.{hint}", evidence)
+
+    def _command_line(self, words: Sequence[str]) -> Iterator[tuple[str, str, str, Sequence[str]] | None]:
+        """(kind, subject, title, what may be meant) of each option and subcommand that is not there."""
+        length = next((n for n in range(len(words), 0, -1) if tuple(words[:n]) in self._commands), 0)
+        command = self._commands[tuple(words[:length])] if length else None
+        called = " ".join(words[:length]) if length > 1 else words[0]
+        # behind a group that one word more would lead out of, it may be another command that takes them
+        known = self._options_of(words[:length]) if command is not None and not command.group else None
+        for word in words[1:]:
+            name = word.partition("=")[0]
+            if not _OPTION.fullmatch(name):
                 continue
-            for word in words[1:]:
-                if word in {"|", ";", "&&", "||", ">", "--"}:
-                    break
-                name = word.partition("=")[0]
-                if not _OPTION.fullmatch(name):
-                    continue
-                known = self.known_options | _ALWAYS
-                if name in known or (name.startswith("--no-") and f"--{name[5:]}" in known):
-                    yield None
-                    continue
-                near = difflib.get_close_matches(name, sorted(known), 2, 0.75)
-                yield Unknown(
-                    "option", page.file, line, f"{words[0]} {name}",
-                    f"gives `{words[0]}` the option `{name}`, which it does not have",
-                    "Correct the document." + (f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""),
-                    {"did_you_mean": near} if near else {},
-                )  # fmt: skip
+            every = known if known is not None else self.known_options
+            if name in every | _ALWAYS or (known is None and name.startswith("--no-") and f"--{name[5:]}" in every):
+                yield None
+                continue
+            near = difflib.get_close_matches(name, sorted(every), 2, 0.75)
+            yield "option", f"{called} {name}", f"gives `{called}` the option `{name}`, which it does not have", near
+        if command is None or not command.group or not command.complete or command.arguments:
+            return
+        below = {one[length] for one in self._commands if len(one) == length + 1 and one[:length] == command.words}
+        asked = words[length] if length < len(words) else ""
+        if below and _SUBCOMMAND.fullmatch(asked) and not self.literals.has_word(asked):
+            near = difflib.get_close_matches(words[length], sorted(below), 2, 0.6)
+            name = f"{called} {words[length]}"
+            yield "command", name, f"names the command `{name}`, which does not exist", near
+
+    @cached_property
+    def _commands(self) -> dict[tuple[str, ...], Command]:
+        """The commands of the checkout by what is typed, from an installed script on."""
+        return {
+            one.words: one
+            for one in commands_of(self.resolver.codebase)
+            if one.words[:1] and one.words[0] in self.scripts
+        }
+
+    def _options_of(self, words: Sequence[str]) -> set[str] | None:
+        """What a command and the groups above it take; None where that is not certain."""
+        found: set[str] = set()
+        for length in range(1, len(words) + 1):
+            command = self._commands.get(tuple(words[:length]))
+            if command is None or not command.complete:
+                return None
+            found |= {name for option in command.options for name in option.names}
+        return found
 
     @cached_property
     def known_options(self) -> frozenset[str]:

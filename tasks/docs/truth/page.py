@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import re
 from collections import Counter
@@ -19,8 +20,11 @@ _EXPLICIT_ID = re.compile(r"\s*\{:?\s*#([\w:.-]+)[^{}]*\}\s*$")
 _HTML_ID = re.compile(r"""<[a-zA-Z][^<>]*?\b(?:id|name)\s*=\s*["']?([^"'\s>]+)""")
 _LABEL = re.compile(r"^\(([\w:. -]+)\)=\s*$", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\[\"'(])|\n\s*\n")
+_LETTER = re.compile(r"[A-Za-z]")
+_LONGEST_HEADING = 500
+_LONGEST_SENTENCE = 600
 _ALERT = re.compile(r"\[!(?:NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]", re.IGNORECASE)
-_REFERENCE = re.compile(r"(?<![\w\]\\!`])\[([^\[\]`]*[A-Za-z][^\[\]]*|`[^`\[\]]+`)\]\[([^\[\]\n]*[A-Za-z][^\[\]\n]*)\]")
+_REFERENCE = re.compile(r"(?<![\w\]\\!`])\[([^\[\]`]{1,200}|`[^`\[\]]{1,200}`)\]\[([^\[\]\n]{1,200})\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,7 @@ class _Sections:
             elif token.type in {"fence", "code_block"}:
                 line = (token.map[0] if token.map else start) + (2 if token.type == "fence" else 1)
                 info = token.info.strip() if token.type == "fence" else ""
-                old = past or quoted > 0 or speaks_of_the_past(before.rpartition("\n\n")[2])
+                old = past or quoted > 0 or speaks_of_the_past(before[-_LONGEST_SENTENCE:])
                 language = re.split(r"[\s,{:]", info.lstrip("{. "), maxsplit=1)[0].strip("}").lower()
                 fences.append(Fence(line, language, info, token.content, old, before))
         yield Section(
@@ -209,17 +213,20 @@ def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]: 
         elif child.content and child.type == "text":
             parts.append((child.content, False))
     whole = "".join(f"`{text}`" if code else text for text, code in parts)
-    ends = [match.start() for match in _SENTENCE.finditer(whole)] + [len(whole)]
-    position = 0
-    inherited = before.rstrip().endswith(":") and speaks_of_the_past(before)
+    ends = [0, *(match.start() for match in _SENTENCE.finditer(whole)), len(whole)]
+    inherited = before.rstrip().endswith(":") and speaks_of_the_past(before[-_LONGEST_SENTENCE:])
+    position = counted = 0
     for text, code in parts:
         if code:
-            first = max((end for end in ends if end <= position), default=0)
-            last = next(end for end in ends if end > position)
+            place = bisect.bisect_right(ends, position)
+            first = max(ends[place - 1], position - _LONGEST_SENTENCE)
+            last = min(ends[min(place, len(ends) - 1)], position + len(text) + _LONGEST_SENTENCE)
             sentence = whole[first:last].strip()
             told = past or inherited or speaks_of_the_past(sentence)
-            yield Span(line + whole.count("\n", 0, position), text, sentence, told)
-        position += len(text) + (2 if code else 0)
+            yield Span(line + counted, text, sentence, told)
+        width = len(text) + (2 if code else 0)
+        counted += whole.count("\n", position, position + width)
+        position += width
 
 
 def _tables(tokens: Sequence[Token]) -> Iterator[Table]:
@@ -245,7 +252,11 @@ def _links(token: Token, line: int) -> Iterator[Link]:
             target = child.attrGet("href" if child.type == "link_open" else "src")
             yield Link(line + offset, str(target or ""), "link" if child.type == "link_open" else "image")
         elif child.type == "text":
-            yield from (Link(line + offset, match[2], "reference") for match in _REFERENCE.finditer(child.content))
+            yield from (
+                Link(line + offset, match[2], "reference")
+                for match in _REFERENCE.finditer(child.content)
+                if _LETTER.search(match[1]) and _LETTER.search(match[2])
+            )
 
 
 def _anchors(text: str, tokens: Sequence[Token]) -> frozenset[str]:
@@ -281,4 +292,4 @@ def _plain(token: Token) -> str:
     return "".join(
         child.content if child.type in {"text", "code_inline"} else " " if child.type == "softbreak" else ""
         for child in token.children or ()
-    ).strip()
+    )[:_LONGEST_HEADING].strip()

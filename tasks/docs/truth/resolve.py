@@ -6,9 +6,9 @@ import builtins
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol
@@ -17,12 +17,16 @@ from tasks.docs.truth.signature import ANYTHING, KEYWORD_ONLY, PLAIN, Signature,
 
 HASH = 16
 """Digits of a hash that are kept and compared."""
+_MODULES = 4_096
+"""Modules that are kept decoded."""
 _DEPTH = 40
 _CLOSED = frozenset({"object", "Generic", "Protocol", "ABC", "typing.Generic", "typing.Protocol", "abc.ABC",
                      "typing_extensions.Protocol", "builtins.object"})  # fmt: skip
 _PLAIN_DECORATORS = re.compile(
     r"(?:^|\.)(?:dataclass|final|total_ordering|runtime_checkable|deprecated|unique|define|frozen|mutable|s)$"
 )
+_INERT = re.compile(r"(?:^|\.)(?:final|total_ordering|runtime_checkable|deprecated|unique)$")
+"""Decorators of classes that leave it to the class how it is made."""
 _MANY = re.compile(r"\bglobals\(\)|\bsys\.modules\b|\bsetattr\(|\bvars\(\)|\blocals\(\)|\bexec\(|\b__dict__\b")
 _MODULE_ATTRIBUTES = frozenset(
     {"__name__", "__doc__", "__file__", "__path__", "__dict__", "__spec__", "__loader__", "__package__", "__all__",
@@ -58,6 +62,10 @@ class Resolver:
     _members: dict[str, dict[str, Symbol]] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
     _hooks: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Have modules that are asked for again and again decoded once."""
+        self.codebase = replace(self.codebase, module=lru_cache(_MODULES)(self.codebase.module))
 
     def resolve(self, name: str) -> Verdict:
         """What is known of the dotted `name`; one that begins outside of the code base is open."""
@@ -101,9 +109,9 @@ class Resolver:
                 return None
             if made is not None:
                 return without_self(made) if made.parameters and is_plain(made) else None
-            if "dataclass" in symbol.labels or any(not _is_plain_class(one) for one in symbol.decorators):
+            if "dataclass" in symbol.labels or any(not _INERT.search(one) for one in symbol.decorators):
                 return self._fields(symbol) if depth == 0 else None
-        return None
+        return ()  # all of its bases are known, and none of them takes anything
 
     def _fields(self, symbol: Symbol) -> tuple[Parameter, ...] | None:
         """Of a plain dataclass without bases and without fields that say how they are made."""
@@ -296,7 +304,9 @@ class Resolver:
         if any(name == "metaclass" for name, _ in symbol.keywords) or not text:
             return True
         word = re.escape(name)
-        return re.search(rf"\.{word}\s*(?::[^=\n]+)?=(?!=)|[\"']{word}[\"']|^\s*{word}\s*[:=]", text, re.M) is not None
+        return (
+            re.search(rf"\.{word}\s*(?::[^=\n]+)?=(?!=)|[\"']{word}[\"']|^[ \t]*{word}\s*[:=]", text, re.M) is not None
+        )
 
     def lineage(self, path: str, name: str = "") -> Iterator[Symbol | None]:
         """The class at `path` and its bases, near ones first; None once where it derives from what is not known."""
@@ -365,7 +375,7 @@ class Resolver:
             lines = text.splitlines()
             text = "\n".join([*lines[: hook.line - 1], *lines[hook.end_line :]])
         word = re.escape(name)
-        if not text or re.search(rf"^\s*(?:{word}\s*[:=]|(?:async )?def {word}\b|class {word}\b)", text, re.M):
+        if not text or re.search(rf"^[ \t]*(?:{word}\s*[:=]|(?:async )?def {word}\b|class {word}\b)", text, re.M):
             return True
         return _MANY.search(text) is not None and re.search(rf"\b{word}\b", text) is not None
 

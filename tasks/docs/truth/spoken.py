@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.code import Kind
-from tasks.docs.truth.code import PYTHON, CallUse, Example, Scope, UnreadableError, read_example
+from tasks.docs.truth.code import PYTHON, CallUse, Example, Scope, UnreadableError, is_shallow, read_example
 from tasks.docs.truth.page import Fence, Page, Section, Span
 from tasks.docs.truth.resolve import Answer, Resolver
 
@@ -82,7 +82,6 @@ _NOT_A_NAME_BEHIND = re.compile(
     re.IGNORECASE,
 )
 _STRING = re.compile(r"""(?<!\w)[rbfuRBFU]{0,2}("|')((?:(?!\1|\\|\n).){2,200})\1""")
-_LITERAL = re.compile(r"[\w.:/-]{2,120}", re.ASCII)
 _LARGEST = 5_000_000
 
 
@@ -132,8 +131,8 @@ class Literals:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._words: set[str] | None = None
-        self._whole: set[str] = set()
+        self._words: frozenset[str] | None = None
+        self._whole: set[str] | None = None
 
     def has(self, name: str) -> bool:
         """Whether the code spells `name` in a string, whole or up to a dot behind which it puts something."""
@@ -143,7 +142,7 @@ class Literals:
         # a module's name with a dot stands in messages about its members: that makes no member of it
         if name in words or any(f"{one}." in words for one in heads if one not in self._resolver.codebase.names):
             return True
-        return len(parts) == 2 and f"{parts[0]}." in self._whole
+        return len(parts) == 2 and f"{parts[0]}." in self._prefixes()
 
     def has_word(self, word: str) -> bool:
         """Whether the code spells `word` in a string, or defines a function of that name."""
@@ -153,17 +152,18 @@ class Literals:
         """Words in strings that look like options of a command, such as `--name`."""
         return {word for one in self._all() for word in one.split("/") if word.startswith("-")}
 
-    def _all(self) -> set[str]:
+    def _all(self) -> frozenset[str]:
         if self._words is None:
-            codebase = self._resolver.codebase
-            found: set[str] = set()
-            for path in codebase.files:
-                for literal in _literals(Path(codebase.root) / self._resolver.file_of(path)):
-                    found.update(_LITERAL.findall(literal))
-                    if literal.endswith("."):
-                        self._whole.add(literal)  # what names are made with: `prefix="acme."`
-            self._words = found
+            self._words = self._resolver.codebase.words()
         return self._words
+
+    def _prefixes(self) -> set[str]:
+        """Whole strings that end in a dot: what names are made with, such as `prefix="acme."`."""
+        if self._whole is None:
+            root = Path(self._resolver.codebase.root)
+            files = {self._resolver.file_of(path) for path in self._resolver.codebase.files}
+            self._whole = {text for file in files for text in _literals(root / file) if text.endswith(".")}
+        return self._whole
 
 
 def _literals(file: Path) -> Iterator[str]:
@@ -236,7 +236,7 @@ def _is_telling(parts: Sequence[str], called: bool, kind: Kind) -> bool:  # noqa
     """Whether a name without its package is said in a way that it can hardly mean something else."""
     first = parts[0]
     if kind is Kind.class_:
-        return len(parts) > 1 or (first[:1].isupper() and len(first) > 3)
+        return len(parts) > 1 or (called and first[:1].isupper())  # `Dockerfile` alone is a file, or anything
     if kind is Kind.function:
         return len(parts) == 1 and len(first) > 4 and (called or "_" in first)
     return kind is Kind.attribute and len(parts) == 1 and first.isupper() and "_" in first
@@ -250,7 +250,7 @@ def _shown(text: str, span: Span) -> Shown | None:
         node: ast.expr | None = ast.parse(head, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         node = _signature_as_call(head)
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute) or not is_shallow(node):
         return None
     return Shown(ast.unparse(node.func), node, span.line, returns.strip(" :") if arrow else None, span.sentence)
 

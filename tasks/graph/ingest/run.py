@@ -12,7 +12,7 @@ from models.graph_report import GraphReport, Source, SourceFigures
 from models.report import Skip, compose
 from tasks.graph.ingest.reading import AREA
 from tasks.graph.ingest.sources import GATHER, NEEDS_CODE, Gathered, Run, read_code
-from tasks.graph.migrations import migrate
+from tasks.graph.migrations import migrate, refuse_half_restored
 from tasks.graph.transactions import Transactions
 from tasks.step import step
 from tasks.target import Target
@@ -35,12 +35,13 @@ async def reach(graph: Graph, *, dry_run: bool) -> None:
     """Wait a little for a server that is starting, and bring its schema up to date; in a dry run, only look at it.
 
     Raises:
-        ConfigurationError: a newer Lama has been here.
+        ConfigurationError: a newer Lama has been here, or a backup is half restored.
         UnavailableError: nobody answers.
-        ConfigurationError: it was made by a newer Lama.
     """
     async with graph.get_client() as driver:
-        await migrate(Transactions(driver, graph.database), dry_run=dry_run)
+        transactions = Transactions(driver, graph.database)
+        await migrate(transactions, dry_run=dry_run)
+        await refuse_half_restored(transactions)
 
 
 @step("read the source code", retries=1)

@@ -72,6 +72,18 @@ async def refuse_newer(transactions: Transactions, *, latest: int = LATEST) -> i
     return found
 
 
+async def refuse_half_restored(transactions: Transactions) -> None:
+    """Refuse a graph into which a backup is being put back.
+
+    Raises:
+        ConfigurationError: a restore was begun and has not ended.
+    """
+    if await transactions.read("MATCH (r:Restore) RETURN r.id AS id LIMIT 1"):
+        raise ConfigurationError(
+            "a restore was begun and has not ended.", component="graph", remedy="Run `lama graph restore` again."
+        )
+
+
 async def migrate(
     transactions: Transactions, *, to: int | None = None, dry_run: bool = False, steps: Sequence[Step] = STEPS
 ) -> Migrated:

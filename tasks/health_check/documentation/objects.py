@@ -53,7 +53,7 @@ def read_code(
             if symbol.kind is Kind.function and "flow" in symbol.labels and symbol.path.rpartition(".")[0] == path:
                 flows += _undocumented_flow(symbol)
             elif symbol.kind is Kind.class_ and _is_settings(symbol):
-                settings += _undocumented_settings(symbol, module)
+                settings += _undocumented_settings(symbol, classes)
     code = Code(packages=codebase.packages, coverage=tuple(coverage), flows=tuple(flows), settings=tuple(settings))
     return code, names, [Unread(place=one.place, reason=one.reason) for one in codebase.unread]
 
@@ -130,14 +130,13 @@ def _is_settings(symbol: Symbol) -> bool:
     return "model" in symbol.labels and "sqlmodel" not in symbol.labels and bool(_SETTINGS_NAME.search(symbol.path))
 
 
-def _undocumented_settings(symbol: Symbol, module: Module) -> Iterator[Undocumented]:
+def _undocumented_settings(symbol: Symbol, classes: Classes) -> Iterator[Undocumented]:
     described = {item.name for item in parse(symbol.docstring, style=Style.google).attributes}
-    prefix = f"{symbol.path}."
     missing = [
         name
-        for member in module.symbols
-        if member.path.startswith(prefix) and "." not in (name := member.path[len(prefix) :])
-        if member.kind is Kind.attribute and "instance" not in member.labels and is_field(name, member)
+        for member in classes.members(symbol.path)
+        if member.kind is Kind.attribute and "instance" not in member.labels
+        if is_field(name := member.path.rpartition(".")[2], member)
         if name not in described and not _says(member.docstring) and not _is_described(member)
     ]
     if missing:
