@@ -73,7 +73,7 @@ async def graph_ingest(
     read: list[str] = []
     database = Postgres.of(config)
     try:
-        await reach(Graph.of(config))
+        await reach(Graph.of(config), dry_run=dry_run)
         async with Store.open(Graph.of(config)) as store:
             run = Run(target, View(store, Seal.of(config)), database, dry_run=dry_run)
             if needs_code(chosen):

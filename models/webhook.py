@@ -192,6 +192,7 @@ _OF_A_PUSH: dict[str, dict[str, JsonValue]] = {
     "audit": {"commit": "$.after"},
     "scan": {"commit": "$.after"},
     "docs": {"commit": "$.after"},
+    "graph-ingest": {"commit": "$.after"},
 }
 """What a push starts unlisted: a report about another commit than the pushed one says so."""
 

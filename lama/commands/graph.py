@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -329,31 +332,36 @@ def find_(*, text: str, label: str | None, limit: int, as_json: bool) -> int:
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; otherwise the terminal."
 )
 def export(*, form: str, output: Path | None) -> int:
-    """Write out the whole graph as it is now."""
+    """Write out the whole graph as it is now, into a file that only you can read."""
     from blocks.errors import LamaError
     from tasks.graph.questions.cypher_script import to_cypher
     from tasks.graph.questions.graphml import to_graphml
 
     write = to_graphml if form == "graphml" else to_cypher
-
-    async def ask(view: View) -> tuple[int, int]:
-        if output is None:
-            return await write(view.all_nodes(), view.all_edges(), sys.stdout)
-        part = output.with_name(f".{output.name}.part")
-        try:
-            with part.open("w", encoding="utf-8", newline="\n") as file:
-                counts = await write(view.all_nodes(), view.all_edges(), file)
-            part.replace(output)  # whoever reads it finds all of it or nothing
-        finally:
-            part.unlink(missing_ok=True)
-        return counts
-
     try:
-        nodes, edges = with_graph(ask)
+        with _whole(output) as file:
+            nodes, edges = with_graph(lambda view: write(view.all_nodes(), view.all_edges(), file))
     except OSError as error:
         raise LamaError(f"{output} cannot be written: {error.strerror}.") from error
     click.echo(f"{nodes:,} nodes and {edges:,} relationships.", err=True)
     return OK
+
+
+@contextlib.contextmanager
+def _whole(output: Path | None) -> Iterator[TextIO]:
+    """Where to write: `output`, which has all of it or stays as it was, or the terminal."""
+    if output is None:
+        yield sys.stdout
+        return
+    # Nobody else may read it, and nobody can have put something in its place.
+    handle, name = tempfile.mkstemp(prefix=".lama-", suffix=".part", dir=output.absolute().parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:

@@ -178,9 +178,10 @@ def test_github_and_its_push_need_no_configuration() -> None:
         "audit/audit",
         "scan/scan",
         "docs/docs",
+        "graph-ingest/graph-ingest",
     ]
     taken = matching(webhooks.routes, "github", "push", {})
-    assert [parameters(route, {"after": "a" * 40}) for route in taken] == [{}, *[{"commit": "a" * 40}] * 3]
+    assert [parameters(route, {"after": "a" * 40}) for route in taken] == [{}, *[{"commit": "a" * 40}] * 4]
     assert not matching(webhooks.routes, "github", "ping", {})
 
 

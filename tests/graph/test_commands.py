@@ -152,6 +152,7 @@ def test_the_graph_is_written_out(tmp_path: Path) -> None:
     assert ask("export", "--output", str(target)).return_value == 0
     assert len(nx.read_graphml(target)) == 1_505
     assert [path.name for path in tmp_path.iterdir()] == ["graph.graphml"]
+    assert target.stat().st_mode & 0o777 == 0o600
     assert ask("export", "--format", "cypher").stdout.count("MERGE (n:") >= 4
     assert isinstance(ask("export", "--output", str(tmp_path / "gone" / "x")).exception, LamaError)
 

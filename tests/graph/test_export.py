@@ -85,6 +85,20 @@ def test_networkx_reads_the_same_graph(made: tuple[list[Node], list[Edge]]) -> N
                     assert found["score"] == expected or not str(expected).isprintable()
 
 
+def test_an_end_that_nobody_says_is_a_node_in_either_form(server: BoltServer) -> None:
+    said, unsaid = Ref(Label.flow, "x:f"), Ref(Label.module, "x:m")
+    nodes, edges = [Node(said, {"name": "f"}, (), _NOW, _NOW)], [Edge(Type.uses, said, unsaid)] * 2
+    text = _written(to_graphml, nodes, edges)
+    assert text.count("<node ") == 2
+    assert {data["key"] for _, data in nx.parse_graphml(text).nodes(data=True)} == {"x:f", "x:m"}
+    with server.block.get_sync_client() as driver:
+        for line in _written(to_cypher, nodes, edges).splitlines():
+            driver.execute_query(line.removesuffix(";"))
+        records, _, _ = driver.execute_query("MATCH (:Flow {key: 'x:f'})-[:USES]->(m:Module) RETURN m.key AS key")
+        driver.execute_query("MATCH (n) WHERE n.key STARTS WITH 'x:' DETACH DELETE n")
+    assert [one["key"] for one in records] == ["x:m"]
+
+
 def test_an_int_here_and_a_float_there_are_numbers_to_networkx() -> None:
     ones: list[Property] = [1, 2.5]
     nodes = [Node(Ref(Label.module, str(n)), {"score": value}, (), _NOW, _NOW) for n, value in enumerate(ones)]

@@ -190,8 +190,12 @@ async def test_pages_in_a_folder_that_cannot_be_looked_into_stand(
 async def test_a_dry_run_writes_nothing_and_a_checkout_that_is_configured_no_more_goes(
     graph: Store, tmp_path: Path, configured: Path
 ) -> None:
-    report = await graph_ingest(sources=_CODE, dry_run=True)
+    async with Graph.of(settings()).get_client() as driver:
+        before = (await driver.execute_query("MATCH (n) RETURN count(n) AS n")).records[0]["n"]
+        report = await graph_ingest(sources=_CODE, dry_run=True)
+        after = (await driver.execute_query("MATCH (n) RETURN count(n) AS n")).records[0]["n"]
     assert figures(report)["sent"] == 5
+    assert before == after == 0, "not even the version of the schema"
     assert sum((await graph.count()).nodes.values()) == 0
     await graph_ingest(sources=_CODE)
     write(tmp_path / "other", {"thing.py": "def f(): ...\n"})

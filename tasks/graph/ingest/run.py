@@ -31,17 +31,16 @@ class Outcome:
 
 
 @step("reach the graph", retries=1)
-async def reach(graph: Graph) -> None:
-    """Wait a little for a server that is starting, and bring its schema up to date.
+async def reach(graph: Graph, *, dry_run: bool) -> None:
+    """Wait a little for a server that is starting, and bring its schema up to date; in a dry run, only look at it.
 
     Raises:
         ConfigurationError: a newer Lama has been here, or a backup is half restored.
         UnavailableError: nobody answers.
-        ConfigurationError: it was made by a newer Lama.
     """
     async with graph.get_client() as driver:
         transactions = Transactions(driver, graph.database)
-        await migrate(transactions)
+        await migrate(transactions, dry_run=dry_run)
         await refuse_half_restored(transactions)
 
 

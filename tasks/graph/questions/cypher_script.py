@@ -16,7 +16,10 @@ _PLAIN = frozenset(range(0x20, 0x7F)) - {ord("'"), ord("\\")}
 
 
 async def to_cypher(nodes: AsyncIterator[Node], edges: AsyncIterator[Edge], out: TextIO) -> tuple[int, int]:
-    """Write statements, one a line, to `out`; returns how many nodes and relationships they make."""
+    """Write statements, one a line, to `out`; returns how many nodes and relationships were said.
+
+    An end that nobody says, because its source has not been told yet, becomes a node with nothing but its key.
+    """
     counts = [0, 0]
     for label in Label:
         out.write(
@@ -33,7 +36,7 @@ async def to_cypher(nodes: AsyncIterator[Node], edges: AsyncIterator[Edge], out:
             f"{{s: {_literal(one.start.key)}, e: {_literal(one.end.key)}, p: {_map(one.properties)}}}" for one in group
         )
         out.write(
-            f"UNWIND [{rows}] AS row MATCH (s:{start.value} {{key: row.s}}), (e:{end.value} {{key: row.e}}) "
+            f"UNWIND [{rows}] AS row MERGE (s:{start.value} {{key: row.s}}) MERGE (e:{end.value} {{key: row.e}}) "
             f"MERGE (s)-[r:{type_.value}]->(e) SET r += row.p;\n"
         )
     return counts[0], counts[1]

@@ -22,20 +22,26 @@ _WIDER = {frozenset({"long", "double"}): "double"}
 
 
 async def to_graphml(nodes: AsyncIterator[Node], edges: AsyncIterator[Edge], out: TextIO) -> tuple[int, int]:
-    """Write both to `out`; returns how many of each. Takes a bounded amount of memory, however large the graph is.
+    """Write both to `out`; returns how many of each were said. Of a graph, only which nodes it has is kept in memory.
 
-    Every node has its label and key, and what is true of it; lists become JSON, what XML cannot hold U+FFFD.
+    Every node has its label and key, and what is true of it; lists become JSON, what XML cannot hold U+FFFD. An end
+    that nobody says, because its source has not been told yet, becomes a node with nothing else.
     """
     keys: dict[tuple[str, str], str] = {}
     counts = [0, 0]
+    there: set[bytes] = set()
     # What properties there are, and of which types, is known at the end; GraphML wants it at the beginning.
     with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="\n") as body:
         async for node in nodes:
             counts[0] += 1
-            about = {"label": node.ref.label.value, "key": node.ref.key, **_prefixed(node.properties)}
-            body.write(f"<node id={_attribute(_id(node.ref))}>{_data('node', about, keys)}</node>\n")
+            there.add(_digest(node.ref))
+            body.write(_node(node.ref, node.properties, keys))
         async for edge in edges:
             counts[1] += 1
+            for end in (edge.start, edge.end):
+                if (digest := _digest(end)) not in there:
+                    there.add(digest)
+                    body.write(_node(end, {}, keys))
             ends = f"source={_attribute(_id(edge.start))} target={_attribute(_id(edge.end))}"
             about = {"type": edge.type.value, **_prefixed(edge.properties)}
             body.write(f"<edge {ends}>{_data('edge', about, keys)}</edge>\n")
@@ -49,6 +55,11 @@ async def to_graphml(nodes: AsyncIterator[Node], edges: AsyncIterator[Edge], out
         _copy(body, out)
         out.write("</graph>\n</graphml>\n")
     return counts[0], counts[1]
+
+
+def _node(ref: Ref, properties: Mapping[str, Property], keys: dict[tuple[str, str], str]) -> str:
+    about = {"label": ref.label.value, "key": ref.key, **_prefixed(properties)}
+    return f"<node id={_attribute(_id(ref))}>{_data('node', about, keys)}</node>\n"
 
 
 def _prefixed(properties: Mapping[str, Property]) -> dict[str, Property]:
@@ -86,6 +97,10 @@ def _id(ref: Ref) -> str:
     if not _FORBIDDEN.search(text):
         return text
     return f"{text}~{hashlib.blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
+
+
+def _digest(ref: Ref) -> bytes:
+    return hashlib.blake2b(f"{ref.label.value}:{ref.key}".encode("utf-8", "surrogatepass"), digest_size=12).digest()
 
 
 def _attribute(text: str) -> str:
