@@ -79,9 +79,12 @@ class Dispatcher:
     """Works through stored deliveries, oldest first.
 
     Args:
+        settings: what deliveries start, and when one is given up.
         connection: its own; it is held while Prefect is spoken to.
         starter: what starts the runs.
+        measures: what is counted.
         wake: set when there is something new.
+        sleep: waits for so many seconds.
         jitter: a number between 0 and 1, anew at each call.
     """
 

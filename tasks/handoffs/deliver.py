@@ -139,6 +139,9 @@ class Outside:
     """Effects in an outside system: several conversations side by side, each of them in order.
 
     Args:
+        route: which one.
+        target: where its effects go.
+        figures: what is counted.
         bell: is set when something has been finished.
         at_once: calls that are under way at a time, at most.
         jitter: a number between 0 and 1, anew at each call.

@@ -81,6 +81,7 @@ class Schemas:
     """The schemas of one operation.
 
     Args:
+        pointers: where the references of the document lead.
         old: whether the document is of version 3.0, whose schemas are a dialect of their own.
     """
 
