@@ -32,6 +32,7 @@ from tasks.graph.questions.impact import impact
 from tasks.graph.store import Store
 from tasks.health_check.architecture import snapshot
 from tasks.health_check.architecture.drift import node_view
+from tasks.health_check.architecture.look import failing_service
 from tasks.reports import store as reports
 from tests.bolt_server import PASSWORD, BoltServer
 
@@ -314,6 +315,9 @@ async def test_an_advisory_is_told_with_the_flows_and_services_that_it_reaches(
     advisory = await find_one(graph, "GHSA-1")
     hits = {hit.ref for hit in (await impact(advisory, level_of(graph))).hits}
     assert {Ref(Label.component, f"{node}:front"), Ref(Label.flow, "shop:nightly")} <= hits
+    down = Finding(key="architecture.down:web", severity=Severity.high, component="web", title="web is down.")
+    (told,) = await with_exposure([down], lambda one: failing_service(one, node, {"web"}), config)
+    assert [one["what"] for one in told.evidence["exposed"]] == [f"Component:{node}:front"]
     late = datetime.now(UTC) + timedelta(days=3)
     assert await with_exposure(audit.findings, package_of, config, now=late) == audit.findings, "it is stale"
 

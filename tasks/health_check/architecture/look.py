@@ -63,7 +63,7 @@ async def look(target: Target) -> Report:
     parts.append(await _drift(target, views, started_at))
     found = [finding for part in parts for finding in part.findings]
     services = {service.name for service in target.configuration.services} | set(_OWN)
-    findings = await with_exposure(found, lambda one: _failing(one, target.host, services), target.settings)
+    findings = await with_exposure(found, lambda one: failing_service(one, target.host, services), target.settings)
     skipped = [skip for part in parts for skip in part.skipped]
     metrics = {name: value for part in parts for name, value in part.metrics.items()}
     return compose(
@@ -327,7 +327,7 @@ def _summary(metrics: dict[str, float], findings: Sequence[Finding], skipped: Se
     return f"{said}; {len(skipped)} things could not be looked at." if skipped else f"{said}."
 
 
-def _failing(finding: Finding, host: str, services: Set[str]) -> Ref | None:
+def failing_service(finding: Finding, host: str, services: Set[str]) -> Ref | None:
     """The service that does not do what it should, when `finding` is about one."""
     kind, _, name = finding.key.removeprefix(f"{AREA}.").partition(":")
     if kind in _BROKEN and name == finding.component and name in services:
