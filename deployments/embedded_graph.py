@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.errors import ConfigurationError, StartError
-from blocks.graph_users import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET, embedded_installed
+from blocks.graph_access import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET, embedded_installed
 from blocks.home import Home
 from blocks.settings import Settings
 from models.graph_settings import GraphSettings

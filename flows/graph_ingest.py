@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from blocks.configuration import load_configuration
 from blocks.errors import ConfigurationError, LamaError, UnavailableError
-from blocks.graph import Graph
+from blocks.graph_access import GraphAccess
 from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.graph_report import GraphReport, Source
@@ -73,8 +73,8 @@ async def graph_ingest(
     read: list[str] = []
     database = Postgres.of(config)
     try:
-        await reach(Graph.of(config), dry_run=dry_run)
-        async with Store.open(Graph.of(config)) as store:
+        await reach(GraphAccess.of(config), dry_run=dry_run)
+        async with Store.open(GraphAccess.of(config)) as store:
             run = Run(target, View(store, Seal.of(config)), database, dry_run=dry_run)
             if needs_code(chosen):
                 await read_sources(run)

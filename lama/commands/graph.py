@@ -370,7 +370,7 @@ def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
     Raises:
         UnavailableError: the graph does not answer.
     """
-    from blocks.graph import Graph
+    from blocks.graph_access import GraphAccess
     from blocks.settings import settings
     from tasks.event_loop import run
     from tasks.graph.sealing import Seal
@@ -378,7 +378,7 @@ def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
     from tasks.graph.view import View
 
     async def asked() -> T:
-        async with Store.open(Graph.of(settings(), reader=True)) as store:
+        async with Store.open(GraphAccess.of(settings(), reader=True)) as store:
             return await ask(View(store, Seal.of(settings())))
 
     return run(asked())

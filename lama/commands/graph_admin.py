@@ -117,7 +117,7 @@ def _with_graph(work: Callable[[Transactions], Awaitable[T]], *, quiet: bool) ->
         ConfigurationError: there is no graph here.
         UnavailableError: it does not answer.
     """
-    from blocks.graph import Graph
+    from blocks.graph_access import GraphAccess
     from lama.commands.session import graph_for
     from tasks.event_loop import run
     from tasks.graph.transactions import Transactions
@@ -125,7 +125,7 @@ def _with_graph(work: Callable[[Transactions], Awaitable[T]], *, quiet: bool) ->
     config = settings()
 
     async def asked() -> T:
-        block = Graph.of(config)
+        block = GraphAccess.of(config)
         async with block.get_client() as driver:
             return await work(Transactions(driver, block.database))
 

@@ -31,7 +31,7 @@ async def graph(
     """What is around a node, as a drawing. With the key as the password of any user, a browser can show it."""
     from blocks.configuration import load_configuration  # noqa: PLC0415 - what only this page needs
     from blocks.errors import LamaError  # noqa: PLC0415
-    from blocks.graph import Graph  # noqa: PLC0415
+    from blocks.graph_access import GraphAccess  # noqa: PLC0415
     from tasks.graph.questions.asking import AmbiguousError, UnknownNodeError  # noqa: PLC0415
     from tasks.graph.sealing import Seal  # noqa: PLC0415
     from tasks.graph.store import Store  # noqa: PLC0415
@@ -42,7 +42,7 @@ async def graph(
     try:
         config = request.app.state.gateway.settings
         role = role_of(load_configuration(config).graph, "gateway")  # whose key was checked before we were called
-        async with Store.open(Graph.of(config, reader=True)) as store:
+        async with Store.open(GraphAccess.of(config, reader=True)) as store:
             view = View(store, Seal.of(config), role)
             around = await _around(view, node, opened)
     except AmbiguousError as error:

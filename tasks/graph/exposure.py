@@ -70,13 +70,13 @@ async def with_exposure(
 
 
 async def _ask(settings: Settings, wanted: Iterable[Ref], reached: dict[Ref, list[Hit]]) -> None:
-    from blocks.graph import Graph  # noqa: PLC0415 - the driver only where there is something to ask
+    from blocks.graph_access import GraphAccess  # noqa: PLC0415 - the driver only where there is something to ask
     from tasks.graph.questions.asking import level_of  # noqa: PLC0415
     from tasks.graph.questions.impact import impact  # noqa: PLC0415
     from tasks.graph.questions.walk import Bounds  # noqa: PLC0415
     from tasks.graph.store import Store  # noqa: PLC0415
 
-    async with Store.open(Graph.of(settings, reader=True)) as store:
+    async with Store.open(GraphAccess.of(settings, reader=True)) as store:
         for ref in wanted:
             told = await impact(ref, level_of(store), bounds=Bounds(depth=12, nodes=1_000))
             reached[ref] = [hit for hit in told.hits if hit.ref.label in _TOLD]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from blocks.errors import LamaError, UnavailableError
-from blocks.graph import Graph
+from blocks.graph_access import GraphAccess
 from models.graph_settings import GraphRole, GraphSettings
 from tasks.graph.guard import read_only
 from tasks.graph.tokens import QueryRefusedError
@@ -63,7 +63,7 @@ class Answer:
 
 
 async def query(
-    graph: Graph,
+    graph: GraphAccess,
     cypher: str,
     parameters: Mapping[str, Any] | None = None,
     *,
@@ -112,7 +112,7 @@ async def query(
 
 
 @asynccontextmanager
-async def _connected(graph: Graph) -> AsyncIterator[AsyncDriver]:
+async def _connected(graph: GraphAccess) -> AsyncIterator[AsyncDriver]:
     from neo4j.exceptions import AuthError, DriverError, Neo4jError  # noqa: PLC0415
 
     try:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from blocks.errors import ConfigurationError
-from blocks.graph import Graph
+from blocks.graph_access import GraphAccess
 from models.graph import (
     AsOf,
     Counts,
@@ -66,7 +66,7 @@ class Store:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, graph: Graph, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        cls, graph: GraphAccess, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> AsyncIterator[Store]:
         """A store over a pool of connections, closed at the end; the first call is the first to ask the server.
 

@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 
 from blocks.errors import ConfigurationError
 from blocks.graph import Graph
-from blocks.graph_users import DATABASE, READER_SECRET, WRITER_SECRET
+from blocks.graph_access import DATABASE, READER_SECRET, WRITER_SECRET
 from blocks.home import Home
 from blocks.settings import Settings
 from deployments.embedded_graph import EmbeddedGraph, not_run_because

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from blocks.graph import Graph
+from blocks.graph_access import GraphAccess
 from models.graph import Written
 from models.graph_report import GraphReport, Source, SourceFigures
 from models.report import Skip, compose
@@ -31,7 +31,7 @@ class Outcome:
 
 
 @step("reach the graph", retries=1)
-async def reach(graph: Graph, *, dry_run: bool) -> None:
+async def reach(graph: GraphAccess, *, dry_run: bool) -> None:
     """Wait a little for a server that is starting, and bring its schema up to date; in a dry run, only look at it.
 
     Raises:

@@ -17,8 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from blocks.database import dsn
 from blocks.errors import UnavailableError
-from blocks.graph import Graph
-from blocks.graph_users import embedded_installed
+from blocks.graph_access import GraphAccess, embedded_installed
 from blocks.home import Home
 from blocks.postgres import Postgres
 from blocks.settings import CHECKOUT, Settings
@@ -228,7 +227,7 @@ def own_parts(settings: Settings, *, graph: bool = False) -> list[tuple[Service,
 
 
 def _graph_part(settings: Settings) -> tuple[Service, SecretStr | None]:
-    block = Graph.of(settings, reader=True)
+    block = GraphAccess.of(settings, reader=True)
     parts = urlsplit(block.uri)
     url = urlunsplit(parts._replace(netloc=f"{quote(block.user, safe='')}@{parts.netloc.rpartition('@')[2]}"))
     return Service(name=_GRAPH, kind=ServiceKind.bolt, url=url), block.password

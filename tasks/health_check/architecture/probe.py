@@ -151,11 +151,11 @@ def _postgresql_answer(error: Exception, address: Address) -> _AnsweredError:
 async def _bolt(service: Service, address: Address, secret: SecretStr | None, progress: _Progress) -> str:
     from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError  # noqa: PLC0415
 
-    from blocks.graph import Graph  # noqa: PLC0415
+    from blocks.graph_access import GraphAccess  # noqa: PLC0415
 
     await _connect(address, progress)
     password = secret or (SecretStr(address.password) if address.password else None)
-    graph = Graph(
+    graph = GraphAccess(
         uri=address.origin, user=address.user or "neo4j", password=password, timeout_s=max(service.timeout_s, 0.1)
     )
     try:
