@@ -33,11 +33,13 @@ def check(*, path: str | None, fail_level: str | None, since: str | None, run: b
     not be looked at.
     """
     from models.severity import Severity
+    from tasks.docs.job import skips_of
     from tasks.docs.truth.judge import check as look
 
     checkout, chosen = _chosen(path)
     codebase = _codebase(checkout)
     findings, skips, metrics = look(checkout, codebase, chosen, run=run)
+    skips = [*skips_of(checkout, codebase), *skips]
     if since is not None:
         from tasks.docs.truth.breakage import breakage
 
@@ -49,7 +51,7 @@ def check(*, path: str | None, fail_level: str | None, since: str | None, run: b
         told_all = {"findings": [one.model_dump(mode="json") for one in findings]}
         echo_json({**told_all, "skipped": [one.model_dump(mode="json") for one in skips], "metrics": metrics})
     else:
-        _tell(findings, skips)
+        _tell(findings, skips, documents=int(metrics["docs_documents_total"]))
     if skips:
         return COULD_NOT
     return FINDINGS if any(one.severity.rank >= level.rank for one in findings) else OK
@@ -118,7 +120,8 @@ def propose(*, path: str | None, output: Path | None, prose: bool, apply_: bool,
 def accept(*, path: str | None, pages: tuple[str, ...]) -> int:
     """Say of the documents of PATH that they are true of its code as it is now; later changes are held against that.
 
-    Writes docs/.truth.json (or what `baseline` of [docs] names) of the checkout: commit it with the documents.
+    Writes docs/.truth.json (or what `baseline` of [docs] names) of the checkout: commit it with the documents. What
+    cannot be read stays as it was accepted before; then the exit code is 2.
     """
     from tasks.docs.truth.judge import accepted
     from tasks.docs.truth.kept import keep
@@ -136,7 +139,10 @@ def accept(*, path: str | None, pages: tuple[str, ...]) -> int:
     sections = sum(len(found) for found in baseline.pages.values())
     click.echo(f"{chosen.baseline}: {sections} sections of {len(baseline.pages)} documents; "
                f"{'written' if changed else 'as it was'}.")  # fmt: skip
-    return OK
+    unread = [*material.resolver.codebase.unread, *material.documents.unread]
+    for one in unread:
+        click.echo(f"not read, and as it was before: {printable(one.place)}: {printable(one.reason)}", err=True)
+    return COULD_NOT if unread else OK
 
 
 def _place(finding: Finding) -> tuple[str, int, str]:
@@ -170,11 +176,12 @@ def _material(checkout: Checkout, chosen: DocsSettings) -> Material:
     return gather(checkout, _codebase(checkout), chosen)
 
 
-def _tell(findings: list[Finding], skips: list[Skip]) -> None:
+def _tell(findings: list[Finding], skips: list[Skip], *, documents: int) -> None:
     for one in findings:
         click.echo(f"{one.severity.value}: {printable(one.title)}")
         if one.remedy:
             click.echo(f"    {printable(one.remedy)}")
     for skip in skips:
         click.echo(f"not looked at: {printable(skip.component)}: {printable(skip.reason)}", err=True)
-    click.echo(f"{len(findings)} findings." if len(findings) != 1 else "1 finding.")
+    found = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+    click.echo(f"{found} in {'1 document' if documents == 1 else f'{documents} documents'} and the docstrings.")

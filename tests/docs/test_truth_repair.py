@@ -101,7 +101,7 @@ def test_the_command_shows_a_patch_that_git_takes(
     assert cli.main(["docs", "propose", str(root), "--apply"], standalone_mode=False) == 0
     assert (root / "docs" / "guide.md").read_bytes() == "\ufeff# Guide\n\n`acme.new.Warehouse` keeps.\n".encode()
     assert cli.main(["docs", "check", str(root)], standalone_mode=False) == 0
-    assert "0 findings." in capsys.readouterr().out
+    assert "0 findings in" in capsys.readouterr().out
 
 
 def test_accepting_is_what_a_change_is_held_against(

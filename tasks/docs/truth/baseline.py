@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +101,27 @@ def accept(pages: Iterable[Page], resolver: Resolver, before: Baseline | None = 
             continue
         found[page.file] = sections_of(page, resolver)
     return Baseline(found)
+
+
+def with_unread(found: Baseline, before: Baseline, pages: Iterable[Page], modules: Collection[str]) -> Baseline:
+    """`found`, with what `before` had of `pages` about symbols of `modules` (dotted), which could not be read."""
+    whole = {file: dict(sections) for file, sections in found.pages.items()}
+    for page in pages:
+        for section in page.sections:
+            old = before.pages.get(page.file, {}).get(section.key)
+            if old is None or page.history or section.past:
+                continue
+            kept = {name: one for name, one in old.symbols.items() if _defined_in(one.path, modules)}
+            if kept:
+                sections = whole.setdefault(page.file, {})
+                now = sections[section.key].symbols if section.key in sections else {}
+                sections[section.key] = AcceptedSection(section.hash, kept | dict(now))
+    return Baseline(whole)
+
+
+def _defined_in(path: str, modules: Collection[str]) -> bool:
+    parts = path.split(".")
+    return any(".".join(parts[:length]) in modules for length in range(1, len(parts) + 1))
 
 
 def sections_of(page: Page, resolver: Resolver) -> dict[str, AcceptedSection]:

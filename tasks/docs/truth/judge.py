@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from models.docs import DocsSettings
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip
 from tasks.docs.prose.regions import State, regions_of
-from tasks.docs.truth.baseline import FILE, LARGEST, Baseline, accept
+from tasks.docs.truth.baseline import FILE, LARGEST, Baseline, accept, with_unread
 from tasks.docs.truth.docstrings import Mismatch, mismatches
-from tasks.docs.truth.documents import Documents, read_documents
+from tasks.docs.truth.documents import ALL_DOCUMENTS, Documents, read_documents
 from tasks.docs.truth.drift import Drift, drift_of
 from tasks.docs.truth.links import DeadLink, Links
 from tasks.docs.truth.options import Options, Unknown
@@ -28,6 +28,11 @@ from tasks.docs.truth.spoken import Literals, speak
 AREA = "docs"
 _MOST = 200
 """Findings of one kind in one checkout that are told one by one."""
+_KINDS = (
+    "name", "example", "signature", "link", "path", "command", "option", "setting", "parameter", "prose", "docstring",
+    "undocumented",
+)  # fmt: skip
+"""What a key begins with behind `docs.`: a document that was not read may hide any of them."""
 
 
 @dataclass
@@ -143,10 +148,31 @@ def check(
 
 
 def accepted(material: Material, files: Sequence[str] | None = None) -> Baseline:
-    """The baseline that says of the pages `files` (None: of all) that they are true now."""
+    """The baseline that says of the pages `files` (None: of all) that they are true now.
+
+    What was accepted of a page or a symbol that cannot be read now stays as it was: nobody has looked at it.
+    """
     chosen = [page for file, page in material.pages.items() if files is None or file in files]
-    before = material.baseline if files is not None else None
-    return accept(chosen, material.resolver, before)
+    before = material.baseline
+    if files is None:
+        unread = {one.place for one in material.documents.unread}
+        kept = {file: told for file, told in before.pages.items() if ALL_DOCUMENTS in unread or _within(file, unread)}
+        before = Baseline(kept)
+    found = accept(chosen, material.resolver, before)
+    modules = {_dotted(one.place) for one in material.resolver.codebase.unread}
+    return with_unread(found, material.baseline, chosen, modules) if modules else found
+
+
+def _within(file: str, places: Collection[str]) -> bool:
+    """Whether a file is one of these, or in a folder that is."""
+    parts = file.split("/")
+    return any("/".join(parts[:length]) in places for length in range(1, len(parts) + 1))
+
+
+def _dotted(place: str) -> str:
+    """What a file or folder of source defines: everything whose path begins so."""
+    name = place.removeprefix("src/").removesuffix("/").removesuffix(".pyi").removesuffix(".py")
+    return name.removesuffix("/__init__").replace("/", ".")
 
 
 def drifts(material: Material) -> Iterator[tuple[Page, Drift]]:
@@ -339,14 +365,16 @@ def _options(material: Material, truth: Truth) -> None:
 
 def _skips(material: Material, truth: Truth) -> None:
     name = material.checkout.name
-    hides = tuple(
-        f"docs.{kind}:{name}/" for kind in ("name", "example", "signature", "link", "path", "command", "docstring")
-    )
+    hides = tuple(f"docs.{kind}:{name}/" for kind in _KINDS)
     problems = material.documents.unread  # what of the source could not be read, the reader of the source tells
     if problems:
         first = "; ".join(f"{one.place}: {one.reason}" for one in problems[:3])
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         reason = f"{len(problems)} of its files could not be read ({first}{more})."
+        truth.skips.append(Skip(area=AREA, component=name, reason=reason, hides=hides))
+    chosen = [one for one in material.documents.missing if one not in DocsSettings.model_fields["documents"].default]
+    if chosen:
+        reason = f"{', '.join(chosen)} of `documents` in `[docs]` {'is' if len(chosen) == 1 else 'are'} not there."
         truth.skips.append(Skip(area=AREA, component=name, reason=reason, hides=hides))
     if material.problem:
         reason = f"What its pages spoke of before is not known: {material.problem}"
