@@ -75,14 +75,14 @@ def test_what_was_accepted_of_a_page_that_cannot_be_read_stays(root: Path) -> No
 
 def test_a_page_that_cannot_be_read_hides_whatever_was_found_in_it(root: Path) -> None:
     page = root / "docs" / "guide.md"
-    (root / "pyproject.toml").write_text(
-        '[project]\nname = "acme"\nversion = "1"\n[project.scripts]\nacme = "acme:go"\n'
-    )
+    project = '[project]\nname = "acme"\nversion = "1"\n[project.scripts]\nacme = "acme:go"\n'
+    (root / "pyproject.toml").write_text(project)
     (root / "acme" / "__init__.py").write_text(
         '"""Acme."""\nimport click\n\n\n@click.command()\n@click.option("--force")\ndef go(force):\n    """Go."""\n'
     )
     page.write_text(
-        "`acme --forc`, `acme.gone`, [x](away.md), `acme/gone.py`\n\n<!-- lama:prose acme.go -->\n<!-- /lama:prose -->\n"
+        "`acme --forc`, `acme.gone`, [x](away.md), `acme/gone.py`\n\n"
+        "<!-- lama:prose acme.go -->\n<!-- /lama:prose -->\n"
     )
     found, skips = looked_at(root)
     kinds = {one.key.partition(":")[0] for one in found}
