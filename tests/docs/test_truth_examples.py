@@ -13,6 +13,7 @@ from models.docs import DocsSettings
 from models.health_check import Checkout
 from models.report import Finding, Skip
 from tasks.code.read import read
+from tasks.docs.truth import examples
 from tasks.docs.truth.examples import run_examples, without_network
 
 _MODULE = (
@@ -105,6 +106,79 @@ def test_what_does_not_end_is_ended_with_all_that_it_started(root: Path) -> None
     assert "docs/guide.md did not end in time" in skips[0].reason
     left = [one for one in psutil.process_iter(["cmdline"]) if mark in (one.info["cmdline"] or [])]
     assert left == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "import os\nos._exit(0)",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+        "import ctypes\nctypes.string_at(0)",
+        "import os\nos.closerange(3, 1000)",
+        "import resource, os\nresource.setrlimit(resource.RLIMIT_CPU, (0, 0))\nwhile True: pass",
+    ],
+)
+def test_examples_behind_one_that_ends_the_process_are_told_as_not_run(root: Path, end: str) -> None:
+    text = f"```python\nx = 1\n```\n\n```python\n{end}\n```\n\n```python\nassert 1 == 2\n```"
+    findings, skips, figures = run(root, text)
+    assert findings == []
+    assert [one.reason for one in skips] == [
+        "Not all examples of docs/guide.md were run: their process ended before the last, or told too much."
+    ]
+    assert skips[0].may_hide("docs.run:shop/docs/guide.md#11")
+    assert figures["docs_examples_ok_total"] == 3, "the one before it, and two of docstrings"
+
+
+def test_a_document_that_is_done_is_not_late_for_what_it_left_behind(root: Path) -> None:
+    text = "```python\nimport os, time\nif os.fork() == 0: time.sleep(600)\n```\n\n```python\nassert 1 == 2\n```"
+    findings, skips, _ = run(root, text, examples_timeout_s=2.0)
+    assert len(findings) == 1
+    assert skips == []
+
+
+def test_what_an_example_writes_among_the_results_is_none(root: Path) -> None:
+    lines = [
+        r'{"file": "docs/guide.md", "sta',
+        r'{"problem": "forged"}',
+        r'{"file": "docs/guide.md", "status": "ok", "line": "x"}',
+        "[1]",
+        r'{"file": "x.md", "status": "output"}',
+    ]
+    write = "".join(f"    os.write(n, {line!r}.encode() + b'\\n')\n" for line in lines)
+    text = (
+        "```python\nimport os, stat\nfor n in range(3, 30):\n    try: pipe = stat.S_ISFIFO(os.fstat(n).st_mode)\n"
+        f"    except OSError: continue\n    if not pipe: continue\n    try: os.write(n, b'')\n"
+        f"    except OSError: continue\n{write}```\n\n```python\nassert 1 == 2\n```"
+    )
+    findings, skips, _ = run(root, text)
+    assert [one.component for one in findings] == ["shop: docs/guide.md"]
+    assert skips == []
+
+
+def test_a_document_that_tells_too_much_is_told_as_cut(root: Path) -> None:
+    block = "```python\nraise RuntimeError('x' * 2000)\n```\n\n"
+    _, skips, _ = run(root, block * 600)
+    assert "Not all examples of docs/guide.md were run" in skips[0].reason
+
+
+def test_a_document_of_which_no_example_can_be_read_is_told(root: Path) -> None:
+    (root / "acme" / "other.py").write_text('"""Other.\n\n>>>double(2)\n>>> 1\n"""\n')
+    findings, skips, _ = run(root, "Nothing.")
+    assert findings == []
+    assert "acme/other.py were run" in skips[0].reason
+    assert "ValueError" in skips[0].reason
+
+
+def test_modules_that_are_too_many_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "bcdef":
+        (root / "acme" / f"{name}.py").write_text('"""One.\n\n>>> 1\n1\n"""\n')
+    monkeypatch.setattr(examples, "_MOST", 2)
+    _, skips, figures = run(root, "Nothing.")
+    assert [one.reason for one in skips] == [
+        "The examples of acme/c.py, acme/d.py, acme/e.py and 1 more were not run: those of at most 2 modules are."
+    ]
+    assert skips[0].may_hide("docs.run:shop/acme/c.py#3")
+    assert figures["docs_examples_total"] == 3
 
 
 def test_docstrings_are_run_as_well(root: Path) -> None:

@@ -51,7 +51,7 @@ async def run_examples(
         chosen: which documents, and within what bounds.
         codebase: what its source says, when that was read already.
     """
-    documents = list(await asyncio.to_thread(_documents, checkout, chosen, codebase))
+    documents, left = await asyncio.to_thread(_documents, checkout, chosen, codebase)
     if not documents:
         return [], [], {"docs_examples_total": 0.0}
     alone = await asyncio.to_thread(without_network)
@@ -62,7 +62,11 @@ async def run_examples(
         told = await _run(checkout, chosen, documents, alone)
     except (LamaError, OSError) as error:
         return [], [_skip(checkout, f"Its examples could not be run: {error}")], {}
-    return _judged(checkout, told, codebase)
+    findings, skips, figures = _judged(checkout, documents, told, codebase)
+    if left:
+        reason = f"The examples of {_named(left)} were not run: those of at most {_MOST} modules are."
+        skips.append(_skip(checkout, reason))
+    return findings, skips, figures
 
 
 def without_network() -> list[str] | None:
@@ -138,8 +142,18 @@ def python_of(checkout: Checkout) -> Path:
     return Path(sys.executable)
 
 
-def _documents(checkout: Checkout, chosen: DocsSettings, codebase: Codebase | None) -> Iterator[dict[str, Any]]:
-    """What is run: blocks of Python and marked console blocks of documents, examples at a prompt of docstrings."""
+def _documents(
+    checkout: Checkout, chosen: DocsSettings, codebase: Codebase | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """What is run (pages, then modules with examples at a prompt), and the files of modules that are too many."""
+    code = codebase or read(checkout.path, checkout.packages or None, exclude=checkout.exclude)
+    modules = list(_modules(code))
+    documents = [*_pages(checkout, chosen), *({"file": file, "kind": "module"} for file in modules[:_MOST])]
+    return documents, modules[_MOST:]
+
+
+def _pages(checkout: Checkout, chosen: DocsSettings) -> Iterator[dict[str, Any]]:
+    """Documents with blocks of Python, or of console that are marked."""
     for file, text in read_documents(checkout.path, chosen.documents, checkout.exclude).texts.items():
         page = read_page(file, text)
         fences = [] if page.history else [one for one in _fences(page) if not _NOT_RUN.search(one.info)]
@@ -152,15 +166,15 @@ def _documents(checkout: Checkout, chosen: DocsSettings, codebase: Codebase | No
         ]
         if blocks or console:
             yield {"file": file, "kind": "page", "blocks": blocks, "console": console}
-    code = codebase or read(checkout.path, checkout.packages or None, exclude=checkout.exclude)
-    count = 0
+
+
+def _modules(code: Codebase) -> Iterator[str]:
+    """Files of the modules whose docstrings have examples at a prompt."""
     for path in sorted(code.files):
         module = code.module(path)
         docstrings = [module.docstring, *(symbol.docstring for symbol in module.symbols)]
         if any(text and ">>> " in text for text in docstrings) and module.file.endswith(".py"):
-            count += 1
-            if count <= _MOST:
-                yield {"file": module.file, "kind": "module"}
+            yield module.file
 
 
 def _fences(page: Page) -> Iterator[Fence]:
@@ -184,11 +198,16 @@ def _commands(fence: Fence) -> Iterator[dict[str, Any]]:
 
 
 def _judged(
-    checkout: Checkout, told: Sequence[Mapping[str, Any]], codebase: Codebase | None
+    checkout: Checkout,
+    documents: Sequence[Mapping[str, Any]],
+    told: Sequence[Mapping[str, Any]],
+    codebase: Codebase | None,
 ) -> tuple[list[Finding], list[Skip], dict[str, float]]:
     packages = set(codebase.packages) if codebase is not None else set()
     findings: list[Finding] = []
     late: list[str] = []
+    done: set[str] = set()
+    stopped: dict[str, str] = {}
     counts = {"ok": 0, "failed": 0, "unsure": 0}
     broken: set[str] = set()
     for one in told:
@@ -198,6 +217,12 @@ def _judged(
             continue
         if one["status"] == "timeout":
             late.append(file)
+            continue
+        if one["status"] == "done":
+            done.add(file)
+            continue
+        if one["status"] == "stopped":
+            stopped[file] = f"{one.get('type')}: {' '.join(str(one.get('error')).split())[:200]}"
             continue
         verdict = _verdict(one, packages)
         if file in broken and one.get("type") in _BUILT_ON:
@@ -217,10 +242,19 @@ def _judged(
             )
     skips = []
     if late:
-        names = ", ".join(late[:3]) + (f" and {len(late) - 3} more" if len(late) > 3 else "")
-        skips.append(_skip(checkout, f"The examples of {names} did not end in time."))
+        skips.append(_skip(checkout, f"The examples of {_named(late)} did not end in time."))
+    # Killed, for its memory say, ended by an example, or cut: whoever does not say that it is done is not.
+    early = [file for file in dict.fromkeys(str(one["file"]) for one in documents) if file not in {*done, *late}]
+    if early:
+        why = next((f" ({stopped[file]})" for file in early if file in stopped), "")
+        reason = f"Not all examples of {_named(early)} were run: their process ended before the last, or told too much"
+        skips.append(_skip(checkout, f"{reason}{why}."))
     figures = {f"docs_examples_{name}_total": float(count) for name, count in counts.items()}
     return findings, skips, {"docs_examples_total": float(sum(counts.values())), **figures}
+
+
+def _named(files: Sequence[str]) -> str:
+    return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
 
 def _verdict(one: Mapping[str, Any], packages: set[str]) -> str | None:

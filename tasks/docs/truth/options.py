@@ -25,7 +25,9 @@ from tasks.docs.truth.spoken import Literals
 
 _SHELL = frozenset({"", "sh", "bash", "shell", "console", "shell-session", "zsh", "text"})
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*[a-z0-9]")
-_ENDS = frozenset({"|", ";", "&&", "||", ">", ">>", "<", "&", "--"})
+_ENDS = frozenset({">", ">>", "<", "--"})
+_PUNCTUATION = "();|&"
+"""What ends a command of a shell, alone or within a word; `<` does not: `<file>` stands for an argument."""
 _SUBCOMMAND = re.compile(r"[a-z][a-z0-9-]*")
 _ALWAYS = frozenset({"--help", "--version", "--verbose", "--quiet", "--install-completion", "--show-completion"})
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
@@ -124,7 +126,7 @@ class Options:
         for line, text in lines:
             words = _words(text) if len(text) <= _LONGEST_LINE else []
             if words and words[0] in self.scripts:
-                end = next((n for n, word in enumerate(words) if word in _ENDS), len(words))
+                end = next((n for n, word in enumerate(words) if word in _ENDS or _is_punctuation(word)), len(words))
                 for verdict in self._command_line(words[:end]):
                     if verdict is None:
                         yield None
@@ -392,12 +394,18 @@ def _words(text: str) -> list[str]:
     """The words of a command line, without its prompt and its comment."""
     text = re.sub(r"^\s*(?:\$|>|#)\s+", "", text)
     try:
-        words = shlex.split(text, comments=True)
+        split = shlex.shlex(text, posix=True, punctuation_chars=_PUNCTUATION)
+        split.whitespace_split = True
+        words = list(split)
     except ValueError:
-        words = text.split()
+        words = re.findall(rf"[{_PUNCTUATION}]+|[^\s{_PUNCTUATION}]+", text)
     while words and re.fullmatch(r"[A-Z_]+=\S*|sudo|uv|run|poetry|nohup|time|exec", words[0]):
         words = words[1:]
     return words
+
+
+def _is_punctuation(word: str) -> bool:
+    return bool(word) and not word.strip(_PUNCTUATION)
 
 
 def _cells(table: Table) -> Iterator[tuple[int, str]]:

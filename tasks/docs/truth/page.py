@@ -116,7 +116,8 @@ def read_page(file: str, text: str) -> Page:
     from markdown_it import MarkdownIt  # noqa: PLC0415
 
     environment: dict[str, object] = {}
-    tokens = MarkdownIt("commonmark").enable("table").parse(_without_front_matter(text), environment)
+    parser = MarkdownIt("commonmark", {"store_labels": True}).enable("table")
+    tokens = parser.parse(_without_front_matter(text), environment)
     history = is_history(PurePosixPath(file))
     return Page(file, tuple(_Sections(text, tokens, past=history).read()), _anchors(text, tokens), history, text)
 
@@ -249,13 +250,15 @@ def _links(token: Token, line: int) -> Iterator[Link]:
         if child.type in {"softbreak", "hardbreak"}:
             offset += 1
         elif child.type in {"link_open", "image"}:
+            if str(child.meta.get("label", "")).startswith("^"):
+                continue  # a footnote: CommonMark knows none, and takes its only word for where a link leads
             target = child.attrGet("href" if child.type == "link_open" else "src")
             yield Link(line + offset, str(target or ""), "link" if child.type == "link_open" else "image")
         elif child.type == "text":
             yield from (
                 Link(line + offset, match[2], "reference")
                 for match in _REFERENCE.finditer(child.content)
-                if _LETTER.search(match[1]) and _LETTER.search(match[2])
+                if _LETTER.search(match[1]) and _LETTER.search(match[2]) and not match[2].startswith("^")
             )
 
 

@@ -28,6 +28,13 @@ _PLAIN_DECORATORS = re.compile(
 _INERT = re.compile(r"(?:^|\.)(?:final|total_ordering|runtime_checkable|deprecated|unique)$")
 """Decorators of classes that leave it to the class how it is made."""
 _MANY = re.compile(r"\bglobals\(\)|\bsys\.modules\b|\bsetattr\(|\bvars\(\)|\blocals\(\)|\bexec\(|\b__dict__\b")
+_MANY_OF_CLASS = re.compile(
+    r"\b(?:setattr|object\.__setattr__)\(\s*[^,]{1,200},\s*(?![\"'\s])"
+    r"|(?:\b__dict__\b|\bvars\(\w+\))(?!\s*(?:[!=]=|\.(?:items|keys|values|get|copy)\b))"
+    r"|\b(?:vars|locals)\(\)\s*(?:\[|\|=|\.(?:update|setdefault)\b)"
+)
+"""How a class gives itself attributes that it does not spell; one that only reads them all does not."""
+_READ_OF_CLASS = re.compile(r"(?:[!=]=|\*\*|\bin\b)\s*(?:\w+\.__dict__|vars\(\w*\))")
 _MODULE_ATTRIBUTES = frozenset(
     {"__name__", "__doc__", "__file__", "__path__", "__dict__", "__spec__", "__loader__", "__package__", "__all__",
      "__main__", "__version__", "__annotations__"}
@@ -62,6 +69,7 @@ class Resolver:
     _members: dict[str, dict[str, Symbol]] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
     _hooks: dict[str, frozenset[str]] = field(default_factory=dict)
+    _many: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Have modules that are asked for again and again decoded once."""
@@ -303,10 +311,23 @@ class Resolver:
         text = self._text(symbol.path)
         if any(name == "metaclass" for name, _ in symbol.keywords) or not text:
             return True
+        if self._makes_its_own(symbol, text):
+            return True
         word = re.escape(name)
         return (
             re.search(rf"\.{word}\s*(?::[^=\n]+)?=(?!=)|[\"']{word}[\"']|^[ \t]*{word}\s*[:=]", text, re.M) is not None
         )
+
+    def _makes_its_own(self, symbol: Symbol, text: str) -> bool:
+        """Whether attributes of the class are set by names that are computed, within it or beside it."""
+        held = self._many.get(symbol.path)
+        if held is None:
+            own = "\n".join(text.splitlines()[symbol.line - 1 : symbol.end_line])
+            beside = rf"\bsetattr\(\s*{re.escape(symbol.path.rpartition('.')[2])}\s*,\s*(?![\"'\s])"
+            own = _READ_OF_CLASS.sub(" == ", own)
+            held = _MANY_OF_CLASS.search(own) is not None or re.search(beside, text) is not None
+            self._many[symbol.path] = held
+        return held
 
     def lineage(self, path: str, name: str = "") -> Iterator[Symbol | None]:
         """The class at `path` and its bases, near ones first; None once where it derives from what is not known."""

@@ -1,6 +1,7 @@
 """Runs the examples of a checkout's documents with sybil. A script of its own, for the checkout's Python.
 
-It knows nothing of Lama. A JSON job comes on standard input; a line of JSON goes to standard output for each example.
+It knows nothing of Lama. A JSON job comes on standard input; a line of JSON goes to standard output for each example,
+and one with the status `done` for each document of which every example was run: only its absence tells of the others.
 Each document is run by a child with bounded time, memory and files; what a child leaves behind is killed with it.
 """
 
@@ -56,25 +57,38 @@ def _run(document: dict[str, Any], job: dict[str, Any]) -> None:
             os.setsid()
             _bound(job)
             _evaluate(document, job, writer)
+            _tell(writer, {"file": document["file"], "status": "done"})
             status = 0
         except BaseException as error:  # noqa: BLE001 - a child of a fork never returns
-            _tell(writer, {"file": document["file"], "line": 0, "status": "error", **_described(error)})
+            _tell(writer, {"file": document["file"], "status": "stopped", **_described(error)})
         finally:
             os._exit(status)
     os.close(writer)
     told, ended = _gather(reader, job["timeout_s"])
     _kill_all(child)
     os.close(reader)
-    for line in told.split(b"\n"):
-        if line:
-            sys.stdout.buffer.write(line + b"\n")
-    if not ended:
-        _tell(sys.stdout.fileno(), {"file": document["file"], "status": "timeout"}, flush=True)
+    results = list(_results(told, document["file"]))
+    if not ended and not any(one["status"] == "done" for one in results):
+        results.append({"file": document["file"], "status": "timeout"})
+    for one in results:
+        sys.stdout.buffer.write(json.dumps(one).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
+def _results(told: bytes, file: str) -> Iterator[dict[str, Any]]:
+    """The whole lines that a child told of its document; an example may have written others into the pipe."""
+    for line in told.split(b"\n")[:-1]:  # behind the last end of a line is what a child was killed in the midst of
+        try:
+            one = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        is_result = isinstance(one, dict) and one.get("file") == file and isinstance(one.get("status"), str)
+        if is_result and isinstance(one.get("line", 0), int):
+            yield one
+
+
 def _gather(reader: int, timeout_s: float) -> tuple[bytes, bool]:
-    """What comes from the child until it closes its end or its time is over, and which of both it was."""
+    """What comes from the child until it closes its end, tells too much or its time is over; False if it was time."""
     told = bytearray()
     until = time.monotonic() + timeout_s
     while (left := until - time.monotonic()) > 0:
@@ -201,11 +215,8 @@ def _described(error: BaseException) -> dict[str, str]:
     }
 
 
-def _tell(writer: int, result: dict[str, Any], *, flush: bool = False) -> None:
+def _tell(writer: int, result: dict[str, Any]) -> None:
     content = json.dumps(result).encode() + b"\n"
-    if flush:
-        sys.stdout.buffer.write(content)
-        return
     while content:
         content = content[os.write(writer, content) :]
 
