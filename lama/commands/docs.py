@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lama.cli import COULD_NOT, FINDINGS, OK
+from lama.commands.signals import terminate_as_interrupt
 from lama.commands.terminal import echo_json, printable
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ def _watch(job: Job, check: Callable[[], None]) -> None:
     from tasks.docs.watch import changes
 
     alone = job.model_copy(update={"jobs": 1})
-    try:
+    with contextlib.suppress(KeyboardInterrupt), terminate_as_interrupt():
         for _ in changes(job.checkout, job.chosen.templates, job.output):
             check()
             try:
@@ -146,8 +148,6 @@ def _watch(job: Job, check: Callable[[], None]) -> None:
                 continue
             if answer.site is not None and (answer.site.written or answer.site.removed):
                 _tell(answer, as_json=False)
-    except KeyboardInterrupt:
-        click.echo("", err=True)
 
 
 def _job(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import sys
 import time
 from collections.abc import Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +13,7 @@ from click.shell_completion import CompletionItem
 from blocks.errors import ConfigurationError, LamaError
 from blocks.settings import Settings, settings
 from lama.cli import COULD_NOT, OK
+from lama.commands.signals import terminate_as_interrupt
 from lama.commands.terminal import console, echo_json, starting
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ def up(*, detach: bool, check: bool, as_json: bool) -> int:
     config = settings()
     platform = Platform(config)
     began = time.monotonic()
-    with _terminate_as_interrupt():
+    with terminate_as_interrupt():
         with starting(quiet=as_json) as observe:
             started = start_and_apply(platform, observe, keep=True)
         up_s = time.monotonic() - began
@@ -296,25 +294,3 @@ def _age(seconds: float) -> str:
     hours, rest = divmod(rest, 3600)
     minutes, left = divmod(rest, 60)
     return f"{days} d {hours} h" if days else f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (systemd, `kill`) ends us as Ctrl-C does; also where the shell made us ignore SIGINT."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored: `nohup` wants us to outlive the terminal
-            numbers.append(signal.SIGHUP)
-        before = {number: signal.signal(number, interrupt) for number in numbers}
-    except ValueError as error:
-        raise ConfigurationError("`lama up` has to run in the main thread.") from error
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        sys.stdout.flush()

@@ -74,7 +74,8 @@ def answer(*words: str) -> Any:
 
 
 @pytest.mark.usefixtures("here")
-def test_impact_is_told_with_its_paths() -> None:
+def test_impact_is_told_with_its_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow table would break the names
     told = answer("impact", "app.store.save")
     assert [(hit["key"], hit["distance"], hit["sure"]) for hit in told["hits"]] == [
         (_EVIL.key, 1, True), (_SHOW.key, 1, True), (_FLOW.key, 2, True),

@@ -109,8 +109,8 @@ async def test_a_model_that_nobody_has_is_loaded_once(places: list[Place]) -> No
 
 async def test_a_run_is_taken_by_one_and_leased_by_one(places: list[Place]) -> None:
     """Both are asked for memory where no model says where to go; who loses returns it at once."""
-    for _ in range(4):
-        runs = [await places[0].nap(seconds=1.5, memory=150) for _ in range(2)]
+    for _ in range(3):
+        runs = [await places[0].nap(seconds=4, memory=150) for _ in range(2)]
         for run in runs:
             await run.running()
         within(5, lambda: sum(status(place.host)["jobs"] for place in places) == 2, "a lease for each of the two")
