@@ -136,6 +136,7 @@ def root(tmp_path: Path) -> Path:
     (folder / "docs" / "other.md").write_text(
         "# Other page\n\n## What it does\n\n## What it does\n\n<a id='here'></a>\n"
     )
+    (folder / "CHANGELOG.md").write_text("# Changes\n")
     (folder / "pyproject.toml").write_text('[project]\nname = "acme"\n[project.scripts]\nacme = "acme.commands:bare"\n')
     return folder
 
