@@ -5,7 +5,6 @@ Subcommands are imported when they are called, so that `lama --help` and complet
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
@@ -58,9 +57,9 @@ class _LazyGroup(click.Group):
         """The command itself; imports its module."""
         if cmd_name not in _COMMANDS:
             return None
-        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        from lama.commands.lazy_group import imported
+
+        return imported(_COMMANDS[cmd_name][0])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands, from the lines above: nothing is imported for it."""

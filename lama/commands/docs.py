@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lama.cli import COULD_NOT, FINDINGS, OK
+from lama.commands.lazy_group import LazyGroup
 from lama.commands.signals import terminate_as_interrupt
 from lama.commands.terminal import echo_json, printable
 
@@ -28,21 +28,7 @@ _ELSEWHERE = {
 """Commands of this group that another module has, `name` -> `module:attribute`; imported when one is called."""
 
 
-class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands."""
-        return [*super().list_commands(ctx), *_ELSEWHERE]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command itself."""
-        if cmd_name not in _ELSEWHERE:
-            return super().get_command(ctx, cmd_name)
-        module, _, attribute = _ELSEWHERE[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-
-@click.group(cls=_Group)
+@click.group(cls=LazyGroup, elsewhere=_ELSEWHERE)
 def docs() -> None:
     """Documentation from the source: generate it, read it, hold what people wrote against it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from lama.cli import COULD_NOT, OK
+from lama.commands.lazy_group import LazyGroup
 from lama.commands.terminal import console, echo_json, printable
 from models.graph import AsOf, Label, Type
 
@@ -32,20 +32,6 @@ _ELSEWHERE = {"ingest": "lama.commands.graph_ingest:ingest", "cypher": "lama.com
 }
 """Commands of this group that other modules have, `name` -> `module:attribute`; imported when one is called."""
 _LABELS = [label.value for label in Label]
-
-
-class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands."""
-        return [*super().list_commands(ctx), *_ELSEWHERE]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command itself."""
-        if cmd_name not in _ELSEWHERE:
-            return super().get_command(ctx, cmd_name)
-        module, _, attribute = _ELSEWHERE[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
 
 
 class _Name(click.ParamType[str]):
@@ -89,7 +75,7 @@ def _times(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-@click.group(cls=_Group)
+@click.group(cls=LazyGroup, elsewhere=_ELSEWHERE)
 def graph() -> None:
     """What hangs on what: code, flows, services, dependencies, advisories, documents.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from lama.cli import FINDINGS, OK
+from lama.commands.lazy_group import LazyGroup
 from lama.commands.terminal import console, echo_json, printable
 from models.model_host import Quantisation
 
@@ -31,21 +31,7 @@ _ELSEWHERE = {
 """Commands of this group that other modules have, `name` -> `module:attribute`; imported when one is called."""
 
 
-class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands."""
-        return [*super().list_commands(ctx), *_ELSEWHERE]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command itself."""
-        if cmd_name not in _ELSEWHERE:
-            return super().get_command(ctx, cmd_name)
-        module, _, attribute = _ELSEWHERE[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-
-@click.group(cls=_Group)
+@click.group(cls=LazyGroup, elsewhere=_ELSEWHERE)
 def models() -> None:
     """Language models: what they take, which are loaded, who may have which memory."""
 

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from blocks.settings import settings
 from lama.cli import FINDINGS, OK
+from lama.commands.lazy_group import LazyGroup
 from lama.commands.terminal import console, echo_json, printable, starting
 from models.health_check import ReportLevel
 from models.report import Severity
@@ -45,21 +46,8 @@ class _CategoryName(click.ParamType[str]):
 _category = click.argument("category", type=_CategoryName())
 
 
-class _Group(click.Group):
-    """Knows the commands of another file, and imports it when one of them is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Those of both."""
-        return [*super().list_commands(ctx), "devices", "verify"]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command itself."""
-        if cmd_name in {"devices", "verify"}:
-            from lama.commands import sync_devices
-
-            command: click.Command = getattr(sync_devices, cmd_name)
-            return command
-        return super().get_command(ctx, cmd_name)
+class _Group(LazyGroup):
+    """Says of every command what it is when the database is away."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for; a database that is away is told as such, whichever it is."""
@@ -73,7 +61,13 @@ class _Group(click.Group):
             raise away(error) from error
 
 
-@click.group(cls=_Group)
+@click.group(
+    cls=_Group,
+    elsewhere={
+        "devices": "lama.commands.sync_devices:devices",
+        "verify": "lama.commands.sync_devices:verify",
+    },
+)
 def sync() -> None:
     """Keep folders the same on several devices, through a shared folder."""
 

@@ -172,7 +172,10 @@ class _Reader:
         own = written.options.get("cls")
         complete = "params" not in written.options
         if own is not None:
-            complete = complete and not takes_its_own(self._tree(module.path), ast.unparse(own))
+            owner = self._codebase.resolve(f"{module.path}.{ast.unparse(own)}")
+            known = self._codebase.names.get(owner) if owner is not None else None
+            tree = self._tree(known.module) if known is not None else None
+            complete = complete and not takes_its_own(tree, owner.rpartition(".")[2] if owner is not None else "")
         for decorator in [*node.decorator_list[:place], *node.decorator_list[place + 1 :]]:
             parts = self._parts(module.path, decorator, 0)
             if parts is None:
