@@ -17,14 +17,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks._watched import watched  # noqa: E402
+
 PEERS = {"pdoc": "pdoc==16.0.0", "pydoctor": "pydoctor==25.10.1"}
 CHANGED = {"sqlalchemy": "engine/base.py", "prefect": "flows.py", "click": "core.py"}
 BARE = (
@@ -135,46 +135,17 @@ def median(results: list[dict[str, float]]) -> dict[str, float]:
 
 
 def run(command: list[str], more: dict[str, str], codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    """Output, seconds by the clock and of processors, and the peak of the resident memory, in bytes.
-
-    Of the process and all that it starts; pages that forked processes share are counted once for each of them.
-    """
+    """Output, seconds by the clock and of processors, and the peak of the resident memory, in bytes."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LAMA_", "PREFECT_", "PYTHON"))}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**kept, **more}, cwd="/"
-    )
-    peak = 0
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        root = psutil.Process(process.pid)
-        while not done.wait(0.02):
-            total = 0
-            try:
-                for one in [root, *root.children(recursive=True)]:
-                    total += one.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-            peak = max(peak, total)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        output, errors = process.communicate(timeout=1800)
-        seconds = time.perf_counter() - begun
-    finally:
-        done.set()
-        watcher.join()
-        process.kill()
+    done = watched(command, cwd=Path("/"), timeout_s=1800, environment={**kept, **more})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"  {seconds:.2f} s, {cpu:.2f} s of processors: {' '.join(command[1:4])[:60]!r}", file=sys.stderr, flush=True)
-    if process.returncode not in codes:
-        sys.exit(f"{' '.join(command[:4])} ended with {process.returncode}:\n{errors[-3000:]}")
-    return {"seconds": seconds, "cpu_s": cpu, "peak_bytes": peak, "output": output}
+    what = " ".join(command[1:4])[:60]
+    print(f"  {done.seconds:.2f} s, {cpu:.2f} s of processors: {what!r}", file=sys.stderr, flush=True)
+    if done.code not in codes:
+        sys.exit(f"{' '.join(command[:4])} ended with {done.code}:\n{done.errors[-3000:]}")
+    return {"seconds": done.seconds, "cpu_s": cpu, "peak_bytes": done.peak_bytes, "output": done.output}
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:

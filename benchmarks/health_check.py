@@ -16,17 +16,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._watched import watched  # noqa: E402
 from blocks.prefect_server import client_environment  # noqa: E402
 from blocks.settings import Settings  # noqa: E402
 from deployments.embedded_postgres import EmbeddedPostgres  # noqa: E402
@@ -116,35 +114,10 @@ def peer(*, quick: bool) -> dict[str, float]:
 
 def run(command: list[str], environment: dict[str, str]) -> tuple[str, str, int]:
     """Output, errors and the peak of the resident memory of the process and all that it starts, in bytes."""
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    peak = 0
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        root = psutil.Process(process.pid)
-        while not done.wait(0.05):
-            total = 0
-            try:
-                for one in [root, *root.children(recursive=True)]:
-                    total += one.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-            peak = max(peak, total)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        output, errors = process.communicate(timeout=300)
-    finally:
-        done.set()
-        watcher.join()
-        process.kill()
-    if process.returncode != 0:
-        sys.exit(f"the health check ended with {process.returncode}:\n{errors[-3000:]}")
-    return output, errors, peak
+    done = watched(command, cwd=ROOT, timeout_s=300, environment=environment)
+    if done.code != 0:
+        sys.exit(f"the health check ended with {done.code}:\n{done.errors[-3000:]}")
+    return done.output, done.errors, done.peak_bytes
 
 
 def show(checks: list[dict[str, Any]], by_hand: list[dict[str, float]]) -> None:

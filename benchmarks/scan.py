@@ -14,16 +14,13 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._watched import watched  # noqa: E402
 from tests.scan.corpus import look_alikes, planted, write  # noqa: E402
 
 BIN = Path(sys.executable).parent
@@ -151,34 +148,10 @@ def corpus(place: Path) -> dict[str, float]:
 
 def run(command: list[str], *, cwd: Path, codes: tuple[int, ...]) -> tuple[str, float, int]:
     """Output, seconds, and the peak of the resident memory of the process and all that it starts, in bytes."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    peak = 0
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        root = psutil.Process(process.pid)
-        while not done.wait(0.02):
-            total = 0
-            try:
-                for one in [root, *root.children(recursive=True)]:
-                    total += one.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-            peak = max(peak, total)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        output, errors = process.communicate(timeout=900)
-    finally:
-        done.set()
-        watcher.join()
-        process.kill()
-    if process.returncode not in codes:
-        sys.exit(f"{command[0]} ended with {process.returncode}:\n{errors[-3000:]}")
-    return output, time.perf_counter() - begun, peak
+    done = watched(command, cwd=cwd, timeout_s=900)
+    if done.code not in codes:
+        sys.exit(f"{command[0]} ended with {done.code}:\n{done.errors[-3000:]}")
+    return done.output, done.seconds, done.peak_bytes
 
 
 def show(
