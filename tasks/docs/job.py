@@ -17,6 +17,7 @@ from models.docs import DocsSettings, Site
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip, Value
 from tasks.code.read import read
+from tasks.code.unread import listed
 from tasks.docs.site.build import Built, Wanted, build
 
 if TYPE_CHECKING:
@@ -193,14 +194,12 @@ def skips_of(checkout: Checkout, codebase: Codebase) -> tuple[Skip, ...]:
     unread = codebase.unread
     if not unread:
         return ()
-    first = "; ".join(f"{one.place}: {one.reason}" for one in unread[:_SHOWN])
-    more = f"; and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
     what = "1 file or folder" if len(unread) == 1 else f"{len(unread)} files or folders"
     return (
         Skip(
             area=AREA,
             component=checkout.name,
-            reason=f"{what} of its source could not be read ({first}{more}). What is in them has no page.",
+            reason=f"{what} of its source could not be read ({listed(unread)}). What is in them has no page.",
         ),
     )
 

@@ -13,6 +13,7 @@ from models.code import Codebase
 from models.docs import DocsSettings
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip
+from tasks.code.unread import listed
 from tasks.docs.prose.regions import State, regions_of
 from tasks.docs.truth.baseline import FILE, LARGEST, Baseline, accept, with_unread
 from tasks.docs.truth.docstrings import Mismatch, mismatches
@@ -368,9 +369,7 @@ def _skips(material: Material, truth: Truth) -> None:
     hides = tuple(f"docs.{kind}:{name}/" for kind in _KINDS)
     problems = material.documents.unread  # what of the source could not be read, the reader of the source tells
     if problems:
-        first = "; ".join(f"{one.place}: {one.reason}" for one in problems[:3])
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        reason = f"{len(problems)} of its files could not be read ({first}{more})."
+        reason = f"{len(problems)} of its files could not be read ({listed(problems)})."
         truth.skips.append(Skip(area=AREA, component=name, reason=reason, hides=hides))
     chosen = [one for one in material.documents.missing if one not in DocsSettings.model_fields["documents"].default]
     if chosen:

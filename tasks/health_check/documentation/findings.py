@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from models.health_check import Checkout, DocumentationSettings
 from models.report import Finding, Severity, Skip
+from tasks.code.unread import listed
 from tasks.health_check.documentation.surveyed import Broken, ModuleCoverage, Survey, Undocumented
 
 _WORST = 10
@@ -36,15 +37,13 @@ def skips_of(checkout: Checkout, survey: Survey, asked: Sequence[str]) -> tuple[
     if not survey.unread:
         return ()
     places = [unread.place for unread in survey.unread]
-    first = "; ".join(f"{unread.place}: {unread.reason}" for unread in survey.unread[:3])
-    more = f"; and {len(places) - 3} more" if len(places) > 3 else ""
     absent = sorted(set(places) & set(asked))
     hint = f" Correct packages in lama.toml: {', '.join(absent)}." if absent else ""
     return (
         Skip(
             area="documentation",
             component=checkout.name,
-            reason=f"{len(places)} of its files could not be read ({first}{more}).{hint}",
+            reason=f"{len(places)} of its files could not be read ({listed(survey.unread)}).{hint}",
             # Which objects and references those files hold is not known: anything about this checkout may be hidden.
             hides=hidden_by(checkout),
         ),
