@@ -37,7 +37,7 @@ from tests.bolt_server import BoltServer  # noqa: E402
 CHUNK = 4_000
 """Modules that are handed over in one call: some 100,000 nodes."""
 BATCHES = (2_000, 5_000, 10_000)
-ONE_SERVER = 200_000
+ONE_SERVER = 50_000
 """Up to so many nodes a graph is wiped for the next round: to delete takes longer than to write."""
 BARE = "bare driver, UNWIND by hand"
 DEPTH = 6

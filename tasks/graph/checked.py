@@ -250,6 +250,7 @@ def _salt(scope: str) -> bytes:
 
 
 _SALTS: dict[str, bytes] = {}
+_KINDS = frozenset({str, int, float, bool})
 _GOOD_NAMES: set[str] = set()
 _LABELS = f"It knows {', '.join(Label)}."
 _TYPES = f"It knows {', '.join(Type)}."
@@ -316,18 +317,20 @@ def _other(value: object, name: str, fact: Ref | tuple[Type, Ref, Ref]) -> None:
             raise ConfigurationError(
                 f"{name} has {len(value)} members; at most {MOST_VALUES} can be kept.", component=_shown(fact)
             )
-        kinds = {type(one) for one in value}
-        if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
+        kinds = set(map(type, value))
+        if len(kinds) > 1 or not kinds <= _KINDS:
             raise ConfigurationError(
                 f"The members of {name} have to be of one kind: text, integer, number or truth.", component=_shown(fact)
             )
-        for one in value:
-            if isinstance(one, str):
+        if str in kinds:
+            for one in value:
                 _text(one, name, fact)
-            elif isinstance(one, float) and not math.isfinite(one):
-                raise ConfigurationError(f"{name} holds {one}, which is no number.", component=_shown(fact))
-            elif isinstance(one, int) and not _SMALLEST <= one <= _LARGEST:
-                raise ConfigurationError(f"{name} holds an integer of more than 64 bits.", component=_shown(fact))
+        elif float in kinds:
+            for one in value:
+                if not math.isfinite(one):
+                    raise ConfigurationError(f"{name} holds {one}, which is no number.", component=_shown(fact))
+        elif int in kinds and not (min(value) >= _SMALLEST and max(value) <= _LARGEST):
+            raise ConfigurationError(f"{name} holds an integer of more than 64 bits.", component=_shown(fact))
         return
     shown = type(value).__name__
     raise ConfigurationError(

@@ -10,7 +10,7 @@ like `$rows` for the parameter of that name, and finds another node, or none.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 from models.graph import Direction, Label, Type
 from tasks.graph.temporal import FOREVER
@@ -56,14 +56,37 @@ def differing_starts(type_: Type, start: Label) -> str:
     )
 
 
-@cache
-def merge_nodes(label: Label) -> str:
-    """Create what is not there; returns key and hash of what is there and is otherwise."""
+NODE = ("key", "said", "valid_from", "scope")
+EDGE = ("start", "end", "said", "valid_from", "scope", "uid")
+"""The first members of the rows of nodes, and of relationships, which are lists; properties follow."""
+
+
+def _set(what: str, first: int, columns: tuple[str, ...], names: tuple[str, ...]) -> str:
+    """Every column and property by its place in the row, from the `first` on; what is null sets nothing."""
+    places = [f"{what}.`{name}` = row[{at}]" for at, name in enumerate((*columns[first:], *names), first)]
+    return ", ".join([*places, f"{what}.recorded_from = $now"])
+
+
+@lru_cache(1_000)
+def merge_nodes(label: Label, names: tuple[str, ...]) -> str:
+    """Create what is not there, with these properties; returns key and hash of what is there and is otherwise."""
+    return f"{_merged(label, names)} WHERE n.said <> row[1] OR n.valid_from > row[2] {_OTHERWISE}"
+
+
+@lru_cache(1_000)
+def merge_implied(label: Label, names: tuple[str, ...]) -> str:
+    """The same of nodes that a source says only because a relationship of it starts there."""
+    return f"{_merged(label, names)} WHERE n.scope <> row[3] {_OTHERWISE}"
+
+
+def _merged(label: Label, names: tuple[str, ...]) -> str:
     return (
-        f"UNWIND $rows AS row MERGE (n:{label.value} {{key: row.key}}) ON CREATE SET n += row WITH n, row "
-        "WHERE n.said <> row.said OR n.valid_from > row.valid_from "
-        "RETURN row.key AS key, row.said AS said, n.scope AS scope"
+        f"UNWIND $rows AS row MERGE (n:{label.value} {{key: row[0]}}) ON CREATE SET {_set('n', 1, NODE, names)} "
+        "WITH n, row"
     )
+
+
+_OTHERWISE = "RETURN row[0] AS key, row[1] AS said, n.scope AS scope"
 
 
 @cache
@@ -78,35 +101,25 @@ def adopt_nodes(label: Label) -> str:
     )
 
 
-@cache
-def merge_implied(label: Label) -> str:
-    """The same of nodes that a source says only because a relationship of it starts there."""
-    return (
-        f"UNWIND $rows AS row MERGE (n:{label.value} {{key: row.key}}) ON CREATE SET n += row WITH n, row "
-        "WHERE n.scope <> row.scope RETURN row.key AS key, row.said AS said, n.scope AS scope"
-    )
-
-
-@cache
-def merge_edges(type_: Type, start: Label, end: Label, *, there: bool = False) -> str:
+@lru_cache(1_000)
+def merge_edges(type_: Type, start: Label, end: Label, names: tuple[str, ...], *, there: bool = False) -> str:
     """The same of relationships.
 
     An end that nobody says gets an empty node, unless both ends are `there`: then one that is not leaves its row out.
     """
-    match = f"MATCH (a:{start.value}) WHERE a.key = row.start MATCH (b:{end.value}) WHERE b.key = row.end"
+    match = f"MATCH (a:{start.value}) WHERE a.key = row[0] MATCH (b:{end.value}) WHERE b.key = row[1]"
     return (
-        f"UNWIND $rows AS row {match if there else _ends(start, end)} "
-        f"MERGE (a)-[r:{type_.value}]->(b) ON CREATE SET r += row.columns "
-        "WITH r, row WHERE r.said <> row.columns.said OR r.valid_from > row.columns.valid_from "
-        "RETURN row.columns.uid AS uid, row.columns.said AS said"
+        f"UNWIND $rows AS row {match if there else _ends(start, end, 'row[0]', 'row[1]')} "
+        f"MERGE (a)-[r:{type_.value}]->(b) ON CREATE SET {_set('r', 2, EDGE, names)} "
+        "WITH r, row WHERE r.said <> row[2] OR r.valid_from > row[3] RETURN row[5] AS uid, row[2] AS said"
     )
 
 
-def _ends(start: Label, end: Label) -> str:
+def _ends(start: Label, end: Label, from_: str = "row.start", to: str = "row.end") -> str:
     empty = "ON CREATE SET {0}.scope = '', {0}.said = ''"
     return (
-        f"MERGE (a:{start.value} {{key: row.start}}) {empty.format('a')} "
-        f"MERGE (b:{end.value} {{key: row.end}}) {empty.format('b')}"
+        f"MERGE (a:{start.value} {{key: {from_}}}) {empty.format('a')} "
+        f"MERGE (b:{end.value} {{key: {to}}}) {empty.format('b')}"
     )
 
 

@@ -33,6 +33,7 @@ from models.graph import (
     Type,
     Written,
 )
+from tasks.collector import collector_paused
 from tasks.graph import checked, cypher, reads
 from tasks.graph.batches import batched
 from tasks.graph.checked import Said, micros
@@ -244,8 +245,9 @@ class Store:
 
     def _checked(self, parts: Sequence[Part], *, whole: bool) -> Facts:
         facts = Facts(micros(self._clock()), whole)
-        for part in parts:
-            facts.add(part)
+        with collector_paused():
+            for part in parts:
+                facts.add(part)
         return facts
 
     async def _known(self, scopes: Sequence[str]) -> list[str]:

@@ -9,10 +9,11 @@ from typing import Any
 
 from blocks.errors import ConfigurationError
 from models.graph import Label, Part, Ref, Type, Written
+from tasks.collector import collector_paused
 from tasks.graph import checked, cypher
 from tasks.graph.batches import batched
 from tasks.graph.checked import Said, hash_of
-from tasks.graph.columns import Fact, edge_row, node_row
+from tasks.graph.columns import Fact, edge_rows, names_of, node_row, node_rows
 from tasks.graph.correct import Group, correct
 from tasks.graph.transactions import Transaction, Transactions
 
@@ -62,12 +63,8 @@ class Facts:
             else:
                 self.ended[group].append(said)
 
-    def has_ends(self, said: Said) -> bool:
-        """Whether both ends of a relationship are said here, by whomever."""
-        _, start, end = said.fact  # type: ignore[misc]
-        return start.key in self._keys(start.label) and end.key in self._keys(end.label)
-
-    def _keys(self, label: Label) -> set[str]:
+    def keys(self, label: Label) -> set[str]:
+        """The keys of the nodes of this label that are said here, by whomever."""
         known = self._known.get(label)
         if known is None:
             known = self._known[label] = {key for key, _ in self.nodes.get(label, ())}
@@ -169,15 +166,19 @@ async def _merge(
     tx: Transaction, label: Label, some: Sequence[Said], now: int, *, implied: bool
 ) -> tuple[int, list[Said]]:
     """How many nodes nobody had said before, and those of which something else is said."""
-    rows = {(one.fact.key, one.said): node_row(one, now) for one in some}  # type: ignore[union-attr]
-    text = cypher.merge_implied(label) if implied else cypher.merge_nodes(label)
-    found, created, _ = await tx.run(text, rows=list(rows.values()))
+    names = names_of(some)
+    text = cypher.merge_implied(label, names) if implied else cypher.merge_nodes(label, names)
+    with collector_paused():
+        rows = node_rows(some, names)
+    found, created, _ = await tx.run(text, rows=rows, now=now)
     if not found:
         return created, []
     otherwise = {(record["key"], record["said"]) for record in found}
     empty = {record["key"]: (record["key"], record["said"]) for record in found if not record["scope"]}
     if empty:
-        adopted = await tx.rows(cypher.adopt_nodes(label), rows=[rows[name] for name in empty.values()])
+        wanted = set(empty.values())
+        whole = [node_row(one, now) for one in some if (one.fact.key, one.said) in wanted]  # type: ignore[union-attr]
+        adopted = await tx.rows(cypher.adopt_nodes(label), rows=whole)
         otherwise -= {empty[record["key"]] for record in adopted}
         created += len(adopted)
     return created, [one for one in some if (one.fact.key, one.said) in otherwise]  # type: ignore[union-attr]
@@ -186,7 +187,9 @@ async def _merge(
 async def _edges(
     transactions: Transactions, group: Group, batch: Sequence[Said], facts: Facts, *, known: bool, past: bool
 ) -> Written:
+    assert group.triple is not None  # noqa: S101 - it is a group of relationships
     same, now = 0, facts.now
+    starts, ends = map(facts.keys, group.triple[1:])
     if known:
         everything = len(batch)
         batch = await _differing(transactions, group, batch)
@@ -196,10 +199,10 @@ async def _edges(
 
     async def work(tx: Transaction) -> Written:
         late, prompt = await _late(tx, batch) if past else ([], batch)
+        whole, loose = _by_ends(prompt, starts, ends)
         created = 0
         # Ends that this call has said are there: to look for them is a quarter faster than to merge them.
-        for there in (True, False):
-            some = [one for one in prompt if facts.has_ends(one) is there]
+        for there, some in ((True, whole), (False, loose)):
             if some:
                 new, otherwise = await _merge_edges(tx, group, some, now, there=there)
                 created += new
@@ -209,16 +212,28 @@ async def _edges(
     return await transactions.write(work)
 
 
+def _by_ends(batch: Sequence[Said], starts: set[str], ends: set[str]) -> tuple[list[Said], list[Said]]:
+    """Those relationships of which both ends are among these, and the others."""
+    whole: list[Said] = []
+    loose: list[Said] = []
+    for one in batch:
+        _, start, end = one.fact  # type: ignore[misc]
+        (whole if start.key in starts and end.key in ends else loose).append(one)
+    return whole, loose
+
+
 async def _merge_edges(
     tx: Transaction, group: Group, some: Sequence[Said], now: int, *, there: bool
 ) -> tuple[int, list[Said]]:
     """How many relationships nobody had said before, and those of which something else is said."""
     assert group.triple is not None  # noqa: S101 - it is a group of relationships
-    rows = [edge_row(one, now) for one in some]
-    found, _, created = await tx.run(cypher.merge_edges(*group.triple, there=there), rows=rows)
+    names = names_of(some)
+    with collector_paused():
+        rows = edge_rows(some, names)
+    found, _, created = await tx.run(cypher.merge_edges(*group.triple, names, there=there), rows=rows, now=now)
     if there and created + len(found) < len(rows):
         # They are the same by now, or somebody has taken away an end in between.
-        found, _, more = await tx.run(cypher.merge_edges(*group.triple), rows=rows)
+        found, _, more = await tx.run(cypher.merge_edges(*group.triple, names), rows=rows, now=now)
         created += more
     otherwise = {(record["uid"], record["said"]) for record in found}
     return created, [one for one in some if (one.uid, one.said) in otherwise] if otherwise else []

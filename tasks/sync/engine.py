@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from models.sync_store import Manifest, StoreProblem
 from models.sync_versions import Content, Kind, Policy, Tree, Version
+from tasks.collector import collector_paused
 from tasks.sync.apply import OURS, Applier
 from tasks.sync.calls import Calls
-from tasks.sync.collector import collector_paused
 from tasks.sync.joining import Joiner, Merge
 from tasks.sync.look import FOLDER_MARKER, differs, fitting, heeded, judged_by, look, marks_of
 from tasks.sync.reconcile import Conflict, Judged, Plan, converge, observe, plan

@@ -24,7 +24,7 @@ from blake3 import blake3
 
 from models.sync_store import Manifest
 from models.sync_versions import Content, Kind, Tree, Vector, Version
-from tasks.sync.collector import collector_paused
+from tasks.collector import collector_paused
 from tasks.sync.devices import Envelope, seal, unseal
 from tasks.sync.identity import Identity
 from tasks.sync.names import LONGEST_NAME, OWN, problem_of

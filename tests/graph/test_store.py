@@ -51,6 +51,19 @@ async def test_what_is_said_is_there_and_saying_it_again_changes_nothing(store: 
     assert (edge.start, edge.end, edge.properties) == (function("a"), function("b"), {"lines": (3,)})
 
 
+async def test_properties_may_be_named_like_words_of_cypher_and_differ_from_fact_to_fact(store: Store) -> None:
+    """The rows of a batch have one place for each name that any of its facts has."""
+    words = {"start": 1, "end": "x", "order": 2, "null": 3, "match": "m", "row": True, "value": ("a",), "now": 9}
+    nodes = [node("a", **words), node("b", other=1), node("c")]
+    both = RelationshipFact(Type.calls, function("a"), function("b"), words)
+    edges = [both, calls("b", "c"), calls("a", "c", other=2)]
+    await store.replace("s", nodes, edges)
+    assert await live(store) == {one.ref.key: dict(one.properties) for one in nodes}
+    found = {(one.start.key, one.end.key): dict(one.properties) async for one in store.all_edges()}
+    assert found == {(one.start.key, one.end.key): dict(one.properties) for one in edges}
+    assert await store.replace("s", nodes, edges) == Written(same=6)
+
+
 async def test_a_contradiction_closes_what_was_said_before(store: Store, clock: Clock) -> None:
     begun = clock.now
     await store.replace("code:shop", [node("a", line=1)])

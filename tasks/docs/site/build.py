@@ -6,11 +6,9 @@ asked about other modules, with a hash of the answers. A page is current while a
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -21,6 +19,7 @@ from typing import Any
 from models.code import Codebase
 from models.docs import Form
 from tasks.code.kept import version_of_all
+from tasks.collector import collector_paused
 from tasks.docs.site.consulted import beside, labels_hash
 from tasks.docs.site.facts import Facts, facts_of, other_names_of, surface_of
 from tasks.docs.site.inventory import read_all
@@ -130,7 +129,7 @@ def build(
     """
     folder = check_place(output, Path(codebase.root), packages)
     theme = Theme(wanted.templates)
-    with _without_collector(), Output(folder) as place:
+    with collector_paused(), Output(folder) as place:
         return _Build(codebase, wanted, theme, place).run(jobs)
 
 
@@ -329,15 +328,3 @@ def _stamps(inventories: tuple[tuple[Path, str], ...]) -> tuple[tuple[int, int],
 def _outside(inventories: tuple[tuple[Path, str], ...], _: tuple[tuple[int, int], ...]) -> Mapping[str, str]:
     """The names of other projects; read again when a file's time or size is another."""
     return read_all(inventories)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Within it, nothing is searched for garbage: a build makes much that stays, and no cycles worth a search."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
