@@ -45,12 +45,13 @@ docs: $(READY)   ## the site of Lama itself, in build/site
 bench: $(READY)  ## every benchmark, in its quick form
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file --quick || exit 1; done
 
-soak: $(READY)   ## the long tests: everything is killed while handoffs pass and files are synced, runs are cancelled, and models storm, for hours
+soak: $(READY)   ## the long tests: everything is killed while handoffs pass and files are synced, runs are cancelled, models storm, and the graph's server is killed, for hours
 	$(BIN)/python -m tests.handoffs.storm
 	LAMA_SYNC_KILLS=1000 $(BIN)/python -m pytest tests/sync/test_faults.py -k killed
 	LAMA_SYNC_SOAK_S=600 $(BIN)/python -m pytest tests/sync/test_soak.py -s
 	LAMA_CANCEL_MOMENTS=100 $(BIN)/python -m pytest tests/worker/test_cancel.py
 	LAMA_HOST_STORM=500 $(BIN)/python -m pytest tests/model_host/test_storm_host.py -s
+	LAMA_GRAPH_KILLS=200 $(BIN)/python -m pytest tests/graph/test_faults.py -k again_and_again
 	LAMA_SYNC_SEQUENCES=50000 LAMA_EXPLORE=1 $(BIN)/python -m pytest tests/sync/test_model.py tests/sync/test_mirror_model.py
 
 newcomer: $(READY) ## both commands of the README, from a fresh clone with an empty home; downloads everything anew

@@ -16,11 +16,14 @@ from pathlib import Path
 _BUSY_S = 10.0
 _KEEP_S = 30 * 86_400
 _AT_ONCE = 500
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS result (
-    kind TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (kind, key)
-) WITHOUT ROWID
-"""
+_SCHEMA = (
+    (
+        "CREATE TABLE IF NOT EXISTS result (kind TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, "
+        "used INTEGER NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID"
+    ),
+    # Or everything would be read whenever something is put, to find what is old.
+    "CREATE INDEX IF NOT EXISTS result_used ON result (used)",
+)
 
 
 def content_key(*parts: bytes) -> bytes:
@@ -94,7 +97,8 @@ class ResultCache:
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=NORMAL")
-                connection.execute(_SCHEMA)
+                for statement in _SCHEMA:
+                    connection.execute(statement)
             except sqlite3.OperationalError:  # busy, or the disk is full: without it, then
                 connection.close()
                 return None

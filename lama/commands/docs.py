@@ -87,7 +87,10 @@ def build(
     """
     if watch and as_json:
         raise click.UsageError("--watch has no end, and so no document to print; leave out --json.")
-    job = _job(path, output, templates, private=private, forms=forms, cache=not no_cache)
+    from tasks.collector import collector_paused
+
+    with collector_paused():  # the imports, which make nothing but what stays
+        job = _job(path, output, templates, private=private, forms=forms, cache=not no_cache)
     if gate is not None:
         job = job.model_copy(update={"chosen": job.chosen.model_copy(update={"coverage": gate})})
     answer = _perform(job, quiet=as_json)

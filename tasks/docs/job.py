@@ -18,6 +18,7 @@ from models.health_check import Checkout
 from models.report import Finding, Severity, Skip, Value
 from tasks.code.read import read
 from tasks.code.unread import listed
+from tasks.collector import collector_paused
 from tasks.docs.site.build import Built, Wanted, build
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def perform(job: Job, *, done: Callable[[str], None] = lambda _: None) -> Answer
         ConfigurationError: the checkout, the folder or a template cannot be used; nothing was written.
         UnavailableError: the site cannot be written.
     """
+    with collector_paused():
+        return _performed(job, done)
+
+
+def _performed(job: Job, done: Callable[[str], None]) -> Answer:
     codebase = codebase_of(job)
     done(f"{len(codebase.files)} modules read")
     findings: list[Finding] = []

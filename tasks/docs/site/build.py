@@ -19,7 +19,6 @@ from typing import Any
 from models.code import Codebase
 from models.docs import Form
 from tasks.code.kept import version_of_all
-from tasks.collector import collector_paused
 from tasks.docs.site.consulted import beside, labels_hash
 from tasks.docs.site.facts import Facts, facts_of, other_names_of, surface_of
 from tasks.docs.site.inventory import read_all
@@ -129,7 +128,7 @@ def build(
     """
     folder = check_place(output, Path(codebase.root), packages)
     theme = Theme(wanted.templates)
-    with collector_paused(), Output(folder) as place:
+    with Output(folder) as place:
         return _Build(codebase, wanted, theme, place).run(jobs)
 
 
