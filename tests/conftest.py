@@ -30,7 +30,14 @@ def free_port() -> int:
 _EXPLORES = os.environ.get("LAMA_EXPLORE") == "1"
 
 # How long the long tests are; nothing of ours reads these.
-_LENGTHS = {"LAMA_SYNC_KILLS", "LAMA_SYNC_SOAK_S", "LAMA_SYNC_SEQUENCES", "LAMA_HOST_STORM"}
+_LENGTHS = {
+    "LAMA_CANCEL_MOMENTS",
+    "LAMA_GRAPH_KILLS",
+    "LAMA_HOST_STORM",
+    "LAMA_SYNC_KILLS",
+    "LAMA_SYNC_SEQUENCES",
+    "LAMA_SYNC_SOAK_S",
+}
 for _name in [name for name in os.environ if name.startswith(("LAMA_", "PREFECT_")) and name not in _LENGTHS]:
     del os.environ[_name]
 for _name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):

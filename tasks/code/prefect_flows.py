@@ -156,7 +156,7 @@ class _Reader:
         told = parse(symbol.docstring)
         descriptions = {item.name: item.description for item in told.parameters}
         kind = "flow" if "flow" in symbol.labels else "task"
-        options = self._options(symbol)
+        options = self._options(symbol, module.path)
         own = symbol.path.rpartition(".")[2]
         return Runnable(
             path=symbol.path,
@@ -178,9 +178,10 @@ class _Reader:
             deployments=tuple(deployments.get(symbol.path, ())),
         )
 
-    def _options(self, symbol: Symbol) -> dict[str, str]:
+    def _options(self, symbol: Symbol, module: str) -> dict[str, str]:
         for place, decorator in enumerate(symbol.decorators):
-            given = symbol.decorator_arguments[place] if symbol.decorator_arguments else ()
+            arguments = symbol.decorator_arguments[place] if symbol.decorator_arguments else ()
+            given = tuple((name, self._spelled(text, module)) for name, text in arguments)
             target = self._codebase.resolve(decorator)
             if target is None:
                 if decorator.rpartition(".")[2] in {"flow", "task"}:
@@ -190,6 +191,14 @@ class _Reader:
             if maker is not None and maker.keywords:
                 return _handed_on(maker, given)
         return {}
+
+    def _spelled(self, text: str, module: str) -> str:
+        """`text`, or the value that it names in `module` where that is made of constants only."""
+        target = self._codebase.resolve(f"{module}.{text}") if text.isidentifier() else None
+        symbol = None if target is None else self._defined.symbol(target)
+        if symbol is None or symbol.value is None or literal(symbol.value) is None:
+            return text
+        return symbol.value
 
     def _uses(self, path: str) -> Iterator[Use]:
         """What `path` runs: breadth first, so that the shortest way to each is told."""

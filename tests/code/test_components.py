@@ -45,7 +45,8 @@ _SHOP = {
         from shop import again
         from shop.again import stage
         from shop.step import other
-        @stage("fetch it", retries=5)
+        _PATIENT = 5
+        @stage("fetch it", retries=_PATIENT)
         async def fetch(where: str): ...
         @stage("store it")
         def store(): ...

@@ -70,7 +70,7 @@ SHOP = {
         def undocumented(): ...
         ''',
     "shop/prices.py": '''
-        """What things cost."""
+        """What things cost: `LIMIT` at most, <b>never</b> more."""
 
         LIMIT: int = 1_000
         """Above this somebody has to agree."""

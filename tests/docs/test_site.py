@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from blocks.errors import ConfigurationError
 from models.docs import Form
 from tasks.docs.site import inventory
+from tasks.docs.site.diagrams import Diagram, Edge, Node, svg
 from tests.docs.packages import SHOP, Page, broken_links, codebase, documented, site, write
 from tests.programs import require
 
@@ -46,6 +47,21 @@ def test_a_page_shows_what_its_module_has(output: Path) -> None:
     assert "#shop.orders.Order.price" in "".join(orders.links), "Order.price, as the docstring of total has it"
     signature = "def total(orders: list[Order], *, rounded: bool = True) -> prices.Price"
     assert signature in orders.text
+
+
+def test_the_index_shows_code_as_code_and_nothing_else_as_markup(output: Path) -> None:
+    summary = "What things cost: <code>LIMIT</code> at most, &lt;b&gt;never&lt;/b&gt; more."
+    assert summary in (output / "html/index.html").read_text(encoding="utf-8")
+    assert "What things cost: `LIMIT` at most, " in (output / "markdown/docs/index.md").read_text(encoding="utf-8")
+
+
+def test_a_label_of_a_diagram_ends_before_the_box_that_its_arrow_leads_to() -> None:
+    nodes = (Node("a", "a"), Node("b", "b"))
+    drawn = Page(svg(Diagram(nodes, (Edge("a", "b", "a_label_that_is_rather_long"),)), lambda _: None)).tags
+    first, second = ((float(told["x"]), float(told["width"])) for tag, told in drawn if tag == "rect")
+    end = next(float(told["x"]) for tag, told in drawn if tag == "text" and told.get("text-anchor") == "end")
+    assert end < second[0]
+    assert end - 7 * len("a_label_that_is_rather_long") > first[0] + first[1], "nor does it reach into the other"
 
 
 def test_what_a_package_hands_on_of_a_private_module_has_its_place_there(output: Path) -> None:

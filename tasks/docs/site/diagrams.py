@@ -82,8 +82,10 @@ def svg(diagram: Diagram, where: Callable[[str], str | None]) -> str:
             {"source": index[edge.source], "target": index[edge.target], "weight": 1.0} for edge in diagram.edges
         ],
     }
+    widest = max((len(_cut(edge.label)) for edge in diagram.edges), default=0)
+    gap = max(46.0, widest * _CHARACTER + 2 * _PADDING)
     drawn = graphlay.layout(
-        request, options={"direction": "leftright", "spacing": {"layer_gap": 46.0, "node_gap": 14.0}}
+        request, options={"direction": "leftright", "spacing": {"layer_gap": gap, "node_gap": 14.0}}
     )
     low, high = drawn.bounds["min"], drawn.bounds["max"]
     left, top = low["x"] - _MARGIN, low["y"] - _MARGIN
@@ -150,7 +152,7 @@ def _box(node: Node, x: float, y: float, size: tuple[float, float]) -> str:
 
 
 def _arrow(points: Sequence[tuple[float, float]], label: str) -> str:
-    """The line through `points`, a head at its end, and `label` in its middle."""
+    """The line through `points`, a head at its end, and `label` above its last part."""
     if len(points) < 2:
         return ""
     line = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
@@ -164,6 +166,5 @@ def _arrow(points: Sequence[tuple[float, float]], label: str) -> str:
     )
     text = ""
     if label:
-        middle_x, middle_y = points[len(points) // 2]
-        text = f'<text x="{middle_x + 3:.1f}" y="{middle_y - 4:.1f}">{escape(_cut(label))}</text>'
+        text = f'<text class="on" x="{x - 10:.1f}" y="{y - 4:.1f}" text-anchor="end">{escape(_cut(label))}</text>'
     return f'<path d="{line}"/><path class="head" d="{head}"/>{text}'

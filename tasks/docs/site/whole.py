@@ -76,12 +76,17 @@ def _counts(pages: Sequence[tuple[str, Facts]]) -> str:
 def _html(
     pages: Sequence[tuple[str, Facts]], heads: Sequence[Head], theme: Theme, site: Site, names: Names, counts: str
 ) -> Iterator[tuple[str, bytes]]:
+    from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2, which only pages need
+
     told = {"title": site.title}
     dress = HtmlDress(names, f"{REFERENCE}/")
     index = {
         "counts": counts,
         "overviews": heads,
-        "modules": [(path, dress.page(path), one.summary, min(path.count("."), 3)) for path, one in pages],
+        "modules": [
+            (path, dress.page(path), Markup(dress.cell(one.summary, None, code=False)), min(path.count("."), 3))  # noqa: S704
+            for path, one in pages
+        ],
     }
     page = theme.render("html/index.html", index=index, site=told, title="Index", up="")
     yield place(Form.html, "index"), page.encode("utf-8", "replace")
@@ -112,7 +117,9 @@ def _markdown(
         "title": escaped(site.title),
         "counts": counts,
         "overviews": [(title, key, escaped(summary)) for title, key, summary in heads],
-        "modules": [(code_span(path), dress.page(path), escaped(one.summary), 0) for path, one in pages],
+        "modules": [
+            (code_span(path), dress.page(path), dress.cell(one.summary, None, code=False), 0) for path, one in pages
+        ],
     }
     page = theme.render("markdown/index.md", index=index, site=told)
     yield place(Form.markdown, "index"), page.encode("utf-8", "replace")

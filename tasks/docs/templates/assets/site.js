@@ -90,7 +90,7 @@
     found.replaceChildren(...best.slice(0, 30).map(([, page, anchor, kind, summary], at) => {
       const hash = pages[page][0] === anchor ? "" : `#${encodeURIComponent(anchor)}`;
       const target = make("a", anchor, { href: `${up}${pages[page][1]}${hash}`, tabIndex: -1 });
-      target.append(make("small", `${kind}  ${summary}`));
+      target.append(make("small", `${kind}  ${summary.replaceAll("`", "")}`));
       const row = make("li", "", { id: `found-${at}` });
       row.setAttribute("role", "option");
       row.append(target);
