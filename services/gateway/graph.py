@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from models.graph import Ref
-from services.gateway.graph_page import MOST_OPENED, page
+from services.gateway.graph_page import MOST_NODES, MOST_OPENED, page
 
 if TYPE_CHECKING:
     from tasks.graph.questions.neighbourhood import Neighbourhood
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["graph"])
 
-_MOST_NODES = 150
 _MOST_NAME = 1_000
 
 
@@ -51,7 +51,8 @@ async def graph(
         return HTMLResponse(page(node, None, error.what), 404)
     except LamaError as error:
         return HTMLResponse(page(node, None, str(error)), 503)
-    return HTMLResponse(page(node, around))
+    # The layout takes a tenth of a second where much is drawn.
+    return HTMLResponse(await run_in_threadpool(page, node, around))
 
 
 async def _around(view: View, node: str, opened: list[str]) -> Neighbourhood:
@@ -64,4 +65,4 @@ async def _around(view: View, node: str, opened: list[str]) -> Neighbourhood:
             chosen.append(await find_one(view, text[:_MOST_NAME]))
         except UnknownNodeError:
             continue  # it has gone since the page was drawn
-    return await neighbourhood(chosen, level_of(view), nodes=_MOST_NODES)
+    return await neighbourhood(chosen, level_of(view), nodes=MOST_NODES)

@@ -1,7 +1,7 @@
 """`/graph`: a neighbourhood of the knowledge graph as a drawing. It needs no script and nothing from another site.
 
-Every node is a link that opens its neighbours as well, so that it works by mouse, by keyboard and without either's
-script; a list below the drawing says the same in words.
+On the left is what hangs on a node, on the right what the node hangs on. Every node is a link that opens its neighbours
+as well; a list below the drawing says the same in words.
 """
 
 from __future__ import annotations
@@ -11,26 +11,43 @@ from html import escape
 from urllib.parse import urlencode
 
 from models.graph import Label, Ref
-from tasks.graph.questions.layout import layout
+from tasks.diagrams import Diagram, Edge, Node, svg
 from tasks.graph.questions.names import spelled
 from tasks.graph.questions.neighbourhood import Neighbourhood
-from tasks.graph.questions.words import sentence
+from tasks.graph.questions.walk import Hop
+from tasks.graph.questions.words import VERBS, sentence
 
 MOST_OPENED = 30
-_LONGEST = 28
+MOST_NODES = 60
+"""That are drawn: nobody could read more."""
+_MOST_ARROWS = 120
+_LONGEST = 40
 _COLOURS = {
     Label.checkout: "#555555", Label.module: "#4477aa", Label.class_: "#228833", Label.function: "#66aabb",
     Label.flow: "#aa3377", Label.deployment: "#cc6688", Label.table: "#997700", Label.component: "#222255",
     Label.dependency: "#ee8866", Label.advisory: "#cc3311", Label.document: "#999933",
 }  # fmt: skip
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 90rem; padding: 0 1rem; color: #222 }
-form { margin: .5rem 0 1rem } input[name=node] { width: min(40rem, 60vw); font: inherit }
-svg { width: 100%; height: auto; max-height: 80vh; border: 1px solid #ddd }
-svg text { font: 11px system-ui, sans-serif; fill: #222 } svg line { stroke: #bbb }
-svg a:focus circle, svg a:hover circle { stroke: #000; stroke-width: 3 } .open circle { stroke: #000 }
-.note { color: #a40 } li { overflow-wrap: anywhere } bdi { unicode-bidi: isolate }
-""" + "".join(f".{label.value} circle {{ fill: {colour} }}\n" for label, colour in _COLOURS.items())
+:root { color-scheme: light dark; --text: #222; --soft: #666; --paper: #fff; --panel: #f5f6f8; --line: #ccc;
+  --note: #a40 }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e7ec; --soft: #9aa4b2; --paper: #14171c; --panel: #1c2027;
+  --line: #3f4550; --note: #f0b26b } }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 100rem; padding: 0 1rem;
+  color: var(--text); background: var(--paper) }
+form { margin: .5rem 0 1rem } a { color: inherit }
+input[name=node] { width: min(40rem, 60vw); font: inherit; color: inherit; background: var(--panel) }
+figure { margin: 0; padding: .5rem; overflow: auto; max-height: 85vh; border: 1px solid var(--line) }
+svg text { font: 12px ui-monospace, Menlo, Consolas, monospace; fill: var(--text); direction: ltr }
+svg .on { fill: var(--soft); paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round }
+svg path { fill: none; stroke: var(--soft) } svg .head { fill: var(--soft); stroke: none }
+svg rect { fill: var(--panel); stroke: var(--soft); stroke-width: 1.5 } svg .open { stroke-width: 3 }
+svg a:focus rect, svg a:hover rect { fill: var(--line) }
+svg g:hover > path { stroke-width: 2.5 } .key { border-bottom: 3px solid; white-space: nowrap }
+.note { color: var(--note) } li { overflow-wrap: anywhere } bdi { unicode-bidi: isolate }
+""" + "".join(
+    f"rect.{label.value} {{ stroke: {colour} }} .key.{label.value} {{ border-color: {colour} }}\n"
+    for label, colour in _COLOURS.items()
+)
 
 
 def page(asked: str, around: Neighbourhood | None, note: str = "", candidates: Sequence[Ref] = ()) -> str:
@@ -61,37 +78,45 @@ def page(asked: str, around: Neighbourhood | None, note: str = "", candidates: S
 
 
 def _drawing(around: Neighbourhood) -> str:
-    places, (width, height) = layout(around)
-    opened = set(around.opened)
-    parts = [
-        f"<svg viewBox='0 0 {width:.0f} {height:.0f}' role=group aria-label='The neighbourhood as a drawing'>",
-        "<defs><marker id=a viewBox='0 0 8 8' refX=16 refY=4 markerWidth=7 markerHeight=7 orient=auto>",
-        "<path d='M0 0 8 4 0 8z' fill='#999'/></marker></defs>",
-    ]
+    opened = frozenset(around.opened)
+    key = {ref: str(at) for at, (ref, _) in enumerate(around.nodes)}
+    link = {key[ref]: _link(around.opened[0], (*around.opened, ref)) for ref in key}
+    nodes = tuple(
+        Node(
+            key[ref],
+            _printable(_short(ref)),
+            name=key[ref],
+            kind=f"{ref.label.value} open" if ref in opened else ref.label.value,
+            hint=_printable(f"{spelled(ref)}: show its neighbours"),
+        )
+        for ref in key
+    )
+    arrows: dict[tuple[Ref, Ref], list[Hop]] = {}
     for hop in around.hops:
-        (x1, y1), (x2, y2) = places[hop[1]], places[hop[2]]
-        parts.append(
-            f"<line x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}' marker-end='url(#a)'>"
-            f"<title>{_text(sentence(hop), isolate=False)}</title></line>"
+        # What hangs on what among the neighbours is in the list below: drawn, it would hide the rest.
+        if hop[1] != hop[2] and not opened.isdisjoint(hop[1:]):
+            arrows.setdefault(hop[1:], []).append(hop)
+    edges = tuple(
+        Edge(
+            key[start],
+            key[end],
+            label=", ".join(VERBS[hop[0]] for hop in hops),
+            hint=_printable("; ".join(map(sentence, hops))),
+            is_labelled_at_start=end in opened,
         )
-    for ref, _ in around.nodes:
-        x, y = places[ref]
-        state = " open" if ref in opened else ""
-        parts.append(
-            f"<a href={_attribute(_link(around.opened[0], (*around.opened, ref)))} class='{ref.label.value}{state}' "
-            f"aria-label={_attribute(f'{spelled(ref)}: show its neighbours')}><title>"
-            f"{_text(spelled(ref), isolate=False)}</title><circle cx='{x}' cy='{y}' r='8'/>"
-            f"<text x='{x + 11}' y='{y + 4}' direction='ltr'>{_text(_short(ref), isolate=False)}</text></a>"
-        )
-    return "".join([*parts, "</svg>"])
+        for (start, end), hops in list(arrows.items())[:_MOST_ARROWS]
+    )
+    return f"<figure>{svg(Diagram(nodes, edges), link.get)}</figure>"
 
 
 def _words(around: Neighbourhood) -> str:
     nodes = "".join(f"<li><a href={_attribute(_link(ref, ()))}>{_text(spelled(ref))}</a>" for ref, _ in around.nodes)
     hops = "".join(f"<li>{_text(sentence(hop))}" for hop in around.hops)
-    legend = ", ".join(sorted({ref.label.value for ref, _ in around.nodes}))
+    labels = sorted({ref.label.value for ref, _ in around.nodes})
+    legend = " ".join(f'<span class="key {label}">{label}</span>' for label in labels)
     return (
-        f"<p>A node of the drawing opens its neighbours; one of this list is put in the middle. Shown: {legend}.</p>"
+        f"<p>{legend}</p><p>On the left of a node is what hangs on it, on the right what it hangs on. A node of the "
+        "drawing opens its neighbours; one of this list is put in the middle.</p>"
         f"<h2>{len(around.nodes)} nodes</h2><ul>{nodes}</ul>"
         f"<details><summary>{len(around.hops)} relationships</summary><ul>{hops}</ul></details>"
     )
@@ -107,12 +132,14 @@ def _short(ref: Ref) -> str:
     return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
 
 
-def _text(text: str, *, isolate: bool = True) -> str:
+def _text(text: str) -> str:
     """`text` as HTML; what it says about the direction of writing ends with it."""
-    safe = escape("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text))
-    return f"<bdi>{safe}</bdi>" if isolate else safe
+    return f"<bdi>{escape(_printable(text))}</bdi>"
 
 
 def _attribute(text: str) -> str:
-    safe = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
-    return f'"{escape(safe, quote=True)}"'
+    return f'"{escape(_printable(text), quote=True)}"'
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)

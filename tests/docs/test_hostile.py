@@ -13,7 +13,7 @@ from markdown import markdown
 from markdown_it import MarkdownIt
 
 from blocks.errors import ConfigurationError
-from tasks.docs.site.diagrams import Diagram, Edge, Node, mermaid, svg
+from tasks.diagrams import Diagram, Edge, Node, mermaid, svg
 from tasks.docs.site.names import file_name
 from tasks.docs.site.output import STATE, Output
 from tasks.docs.site.prose import Prose, code_span, escaped, fenced

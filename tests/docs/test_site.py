@@ -15,8 +15,8 @@ from markdown_it import MarkdownIt
 
 from blocks.errors import ConfigurationError
 from models.docs import Form
+from tasks.diagrams import Diagram, Edge, Node, svg
 from tasks.docs.site import inventory
-from tasks.docs.site.diagrams import Diagram, Edge, Node, svg
 from tests.docs.packages import SHOP, Page, broken_links, codebase, documented, site, write
 from tests.programs import require
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from blocks.settings import Settings
 from models.graph import Label, NodeFact, Part, Ref, RelationshipFact, Type
 from services.gateway.graph_page import page
-from tasks.graph.questions.layout import layout
 from tasks.graph.questions.names import asked, spelled
 from tasks.graph.questions.neighbourhood import Neighbourhood, neighbourhood
 from tasks.graph.store import Store
@@ -145,8 +144,8 @@ def test_whatever_things_are_called_it_is_text(hops: list[tuple[Type, Ref, Ref]]
     text = page("'\"><b>", around, note="<i>")
     read = _Read(text)
     assert read.tags <= {
-        "html", "meta", "title", "style", "h1", "h2", "form", "label", "input", "button", "p", "svg", "defs", "marker",
-        "path", "line", "a", "circle", "text", "ul", "li", "bdi", "details", "summary",
+        "html", "meta", "title", "style", "h1", "h2", "form", "label", "input", "button", "p", "figure", "svg", "g",
+        "path", "rect", "a", "text", "ul", "li", "bdi", "details", "summary", "span",
     }  # fmt: skip
     assert not any(name.startswith("on") for name in read.names)
     assert all(link.startswith("?node=") for link in read.links)
@@ -155,16 +154,28 @@ def test_whatever_things_are_called_it_is_text(hops: list[tuple[Type, Ref, Ref]]
     assert drawing is not None
     for link in read.links:
         assert asked(dict(parse_qsl(link[1:]))["node"]).label is not None
-    assert len(re.findall("<circle", drawing.group())) == len(around.nodes)
+    assert len(re.findall("<rect", drawing.group())) == len(around.nodes)
 
 
-@given(st.lists(st.tuples(st.sampled_from(list(Type)), _REFS, _REFS), min_size=1, max_size=30), st.integers(2, 40))
-def test_no_two_nodes_are_drawn_at_one_place_and_none_outside(hops: list[tuple[Type, Ref, Ref]], most: int) -> None:
-    around = asyncio.run(neighbourhood([hops[0][1], hops[-1][1]], Listed(hops), nodes=most))
-    places, (width, height) = layout(around)
-    assert places.keys() == {ref for ref, _ in around.nodes}
-    assert len(set(places.values())) == len(places)
-    assert all(0 < x < width and 0 < y < height for x, y in places.values())
+def test_what_hangs_on_a_node_is_left_of_it_and_says_what_it_does() -> None:
+    used = Ref(Label.dependency, "shop:httpx")
+    hops = [*_HOPS[1:], (Type.uses, _CENTRE, used), (Type.imports, Ref(Label.function, "shop:app.f0"), _CENTRE)]
+    text = page("x", asyncio.run(neighbourhood([_CENTRE], Listed(hops), nodes=20)))
+    boxes = re.findall(r'<rect[^>]* x="([\d.-]+)"[^>]*><text[^>]*>([^<]+)', text)
+    left = {name: float(x) for x, name in boxes}
+    assert {name for name in left if left[name] < left["app.save"]} == {"app.f0", "app.f1", "app.f2", "app.f3"}
+    assert {name for name in left if left[name] > left["app.save"]} == {"httpx"}
+    assert text.count(">calls</text>") == 3
+    assert ">calls, imports</text>" in text
+    assert ">uses</text>" in text
+
+
+def test_arrows_among_neighbours_are_told_and_not_drawn() -> None:
+    first, second = Ref(Label.function, "shop:app.f0"), Ref(Label.function, "shop:app.f1")
+    hops = [(Type.calls, first, _CENTRE), (Type.calls, second, _CENTRE), (Type.calls, first, second)]
+    text = page("x", asyncio.run(neighbourhood([_CENTRE], Listed(hops), nodes=20)))
+    assert text.count('class="head"') == 2
+    assert "Function:shop:app.f0 calls Function:shop:app.f1" in text
 
 
 def test_what_is_not_shown_is_said() -> None:

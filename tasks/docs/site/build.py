@@ -312,7 +312,7 @@ def _generator() -> str:
     """A hash of the code that reads sources and makes pages: another Lama makes them all anew."""
     digest = blake2b(digest_size=16)
     here = Path(__file__).parent
-    for path in sorted([*here.glob("*.py"), here.parents[1] / "masked.py"]):
+    for path in sorted([*here.glob("*.py"), *(here.parents[1] / name for name in ("diagrams.py", "masked.py"))]):
         digest.update(path.read_bytes())
     digest.update(f"{version_of_all()} {version('markdown-it-py')}".encode())
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from models.code import Codebase
 from tasks.code.settings import SettingsClass, SettingsField, settings_of
 from tasks.code.tables import Column, tables_of
 from tasks.code.tables import Table as DatabaseTable
-from tasks.docs.site.diagrams import Diagram, Edge, Node
+from tasks.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
 from tasks.docs.site.veil import veiled_source
 

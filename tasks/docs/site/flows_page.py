@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from models.code import Codebase
 from tasks.code.prefect_flows import Deployment, Flows, Runnable, flows_of
-from tasks.docs.site.diagrams import Diagram, Edge, Node
+from tasks.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
 from tasks.docs.site.veil import veiled_source
 

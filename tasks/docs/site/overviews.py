@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from models.code import Unread
-from tasks.docs.site.diagrams import MOST_EDGES, MOST_NODES, Diagram, Edge, Node
+from tasks.diagrams import MOST_EDGES, MOST_NODES, Diagram, Edge, Node
 from tasks.docs.site.facts import Facts
 
 _MOST_MISSING = 200

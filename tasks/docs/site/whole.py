@@ -9,8 +9,8 @@ import orjson
 
 from models.code import Kind
 from models.docs import Form
+from tasks.diagrams import mermaid, svg
 from tasks.docs.site import inventory
-from tasks.docs.site.diagrams import mermaid, svg
 from tasks.docs.site.dress import Dress, HtmlDress, MarkdownDress
 from tasks.docs.site.facts import Facts
 from tasks.docs.site.names import Names, file_name, fragment

@@ -12,7 +12,7 @@ from tasks.graph.questions.neighbourhood import Neighbourhood
 from tasks.graph.questions.path import Found
 from tasks.graph.questions.walk import Hop
 
-_VERBS = {
+VERBS = {
     Type.contains: "contains",
     Type.imports: "imports",
     Type.calls: "calls",
@@ -23,12 +23,13 @@ _VERBS = {
     Type.affected_by: "is affected by",
     Type.describes: "describes",
 }
+"""What the one that a relationship begins at does with the other."""
 
 
 def sentence(hop: Hop) -> str:
     """A relationship as a sentence without its full stop."""
     kind, start, end = hop
-    return f"{spelled(start)} {_VERBS[kind]} {spelled(end)}"
+    return f"{spelled(start)} {VERBS[kind]} {spelled(end)}"
 
 
 def chain(path: Sequence[Hop], begin: Ref) -> str:
@@ -47,7 +48,7 @@ def chain(path: Sequence[Hop], begin: Ref) -> str:
 def how(hit: Hit) -> str:
     """Why something may break: what it does with the one before it on the path."""
     kind, start, end = hit.path[-1]
-    return f"{_VERBS[kind]} {spelled(end)}" if start == hit.ref else f"is in {spelled(start)}"
+    return f"{VERBS[kind]} {spelled(end)}" if start == hit.ref else f"is in {spelled(start)}"
 
 
 def impact_summary(told: Impact) -> str:

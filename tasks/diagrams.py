@@ -29,6 +29,10 @@ class Node:
     title: str
     rows: tuple[str, ...] = ()
     name: str = ""
+    kind: str = ""
+    """Its class, for a style sheet."""
+    hint: str = ""
+    """What is said of it when somebody points at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,9 @@ class Edge:
     source: str
     target: str
     label: str = ""
+    hint: str = ""
+    is_labelled_at_start: bool = False
+    """Whether its label stands where it begins; otherwise where it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ def svg(diagram: Diagram, where: Callable[[str], str | None]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" {size} role="img">',
         *(
-            _arrow([(point["x"], point["y"]) for point in route["points"]], edge.label)
+            _arrow([(point["x"], point["y"]) for point in route["points"]], edge)
             for edge, route in zip(diagram.edges, drawn.edges, strict=True)
         ),
     ]
@@ -143,16 +150,21 @@ def _cut(text: str) -> str:
 
 def _box(node: Node, x: float, y: float, size: tuple[float, float]) -> str:
     width, height = size
-    lines = [f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="4"/>']
+    kind = f' class="{escape(node.kind)}"' if node.kind else ""
+    lines = [f'<rect{kind} x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="4"/>']
     for at, text in enumerate((node.title, *node.rows)):
         weight = ' font-weight="600"' if at == 0 and node.rows else ""
         line = y + _PADDING / 2 + _ROW * at + 12
         lines.append(f'<text x="{x + _PADDING:.1f}" y="{line:.1f}"{weight}>{escape(_cut(text))}</text>')
-    return "".join(lines)
+    return _hinted("".join(lines), node.hint)
 
 
-def _arrow(points: Sequence[tuple[float, float]], label: str) -> str:
-    """The line through `points`, a head at its end, and `label` above its last part."""
+def _hinted(shown: str, hint: str) -> str:
+    return f"<g><title>{escape(hint)}</title>{shown}</g>" if hint else shown
+
+
+def _arrow(points: Sequence[tuple[float, float]], edge: Edge) -> str:
+    """The line through `points`, a head at its end, and its label above its first or its last part."""
     if len(points) < 2:
         return ""
     line = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
@@ -165,6 +177,9 @@ def _arrow(points: Sequence[tuple[float, float]], label: str) -> str:
         f"L{back_x + 3.5 * along_y:.1f} {back_y - 3.5 * along_x:.1f}Z"
     )
     text = ""
-    if label:
-        text = f'<text class="on" x="{x - 10:.1f}" y="{y - 4:.1f}" text-anchor="end">{escape(_cut(label))}</text>'
-    return f'<path d="{line}"/><path class="head" d="{head}"/>{text}'
+    if edge.label:
+        at_x, at_y, anchor = (*points[0], "start") if edge.is_labelled_at_start else (x, y, "end")
+        at_x += 6 if edge.is_labelled_at_start else -10
+        place = f'x="{at_x:.1f}" y="{at_y - 4:.1f}" text-anchor="{anchor}"'
+        text = f'<text class="on" {place}>{escape(_cut(edge.label))}</text>'
+    return _hinted(f'<path d="{line}"/><path class="head" d="{head}"/>{text}', edge.hint)
