@@ -24,7 +24,6 @@ from tasks.docs.site.facts import Facts, facts_of, other_names_of, surface_of
 from tasks.docs.site.inventory import read_all
 from tasks.docs.site.names import Names
 from tasks.docs.site.output import Output, check_place
-from tasks.docs.site.pool import rendered_in_processes
 from tasks.docs.site.render import module_place, pages_of
 from tasks.docs.site.theme import Theme
 from tasks.docs.site.view import entries_of, view_of
@@ -262,6 +261,8 @@ class _Build:
         painter = Painter(self._codebase, self._wanted, self._theme, self._names())
         count = (os.cpu_count() or 1) if jobs is None else jobs
         if count > 1 and len(paths) > _FEW:
+            from tasks.docs.site.pool import rendered_in_processes  # noqa: PLC0415 - slow to import
+
             batches = [paths[at : at + _AT_ONCE] for at in range(0, len(paths), _AT_ONCE)]
             yield from rendered_in_processes(painter, batches, count)
         else:
