@@ -424,6 +424,9 @@ def test_what_broke_since_a_commit_is_what_a_user_notices(root: Path) -> None:
     (root / "acme" / "old.py").write_text(
         '"""Old."""\n\n\ndef gone():\n    """Gone."""\n\n\ndef moved():\n    """Moved."""\n'
     )
+    (root / "acme" / "pay.py").write_text(
+        'def pay(currency: str = "EUR", mode="A", way=Mode.A, key=b"A", kind=NOT_GIVEN, size=1E5):\n    """Pay."""\n'
+    )
     (root / ".gitattributes").write_text("*.py filter=evil\n")
     run("add", "-A")
     run("commit", "-qm", "before")
@@ -434,9 +437,13 @@ def test_what_broke_since_a_commit_is_what_a_user_notices(root: Path) -> None:
     (root / "acme" / "app.py").write_text(changed)
     (root / "acme" / "new.py").write_text('"""New."""\n\n\ndef moved():\n    """Moved."""\n')
     (root / "acme" / "old.py").write_text('"""Old."""\n\nfrom acme.new import moved\n')
+    (root / "acme" / "pay.py").write_text(
+        'def pay(currency: str = "CHF", mode="B", way=Mode.B, key=b"B", kind=UNSET, size=1E6):\n    """Pay."""\n'
+    )
     findings, skips = breakage(Checkout(name="shop", path=root), "HEAD")
     assert skips == []
     assert {one.key.removeprefix("docs.breaks:shop/") for one in findings} == {
         "acme.old.gone#removed", "acme.app.Point#removed", "acme.app.Store.put#ttl", "acme.app.Store.put#replace",
+        "acme.pay.pay#currency", "acme.pay.pay#mode", "acme.pay.pay#way", "acme.pay.pay#key", "acme.pay.pay#size",
     }  # fmt: skip
     assert not (root / "evil").exists(), "no filter of the repository was run"
