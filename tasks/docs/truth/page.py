@@ -5,20 +5,38 @@ from __future__ import annotations
 import bisect
 import hashlib
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from tasks.docs.truth.past import is_history, speaks_of_the_past
+from tasks.docs.truth.past import is_history, speaks_of_making, speaks_of_the_past
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-_EXPLICIT_ID = re.compile(r"\s*\{:?\s*#([\w:.-]+)[^{}]*\}\s*$")
+_ATTRIBUTES = re.compile(r"\s*\{(?::|(?=\s*[#.]))[^{}]*\}\s*$")
+_EXPLICIT_ID = re.compile(r"\{:?[^{}\n]*?#([^\s{}#]+)[^{}\n]*\}")
+_HTML_HEADING = re.compile(r"<h([1-6])\b[^>]*>(.*?)</h\1>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^<>]*>")
+_TAB = re.compile(r"""^\s*={3}[!+]*\s+["'](.+)["']\s*$""", re.MULTILINE)
+_SNIPPET = re.compile(r"""^\s*-+8<-+\s+["']([^"'\n]+)["']\s*$""", re.MULTILINE)
+_SNIPPETS = re.compile(r"^\s*-+8<-+\s*\n(.*?)\n\s*-+8<-+\s*$", re.MULTILINE | re.DOTALL)
+_INCLUDE = re.compile(r"\{include\}\s+(\S+)")
+_TAKES_IN = re.compile(
+    r"""-+8<- | ^\s*:::\s+(?!(?:note|tip|info|warning|danger|caution|important|details|example)\b)[\w.-]+\s*$
+    | ^\s*\{%-?\s*(?:include|import|from|macro|call)\b | \{!.*!\} | ^\{\{.*\}\}\s*$ | ^\s*<<<\s | <!--\s*@?include
+    | ^\s*\.\.\ include::""",
+    re.VERBOSE | re.MULTILINE | re.IGNORECASE,
+)
+"""Text from elsewhere, in the ways of MkDocs' extensions, Jinja, VitePress and Sphinx."""
+_MAKES_TEXT = re.compile(r"\bexec\b|\{(?:include|mdinclude|eval-rst|auto|click|typer|argparse|sphinx|jinja|glossary)")
+_OF_VALUES = re.compile(r"\b(?:examples?|inputs?|values?|samples?|outputs?|results?|match(?:es)?)\b|^you get$", re.I)
 _HTML_ID = re.compile(r"""<[a-zA-Z][^<>]*?\b(?:id|name)\s*=\s*["']?([^"'\s>]+)""")
-_LABEL = re.compile(r"^\(([\w:. -]+)\)=\s*$", re.MULTILINE)
+_LABEL = re.compile(r"^\s*(?:\(([\w:. -]+)\)=|:name:\s*(\S+)|\.\. _([^:\n]+):)\s*$", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\[\"'(])|\n\s*\n")
 _LETTER = re.compile(r"[A-Za-z]")
 _LONGEST_HEADING = 500
@@ -37,6 +55,8 @@ class Span:
     """The sentence that it stands in."""
     past: bool
     """Whether that sentence, or one above it, speaks of what was, will be, or is somebody else's."""
+    made: bool = False
+    """Whether a path is a value in a column of such, or something that the reader is to make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +129,10 @@ class Page:
     history: bool
     """A changelog or the like, which rightly speaks of what is no more."""
     text: str
+    open: bool = False
+    """Whether text is put into it that a program makes, which may have any heading and label."""
+    includes: tuple[str, ...] = ()
+    """Files whose text is put into it, as it names them."""
 
 
 def read_page(file: str, text: str) -> Page:
@@ -118,8 +142,19 @@ def read_page(file: str, text: str) -> Page:
     environment: dict[str, object] = {}
     parser = MarkdownIt("commonmark", {"store_labels": True}).enable("table")
     tokens = parser.parse(_without_front_matter(text), environment)
+    whole = list(_whole(tokens, parser))
     history = is_history(PurePosixPath(file))
-    return Page(file, tuple(_Sections(text, tokens, past=history).read()), _anchors(text, tokens), history, text)
+    sections = tuple(_Sections(text, tokens, past=history).read())
+    return Page(file, sections, _anchors(text, whole), history, text, *_takes_in(whole))
+
+
+def _whole(tokens: Sequence[Token], parser: MarkdownIt, depth: int = 3) -> Iterator[Token]:
+    """`tokens`, and those of what is indented, which may be the body of an admonition or a tab and no code."""
+    for token in tokens:
+        if token.type == "code_block" and depth:
+            yield from _whole(parser.parse(textwrap.dedent(token.content), {}), parser, depth - 1)
+        else:
+            yield token
 
 
 def _without_front_matter(text: str) -> str:
@@ -169,7 +204,17 @@ class _Sections:
         fences: list[Fence] = []
         prose: list[str] = []
         before, quoted = "", 0
-        for token in tokens:
+        header: list[str] = []
+        column = 0
+        for number, token in enumerate(tokens):
+            if token.type == "table_open":
+                header = []
+            elif token.type == "th_open":
+                header.append(tokens[number + 1].content)
+            elif token.type == "tr_open":
+                column = -1
+            elif token.type == "td_open":
+                column += 1
             if token.type == "blockquote_open":
                 quoted += 1
             elif token.type == "blockquote_close":
@@ -179,7 +224,10 @@ class _Sections:
                 told = quoted > 0 and not _ALERT.search(token.content)
                 if quoted and _ALERT.search(token.content):
                     quoted = 0  # a note of the page's own, and not somebody's words
-                spans += _spans(token, line, past or told, before)
+                value = tokens[number - 1].type == "td_open" and any(
+                    map(_OF_VALUES.search, header[column : column + 1])
+                )
+                spans += _spans(token, line, past or told, before, value=value)
                 links += _links(token, line)
                 before = token.content
                 prose.append(token.content)
@@ -203,7 +251,7 @@ class _Sections:
         )
 
 
-def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]:  # noqa: FBT001
+def _spans(token: Token, line: int, past: bool, before: str, *, value: bool) -> Iterator[Span]:  # noqa: FBT001
     """The code spans of one paragraph, each with its sentence and line."""
     parts: list[tuple[str, bool]] = []
     for child in token.children or ():
@@ -224,7 +272,8 @@ def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]: 
             last = min(ends[min(place, len(ends) - 1)], position + len(text) + _LONGEST_SENTENCE)
             sentence = whole[first:last].strip()
             told = past or inherited or speaks_of_the_past(sentence)
-            yield Span(line + counted, text, sentence, told)
+            made = value or speaks_of_making(whole[first:position])
+            yield Span(line + counted, text, sentence, told, made)
         width = len(text) + (2 if code else 0)
         counted += whole.count("\n", position, position + width)
         position += width
@@ -264,20 +313,45 @@ def _links(token: Token, line: int) -> Iterator[Link]:
 
 def _anchors(text: str, tokens: Sequence[Token]) -> frozenset[str]:
     """Every anchor that a reader of the page may jump to, in the ways of GitHub and of Python-Markdown."""
-    found = {match[1] for match in _HTML_ID.finditer(text)} | {match[1] for match in _LABEL.finditer(text)}
-    seen: Counter[str] = Counter()
+    found = {match[1] for match in _HTML_ID.finditer(text)} | {
+        match[match.lastindex or 0] for match in _LABEL.finditer(text)
+    }
+    found |= {match[1].replace("\\", "") for match in _EXPLICIT_ID.finditer(text)}
+    titles = []
     for number, token in enumerate(tokens):
-        if token.type != "heading_open":
-            continue
-        title = _plain(tokens[number + 1])
-        explicit = _EXPLICIT_ID.search(title)
-        if explicit is not None:
-            found.add(explicit[1])
-            title = title[: explicit.start()]
-        for slug in dict.fromkeys((github_slug(title), python_markdown_slug(title))):
+        if token.type == "heading_open":
+            titles.append(_plain(tokens[number + 1]))
+    titles += [_TAG.sub("", match[2]) for match in _HTML_HEADING.finditer(text)]
+    titles += [match[1] for match in _TAB.finditer(text)]
+    seen: Counter[str] = Counter()
+    for title in titles:
+        bare = title
+        while (attributes := _ATTRIBUTES.search(bare)) is not None:
+            bare = bare[: attributes.start()]
+        for slug in dict.fromkeys(slug(one) for one in (bare, title) for slug in (github_slug, python_markdown_slug)):
             found.update({slug} if not seen[slug] else {f"{slug}-{seen[slug]}", f"{slug}_{seen[slug]}"})
             seen[slug] += 1
     return frozenset(found)
+
+
+def _takes_in(tokens: Sequence[Token]) -> tuple[bool, tuple[str, ...]]:
+    """Whether something on the page stands for text that a program makes, and the files that are put into it.
+
+    An example of code that is taken in has no headings.
+    """
+    files: list[str] = []
+    made = False
+    for token in tokens:
+        if token.type == "fence":
+            named = _INCLUDE.findall(token.info)
+            files += named
+            made |= not named and _MAKES_TEXT.search(token.info) is not None
+        elif token.type in {"inline", "html_block"}:
+            files += _SNIPPET.findall(token.content)
+            files += [one for lines in _SNIPPETS.findall(token.content) for one in lines.split()]
+            rest = _SNIPPETS.sub("", _SNIPPET.sub("", token.content))
+            made |= _TAKES_IN.search(rest) is not None
+    return made, tuple(re.sub(r":[\w:,-]*$", "", one) for one in dict.fromkeys(files))
 
 
 def github_slug(title: str) -> str:

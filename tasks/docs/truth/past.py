@@ -32,10 +32,17 @@ _NOT_NOW = re.compile(
     )(?!\w)""",
     re.VERBOSE | re.IGNORECASE,
 )
+_MAKING = re.compile(
+    r"""\b(?:creat(?:e|es|ing)|generat(?:e|es|ing)|sav(?:e|es|ing)|writ(?:e|es|ing)|scaffold\w*|mkdir
+    | (?:a|an|the)\ new\ (?:file|folder|directory|module|script|package|test))\b
+    (?!.*\b(?:by|with|using|via|runs?|running|see|from|like|in\ the\ style\ of)\b)""",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
 _CODE = re.compile(r"`[^`]*`")
 _FILES = re.compile(
     r"^(?:change[-_ ]?s?(?:log)?s?|history|news|release[-_ ]?notes?|releases?|whats[-_ ]?new|upgrad\w*|migrat\w*|"
-    r"porting|deprecations?|roadmap|proposals?|rfcs?|adrs?|decisions|design[-_ ]history|archive)$",
+    r"porting|deprecations?|roadmap|proposals?|rfcs?|adrs?|decisions|design[-_ ]history|archive|"
+    r"_?posts?|blogs?|newsletters?|\d{4}-\d{2}-\d{2}\b.*)$",
     re.IGNORECASE,
 )
 _HEADINGS = re.compile(
@@ -51,6 +58,11 @@ def speaks_of_the_past(sentence: str) -> bool:
     """Whether a sentence tells of what was, will be or is not, or of what belongs to others."""
     told = _CODE.sub("`x`", sentence)  # a name may be made of such words
     return _PAST.search(told) is not None or _NOT_NOW.search(told) is not None
+
+
+def speaks_of_making(words: str) -> bool:
+    """Whether the words before a path say that somebody makes it, so that it need not be there."""
+    return _MAKING.search(_CODE.sub("`x`", words)) is not None
 
 
 def is_history(file: PurePosixPath, heading: str = "") -> bool:
