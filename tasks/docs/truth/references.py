@@ -32,7 +32,7 @@ SUFFIXES = frozenset(
 """Of files that documents name; what ends otherwise may be no file."""
 _TARGET = re.compile(r"^([A-Za-z0-9][\w.-]*)\s*:(?!=)", re.MULTILINE)
 _SHOUTED = frozenset({"README", "LICENSE", "CHANGELOG", "CONTRIBUTING", "SECURITY", "NOTICE"})
-_INVENTED = re.compile(r"(?:^|.*[_-])(?:my(?!sql|py|st)|your)\w[\w-]*|foo|bar|baz|my|your", re.IGNORECASE)
+_INVENTED = re.compile(r"(?:^|.*[_-])(?:my(?!sql|py|st)|your)[\w-]*|foo|bar|baz", re.IGNORECASE)
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
 
 
