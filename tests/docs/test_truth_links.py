@@ -1,7 +1,8 @@
-"""Links and paths are judged as the reader finds them: on the site that is made of the documents, or in the checkout."""
+"""Links and paths are judged as a reader finds them: on the site that is made of the documents, or in the checkout."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -124,7 +125,7 @@ def test_a_label_may_be_defined_in_a_text_that_is_put_below_each_page(tmp_path: 
 
 def test_a_label_that_only_another_page_defines_is_none(tmp_path: Path) -> None:
     files = {
-        "mkdocs.yml": "markdown_extensions:\n- pymdownx.snippets:\n    auto_append:\n    - links.md\n- pymdownx.tabbed\n",
+        "mkdocs.yml": "extensions:\n- pymdownx.snippets:\n    auto_append:\n    - links.md\n- pymdownx.tabbed\n",
         "docs/links.md": "[one]: x.md\n",
         "docs/a.md": "See [x][the law].\n",
         "docs/b.md": "See [x][the law].\n\n[the law]: a.md\n",
@@ -218,3 +219,24 @@ def test_what_was_posted_tells_of_its_day(file: str) -> None:
 
     assert is_history(PurePosixPath(file))
     assert not is_history(PurePosixPath("docs/posting.md"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + "#a" * 200_000, "{#" * 200_000, "<h1>" * 100_000, "<h1 " * 100_000, "--8<--\n" * 100_000,
+        "--8<--\n\n" + "x\n" * 200_000, "{!" * 200_000, "-" * 400_000 + "x", "{{" + "}} " * 200_000 + "x",
+        '--8<-- "a.md"\n\n' * 20_000, ":name:\n" * 100_000, "(x" * 200_000, "    " * 100_000 + "x", "<!--  " * 100_000,
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_a_page_is_read_in_a_time_that_grows_with_its_length(text: str) -> None:
+    started = time.process_time()
+    read_page("x.md", f"# Top\n\n{text}\n")
+    assert time.process_time() - started < 10
+
+
+def test_texts_that_are_put_into_each_other_end(tmp_path: Path) -> None:
+    chain = {f"docs/p{number}.md": f'# P\n\n--8<-- "p{number + 1}.md"\n' for number in range(300)}
+    ring = {"docs/p300.md": '# P\n\n--8<-- "p0.md"\n', "docs/a.md": "[x](b.md#c)\n", "docs/b.md": '--8<-- "b.md"\n'}
+    assert keys(tmp_path, chain | ring) == {"link:docs/a.md#b.md#c"}

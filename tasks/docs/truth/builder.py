@@ -16,16 +16,18 @@ _SETTINGS = re.compile(r"(?:mkdocs|zensical|properdocs)[\w.-]*\.(?:ya?ml|toml)",
 _COMMENT = re.compile(r"(?:^|\s)#.*$", re.MULTILINE)
 _CROSS_REFERENCES = re.compile(r"\b(?:autorefs|mkdocstrings)\b")
 _PAGE_MAKERS = re.compile(r"\b(?:gen[-_]files|literate[-_]nav|api[-_]autonav|auto[-_]?api|autosummary|apidoc)\b")
-_APPENDED = re.compile(r"\bauto_append\b['\"]?\s*[:=]\s*?(\s*\[[^\]]*\]|\n([ \t]*)-[^\n]*(?:\n\2-[^\n]*)*)")
+_APPENDED = re.compile(r"\bauto_append\b['\"]?\s*[:=][ \t]*(\s?\[[^\]]*\]|\n([ \t]*)-[^\n]*(?:\n\2-[^\n]*)*)")
 _NAMED_FILE = re.compile(r"[\w./-]+\.\w+")
 _DOCUMENTS_AT = re.compile(r"\bdocs_dir\b['\"]?\s*[:=]\s*['\"]?([\w./-]+)")
 _DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n^]{1,200})\]:\s*\S", re.MULTILINE)
-_TARGET = re.compile(r"^\s*(?:\(([^()\n]{1,200})\)=|\.\. _([^:\n]{1,200}):|:name:\s*(\S+))\s*$", re.MULTILINE)
+_TARGET = re.compile(
+    r"^[ \t]*(?:\(([^()\n]{1,200})\)=|\.\. _([^:\n]{1,200}):|:name:[ \t]*(\S+))[ \t]*\r?$", re.MULTILINE
+)
 _INCLUDED = frozenset({"includes", "_includes", "snippets", "_snippets", "partials", "_partials"})
 _BUILT_IN = frozenset({"genindex", "modindex", "py-modindex", "search"})
 _TEXTS = frozenset({".md", ".txt", ".rst"})
-_LARGEST = 2_000_000
-_MOST = 5_000
+_LARGEST = 500_000
+_MOST = 2_000
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _LINES = re.compile(r"L\d+(?:C\d+)?(?:-L?\d+(?:C\d+)?)?|:~:text=.*|user-content-.*", re.IGNORECASE)
 _LARGEST = 2_000_000
+_MOST_INCLUDED = 50
+"""Texts that are put into one page, and into each other, before no more are followed."""
 _SITE = re.compile(r"[<>{}*\0%$]")
 
 
@@ -43,6 +45,10 @@ class Links:
         self._resolver = resolver
         self._folders = sorted({file.partition("/")[0] for file in pages if "/" in file})
         self._builder = Builder.of(root, pages, (page.text for page in pages.values()))
+        self._beside: dict[str, list[str]] = {}
+        for file in self._builder.beside:
+            self._beside.setdefault(PurePosixPath(file).name, []).append(file)
+        self._read: dict[str, Page] = {}
         self._whole = {file: self._included(page, set()) for file, page in pages.items()}
         self._anchors = frozenset(one.lower() for known, _ in self._whole.values() for one in known)
         self._open = any(unknown for _, unknown in self._whole.values())
@@ -107,7 +113,7 @@ class Links:
         known, unknown = page.anchors, page.open
         for name in page.includes:
             inner = self._file_named(page, name)
-            if inner is None:
+            if inner is None or len(seen) >= _MOST_INCLUDED:
                 unknown = True
             elif inner.file not in seen:
                 seen.add(inner.file)
@@ -123,8 +129,12 @@ class Links:
             found = self._page(page, f"/{path}") if path is not None and path.endswith(".md") else None
             if found is not None:
                 return found
-        alike = [file for file in self._builder.beside if f"/{file}".endswith(f"/{name}")]
-        return read_page(alike[0], self._builder.beside[alike[0]]) if len(alike) == 1 else None
+        alike = [file for file in self._beside.get(PurePosixPath(name).name, ()) if f"/{file}".endswith(f"/{name}")]
+        if len(alike) != 1:
+            return None
+        if alike[0] not in self._read:
+            self._read[alike[0]] = read_page(alike[0], self._builder.beside[alike[0]])
+        return self._read[alike[0]]
 
     def _as_it_lies(self, page: Page, link: Link) -> bool:
         """Whether the link leads somewhere from where the document lies, when it is shown here by a symbolic link."""

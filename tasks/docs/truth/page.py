@@ -19,27 +19,28 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _ATTRIBUTES = re.compile(r"\s*\{(?::|(?=\s*[#.]))[^{}]*\}\s*$")
-_EXPLICIT_ID = re.compile(r"\{:?[^{}\n]*?#([^\s{}#]+)[^{}\n]*\}")
-_HTML_HEADING = re.compile(r"<h([1-6])\b[^>]*>(.*?)</h\1>", re.IGNORECASE | re.DOTALL)
+_EXPLICIT_ID = re.compile(r"\{:?[^{}\n]{0,100}?#([^\s{}#]{1,200})[^{}\n]{0,100}\}")
+_HTML_HEADING = re.compile(r"<h([1-6])\b[^>]{0,200}>(.{0,300}?)</h\1>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^<>]*>")
-_TAB = re.compile(r"""^\s*={3}[!+]*\s+["'](.+)["']\s*$""", re.MULTILINE)
-_SNIPPET = re.compile(r"""^\s*-+8<-+\s+["']([^"'\n]+)["']\s*$""", re.MULTILINE)
-_SNIPPETS = re.compile(r"^\s*-+8<-+\s*\n(.*?)\n\s*-+8<-+\s*$", re.MULTILINE | re.DOTALL)
+_TAB = re.compile(r"""^[ \t]*={3}[!+]*[ \t]+["'](.+)["'][ \t]*$""", re.MULTILINE)
+_SNIPPET = re.compile(r"""^[ \t]*-{1,9}8<-{1,9}[ \t]+["']([^"'\n]+)["'][ \t]*$""", re.MULTILINE)
+_SNIPPETS = re.compile(r"^[ \t]*-{1,9}8<-{1,9}[ \t]*\n((?:.*\n)*?)[ \t]*-{1,9}8<-{1,9}[ \t]*$", re.MULTILINE)
 _INCLUDE = re.compile(r"\{include\}\s+(\S+)")
 _TAKES_IN = re.compile(
-    r"""-+8<- | ^\s*:::\s+(?!(?:note|tip|info|warning|danger|caution|important|details|example)\b)[\w.-]+\s*$
-    | ^\s*\{%-?\s*(?:include|import|from|macro|call)\b | \{!.*!\} | ^\{\{.*\}\}\s*$ | ^\s*<<<\s | <!--\s*@?include
-    | ^\s*\.\.\ include::""",
+    r"""-8<- | ^[ \t]*:::[ \t]+(?!(?:note|tip|info|warning|danger|caution|important|details|example)\b)[\w.-]+[ \t]*$
+    | ^[ \t]*\{%-?\s*(?:include|import|from|macro|call)\b | \{!.{1,200}?!\} | ^\{\{.*\}\}[ \t]*$ | ^[ \t]*<<<[ \t]
+    | <!--\s*@?include | ^[ \t]*\.\.\ include::""",
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
 )
 """Text from elsewhere, in the ways of MkDocs' extensions, Jinja, VitePress and Sphinx."""
 _MAKES_TEXT = re.compile(r"\bexec\b|\{(?:include|mdinclude|eval-rst|auto|click|typer|argparse|sphinx|jinja|glossary)")
 _OF_VALUES = re.compile(r"\b(?:examples?|inputs?|values?|samples?|outputs?|results?|match(?:es)?)\b|^you get$", re.I)
 _HTML_ID = re.compile(r"""<[a-zA-Z][^<>]*?\b(?:id|name)\s*=\s*["']?([^"'\s>]+)""")
-_LABEL = re.compile(r"^\s*(?:\(([\w:. -]+)\)=|:name:\s*(\S+)|\.\. _([^:\n]+):)\s*$", re.MULTILINE)
+_LABEL = re.compile(r"^[ \t]*(?:\(([\w:. -]+)\)=|:name:[ \t]*(\S+)|\.\. _([^:\n]+):)[ \t]*\r?$", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\[\"'(])|\n\s*\n")
 _LETTER = re.compile(r"[A-Za-z]")
 _LONGEST_HEADING = 500
+_MOST_INCLUDED = 100
 _LONGEST_SENTENCE = 600
 _ALERT = re.compile(r"\[!(?:NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?<![\w\]\\!`])\[([^\[\]`]{1,200}|`[^`\[\]]{1,200}`)\]\[([^\[\]\n]{1,200})\]")
@@ -204,13 +205,13 @@ class _Sections:
         fences: list[Fence] = []
         prose: list[str] = []
         before, quoted = "", 0
-        header: list[str] = []
+        of_values: list[bool] = []
         column = 0
         for number, token in enumerate(tokens):
             if token.type == "table_open":
-                header = []
+                of_values = []
             elif token.type == "th_open":
-                header.append(tokens[number + 1].content)
+                of_values.append(_OF_VALUES.search(tokens[number + 1].content) is not None)
             elif token.type == "tr_open":
                 column = -1
             elif token.type == "td_open":
@@ -224,9 +225,7 @@ class _Sections:
                 told = quoted > 0 and not _ALERT.search(token.content)
                 if quoted and _ALERT.search(token.content):
                     quoted = 0  # a note of the page's own, and not somebody's words
-                value = tokens[number - 1].type == "td_open" and any(
-                    map(_OF_VALUES.search, header[column : column + 1])
-                )
+                value = tokens[number - 1].type == "td_open" and any(of_values[column : column + 1])
                 spans += _spans(token, line, past or told, before, value=value)
                 links += _links(token, line)
                 before = token.content
@@ -351,7 +350,8 @@ def _takes_in(tokens: Sequence[Token]) -> tuple[bool, tuple[str, ...]]:
             files += [one for lines in _SNIPPETS.findall(token.content) for one in lines.split()]
             rest = _SNIPPETS.sub("", _SNIPPET.sub("", token.content))
             made |= _TAKES_IN.search(rest) is not None
-    return made, tuple(re.sub(r":[\w:,-]*$", "", one) for one in dict.fromkeys(files))
+    names = [re.sub(r":[\w:,-]*$", "", one) for one in dict.fromkeys(files[:_MOST_INCLUDED])]
+    return made or len(files) > _MOST_INCLUDED, tuple(names)
 
 
 def github_slug(title: str) -> str:
