@@ -218,7 +218,7 @@ def test_a_path_that_is_invented_made_or_a_value_need_not_be_there(tmp_path: Pat
 def test_what_was_posted_tells_of_its_day(file: str) -> None:
 
     assert is_history(PurePosixPath(file))
-    assert not is_history(PurePosixPath("docs/posting.md"))
+    assert not is_history(PurePosixPath("docs/posts.md")), "that may be the reference of something that is so called"
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,11 @@ _CODE = re.compile(r"`[^`]*`")
 _FILES = re.compile(
     r"^(?:change[-_ ]?s?(?:log)?s?|history|news|release[-_ ]?notes?|releases?|whats[-_ ]?new|upgrad\w*|migrat\w*|"
     r"porting|deprecations?|roadmap|proposals?|rfcs?|adrs?|decisions|design[-_ ]history|archive|"
-    r"_?posts?|blogs?|newsletters?|\d{4}-\d{2}-\d{2}\b.*)$",
+    r"\d{4}-\d{2}-\d{2}\b.*)$",
     re.IGNORECASE,
 )
+_FOLDERS = re.compile(r"_?posts|blogs?|newsletters?", re.IGNORECASE)
+"""Of what was written on a day, and is not brought up to date."""
 _HEADINGS = re.compile(
     r"^(?:change[ -]?s?(?:log)?|history|news|release notes?|releases|what.?s new\b.*|upgrad\w+\b.*|migrat\w+\b.*|"
     r"porting\b.*|deprecat\w+\b.*|breaking changes?\b.*|removed\b.*|removals\b.*|roadmap|compatibility with\b.*|"
@@ -68,4 +70,6 @@ def speaks_of_making(words: str) -> bool:
 def is_history(file: PurePosixPath, heading: str = "") -> bool:
     """Whether a document (by its name), or a section (by its heading), is a history of changes."""
     stems = [part.partition(".")[0] for part in file.parts]
+    if any(_FOLDERS.fullmatch(folder) for folder in file.parts[:-1]):
+        return True
     return any(_FILES.match(stem) for stem in stems) or bool(heading and _HEADINGS.match(heading.strip()))
