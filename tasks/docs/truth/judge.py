@@ -297,7 +297,9 @@ def _paths_and_commands(material: Material) -> Iterator[tuple[Page, int, str, st
             for span in section.spans:
                 if span.past or len(span.text) > 200:
                     continue
-                judge = judge_command if " " in span.text else judge_path if "/" in span.text else None
+                judge = (
+                    judge_command if " " in span.text else judge_path if "/" in span.text and not span.made else None
+                )
                 verdict = judge(span.text, material.known) if judge is not None else None
                 if verdict is not None and not verdict[2] and verdict[0] in {"path", "command"}:
                     yield page, span.line, verdict[0], verdict[1]
