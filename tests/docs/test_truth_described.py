@@ -76,6 +76,24 @@ def test_a_misspelt_parameter_is_told_though_a_variable_is_called_so(tmp_path: P
     assert of_function(tmp_path, docstring, head, body) == {"f: misnamed.old_column"}
 
 
+@pytest.mark.parametrize(
+    "described",
+    ["(lower, upper) : (int, int)\n    Two.", "pile : list\n%(more)s", "pile : list\n{more}", "pile : list\n%s",
+     "pile : list\n%(Axes:more)s",
+     "pile : list\n    What, with all other parameters."],
+)  # fmt: skip
+def test_what_may_be_described_in_another_way_is_not_missing(tmp_path: Path, described: str) -> None:
+    head = "def f(pile, width, lower_and_upper):"
+    text = f"Parameters\n----------\n{described}\nwidth : int\n    It."
+    assert of_function(tmp_path, text, head) == set()
+
+
+def test_a_function_that_is_made_a_method_elsewhere_is_not_given_itself(tmp_path: Path) -> None:
+    assert of_function(tmp_path, "Args:\n    pile: What.\n    key: One.\n", "def f(self, pile, key, way):") == {
+        "f: missing.way"
+    }
+
+
 def test_a_class_that_is_made_with_nothing_describes_what_its_methods_get(tmp_path: Path) -> None:
     text = '''
         class Callback:
@@ -222,6 +240,14 @@ def test_what_a_package_hands_on_is_judged_wherever_it_is_defined(
     files = {"acme/__init__.py": package, "acme/_hidden.py": _HIDDEN, "acme/_more.py": more}
     titles = {one.partition(":")[0].removeprefix("_hidden.") for one in told(tmp_path, files)}
     assert titles == found
+
+
+def test_the_methods_of_a_private_base_are_those_of_the_public_class(tmp_path: Path) -> None:
+    text = f"{dedent(_HIDDEN)}\n\nclass _Root(Tree): ...\n\n\nclass _Other(Tree): ...\n"
+    files = {"acme/__init__.py": "", "acme/_hidden.py": text, "acme/trees.py": "class Oak(object): ...\n"}
+    assert told(tmp_path, files) == set()
+    files["acme/trees.py"] = "from acme._hidden import _Root\n\n\nclass Oak(_Root): ...\n"
+    assert told(tmp_path, files) == {"_hidden.Tree.line: extra.place"}
 
 
 def test_what_a_function_warns_of_has_a_type_and_no_name() -> None:

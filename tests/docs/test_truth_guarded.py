@@ -14,6 +14,7 @@ from models.report import Finding, Skip
 from tasks.code.read import read
 from tasks.docs.truth import judge
 from tasks.docs.truth.judge import check
+from tasks.docs.truth.options import Options
 
 DOCSTRING = '"""M."""\n\n\ndef f(a):\n    """F.\n\n    Args:\n        a: One.\n        gone: No.\n    """\n'
 
@@ -78,7 +79,7 @@ def test_settings_that_cannot_be_judged_leave_the_rest(root: Path, monkeypatch: 
     def tripped(*_: object) -> None:
         raise RecursionError
 
-    monkeypatch.setattr(judge.Options, "of", tripped)
+    monkeypatch.setattr(Options, "of", tripped)
     after, skips = looked_at(root)
     assert after.keys() == before.keys()
     assert [one.reason for one in skips] == ["its options and settings could not be judged: RecursionError"]

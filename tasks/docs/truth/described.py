@@ -69,20 +69,37 @@ def _items(lines: list[str], style: Style) -> Iterator[str]:
 
 
 def handed_on(codebase: Codebase) -> frozenset[str]:
-    """Paths of the private functions and classes that a public package or a public `__all__` hands on."""
+    """Paths of the private functions and classes that are for others: what a public package or a public `__all__`
+    hands on, and the bases of public classes, whose methods those have.
+    """
     stars: dict[str, Mapping[str, str]] = {}
     found: set[str] = set()
+    classes: list[str] = []
+
+    def hand_on(path: str) -> None:
+        target = path if path in codebase.names else codebase.resolve(path) or ""
+        known = codebase.names.get(target)
+        if known is None or known.public or known.kind not in {Kind.function, Kind.class_} or target in found:
+            return
+        found.add(target)
+        if known.kind is Kind.class_:
+            classes.append(target)
+
     for path in sorted(codebase.files):
-        named = codebase.names.get(path)
-        if named is None or not named.public:
-            continue
         module = codebase.module(path)
-        if module.exports is None and not module.file.endswith("__init__.py"):
-            continue
-        for target in _given(codebase, module, stars, frozenset({path})).values():
-            known = codebase.names.get(target) or codebase.names.get(codebase.resolve(target) or "")
-            if known is not None and not known.public and known.kind in {Kind.function, Kind.class_}:
-                found.add(target if target in codebase.names else str(codebase.resolve(target)))
+        if module.public and (module.exports is not None or module.file.endswith("__init__.py")):
+            for target in _given(codebase, module, stars, frozenset({path})).values():
+                hand_on(target)
+        for symbol in module.symbols:
+            if symbol.public and symbol.kind is Kind.class_:
+                for base in symbol.bases:
+                    hand_on(base)
+    while classes:
+        path = classes.pop()
+        for symbol in codebase.module(codebase.names[path].module).symbols:
+            if symbol.path == path:
+                for base in symbol.bases:
+                    hand_on(base)
     return frozenset(found)
 
 

@@ -32,6 +32,12 @@ _THE_REST = re.compile(
     re.IGNORECASE,
 )
 """What says that not every parameter is described here."""
+_FILLED = re.compile(
+    r"^[ \t]*(?:%s|%\([\w:. ]+\)s|\{\w*\}|\{\{[ \t]*\w+[ \t]*\}\}|\$\w+|\$\{\w+\}|<<\w+>>|\|\w+\|)[ \t]*$", re.MULTILINE
+)
+"""A line that is filled in as the code runs, with descriptions that nobody can see here."""
+_TOGETHER = re.compile(r"^[ \t]*\([\w, ]+\)[ \t]*:", re.MULTILINE)
+"""What one parameter holds instead of its name, such as `(lower, upper) : (int, int)`."""
 _PLACEHOLDER = re.compile(r"\b(?:my_?\w*|your_?\w*|foo|bar|baz|example|some_\w+|xxx)\b")
 
 
@@ -140,6 +146,7 @@ class _Judge:
             for one in parameters
             if one.kind not in {VARIADIC, VARIADIC_KEYWORD}
             and not one.name.startswith("_")
+            and one.name not in {"self", "cls"}  # of a function that is made a method elsewhere
             and one.name not in told | also
             and not re.search(rf"(?<!\w){re.escape(one.name)}(?!\w)", docstring)
         ]
@@ -163,7 +170,7 @@ class _Judge:
                     "Take it out, or bring the parameter back.", {"signature": signature},
                 )  # fmt: skip
         told_of = [name for name in names if name in told]
-        if _THE_REST.search(docstring):
+        if _TOGETHER.search(docstring) or _THE_REST.search(docstring) or _FILLED.search(docstring):
             return
         if len(told_of) * 2 >= len(names) and told_of:
             for name in missing:
