@@ -78,7 +78,8 @@ def test_a_misspelt_parameter_is_told_though_a_variable_is_called_so(tmp_path: P
 
 @pytest.mark.parametrize(
     "described",
-    ["(lower, upper) : (int, int)\n    Two.", "pile : list\n%(more)s", "pile : list\n{more}", "pile : list\n%s",
+    ["(lower, upper) : (int, int)\n    Two.", "(lower, upper)\n    Two.",
+     "pile : list\n%(more)s", "pile : list\n{more}", "pile : list\n%s",
      "pile : list\n%(Axes:more)s",
      "pile : list\n    What, with all other parameters."],
 )  # fmt: skip

@@ -13,7 +13,8 @@ from models.health_check import Checkout
 from models.report import Finding, Skip
 from tasks.code.read import read
 from tasks.docs.truth import judge
-from tasks.docs.truth.judge import check
+from tasks.docs.truth.judge import accepted, check, gather
+from tasks.docs.truth.kept import keep
 from tasks.docs.truth.options import Options
 
 DOCSTRING = '"""M."""\n\n\ndef f(a):\n    """F.\n\n    Args:\n        a: One.\n        gone: No.\n    """\n'
@@ -27,7 +28,9 @@ def root(tmp_path: Path) -> Path:
         path.write_text(DOCSTRING)
     (tmp_path / "docs").mkdir()
     for page in ("bad", "good"):
-        (tmp_path / "docs" / f"{page}.md").write_text("# Guide\n\n`acme.lost()` and [x](lost.md) and `acme/no.py`.\n")
+        (tmp_path / "docs" / f"{page}.md").write_text(
+            "# Guide\n\n`acme.lost()` and [x](lost.md) and `acme/no.py`; `acme.f(a)`.\n"
+        )
     return tmp_path
 
 
@@ -53,12 +56,8 @@ def tripping(rule: Callable[..., Any], over: str) -> Callable[..., Any]:
         ("mismatches", "acme.bad", {"docs.docstring:shop/acme.bad.f#extra.gone"}),
         ("speak", "docs/bad.md", {"docs.name:shop/docs/bad.md#acme.lost"}),
         ("drift_of", "docs/bad.md", {"docs.name:shop/docs/bad.md#acme.lost"}),
-        ("read_page", "docs/bad.md", {
-            "docs.name:shop/docs/bad.md#acme.lost", "docs.link:shop/docs/bad.md#lost.md",
-            "docs.path:shop/docs/bad.md#acme/no.py",
-        }),
     ],
-)  # fmt: skip
+)
 def test_a_rule_that_raises_costs_the_page_or_module_that_it_trips_over(
     root: Path, monkeypatch: pytest.MonkeyPatch, rule: str, over: str, hidden: set[str]
 ) -> None:
@@ -71,6 +70,25 @@ def test_a_rule_that_raises_costs_the_page_or_module_that_it_trips_over(
     assert [one.reason for one in skips] == [f"{over} could not be judged: ValueError: it was not foreseen"]
     assert {key for key in before if skips[0].may_hide(key)} >= hidden
     assert not [key for key in before if skips[0].may_hide(key) and over not in key]
+
+
+def test_a_page_that_no_parser_takes_is_unread_and_stays_as_it_was_accepted(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = looked_at(root)
+    checkout, chosen, codebase = Checkout(name="shop", path=root), DocsSettings(), read(root, jobs=1)
+    baseline = accepted(gather(checkout, codebase, chosen))
+    keep(root / chosen.baseline, baseline)
+    monkeypatch.setattr(judge, "read_page", tripping(judge.read_page, "docs/bad.md"))
+    after, skips = looked_at(root)
+    lost = before.keys() - after.keys()
+    assert lost == {key for key in before if "docs/bad.md" in key}
+    assert len(lost) == 3
+    assert [one.reason for one in skips] == [
+        "1 of its files could not be read (docs/bad.md: ValueError: it was not foreseen)."
+    ]
+    assert all(skips[0].may_hide(key) for key in lost)
+    assert accepted(gather(checkout, codebase, chosen)).pages == baseline.pages
 
 
 def test_settings_that_cannot_be_judged_leave_the_rest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

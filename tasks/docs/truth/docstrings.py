@@ -36,7 +36,7 @@ _FILLED = re.compile(
     r"^[ \t]*(?:%s|%\([\w:. ]+\)s|\{\w*\}|\{\{[ \t]*\w+[ \t]*\}\}|\$\w+|\$\{\w+\}|<<\w+>>|\|\w+\|)[ \t]*$", re.MULTILINE
 )
 """A line that is filled in as the code runs, with descriptions that nobody can see here."""
-_TOGETHER = re.compile(r"^[ \t]*\([\w, ]+\)[ \t]*:", re.MULTILINE)
+_TOGETHER = re.compile(r"^[ \t]*\(\w+(?:,[ \t]*\w+)+\)[ \t]*(?::|$)", re.MULTILINE)
 """What one parameter holds instead of its name, such as `(lower, upper) : (int, int)`."""
 _PLACEHOLDER = re.compile(r"\b(?:my_?\w*|your_?\w*|foo|bar|baz|example|some_\w+|xxx)\b")
 

@@ -24,8 +24,13 @@ def guarded(skips: list[Skip], area: str, component: str, place: str, hides: Seq
     try:
         yield
     except Exception as error:  # noqa: BLE001 - what a document says is nobody's to foresee
-        said = " ".join(str(error).split())[:_LONGEST]
-        reason = f"{place} could not be judged: {type(error).__name__}{f': {said}' if said else ''}"
+        reason = f"{place} could not be judged: {cause(error)}"
         skip = Skip(area=area, component=component, reason=reason, hides=tuple(hides))
         if skip not in skips:
             skips.append(skip)
+
+
+def cause(error: Exception) -> str:
+    """An error of our own in a few words, on one line."""
+    said = " ".join(str(error).split())[:_LONGEST]
+    return f"{type(error).__name__}{f': {said}' if said else ''}"

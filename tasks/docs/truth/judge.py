@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocks.errors import LamaError
-from models.code import Codebase
+from models.code import Codebase, Unread
 from models.docs import DocsSettings
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip
@@ -20,7 +20,7 @@ from tasks.docs.truth.described import handed_on
 from tasks.docs.truth.docstrings import Mismatch, mismatches
 from tasks.docs.truth.documents import ALL_DOCUMENTS, Documents, read_documents
 from tasks.docs.truth.drift import Drift, drift_of
-from tasks.docs.truth.guarded import guarded
+from tasks.docs.truth.guarded import cause, guarded
 from tasks.docs.truth.links import DeadLink, Links
 from tasks.docs.truth.options import Options, Unknown
 from tasks.docs.truth.page import Page, read_page
@@ -93,8 +93,10 @@ def gather(checkout: Checkout, codebase: Codebase, settings: DocsSettings) -> Ma
     known = References.of(checkout.path, _CodeNames(resolver, literals), list(codebase.packages))
     material = Material(checkout, resolver, documents, {}, known, literals, Baseline())
     for file, text in documents.texts.items():
-        with material.guard(file, f"{file}#"):
+        try:
             material.pages[file] = read_page(file, text)
+        except Exception as error:  # noqa: BLE001 - what was accepted of it stays, as of all that cannot be read
+            documents.unread.append(Unread(file, cause(error)))
     try:
         material.baseline = read_baseline(checkout.path / settings.baseline)
     except LamaError as error:
