@@ -17,7 +17,7 @@ from tasks.docs.truth.judge import accepted, check, gather
 from tasks.docs.truth.kept import keep
 from tasks.docs.truth.options import Options
 
-DOCSTRING = '"""M."""\n\n\ndef f(a):\n    """F.\n\n    Args:\n        a: One.\n        gone: No.\n    """\n'
+DOCSTRING = '"""M."""\n\n\ndef run(a):\n    """Run.\n\n    Args:\n        a: One.\n        gone: No.\n    """\n'
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     for page in ("bad", "good"):
         (tmp_path / "docs" / f"{page}.md").write_text(
-            "# Guide\n\n`acme.lost()` and [x](lost.md) and `acme/no.py`; `acme.f(a)`.\n"
+            "# Guide\n\n`acme.lost()` and [x](lost.md) and `acme/no.py`; `acme.run(a)` runs.\n"
         )
     return tmp_path
 
@@ -53,7 +53,7 @@ def tripping(rule: Callable[..., Any], over: str) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("rule", "over", "hidden"),
     [
-        ("mismatches", "acme.bad", {"docs.docstring:shop/acme.bad.f#extra.gone"}),
+        ("mismatches", "acme.bad", {"docs.docstring:shop/acme.bad.run#extra.gone"}),
         ("speak", "docs/bad.md", {"docs.name:shop/docs/bad.md#acme.lost"}),
         ("drift_of", "docs/bad.md", {"docs.name:shop/docs/bad.md#acme.lost"}),
     ],
