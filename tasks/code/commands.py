@@ -1,4 +1,4 @@
-"""The command lines of a checkout, of click and argparse: commands, options and arguments with their help.
+"""The command lines of a checkout, of click, argparse and Typer: commands, options and arguments with their help.
 
 What a decorator of the checkout's own adds is found where it is put together from `click.option`; where that is not
 known, the command says that it is not `complete`.
@@ -19,6 +19,7 @@ from tasks.code.arguments import parsers_of
 from tasks.code.lazy_groups import loaded, takes_its_own
 from tasks.code.literals import Written, call_of, constant
 from tasks.code.places import read_file
+from tasks.code.typer_commands import Applications, Said
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Command:
     """Whether all that it takes is known: no decorator, and no class of its own, may add to it."""
     parent: str | None = None
     """Path of the group that it belongs to."""
+    open: bool = False
+    """Whether it takes options that it does not know, and hands them on."""
+    aliases: tuple[tuple[str, ...], ...] = ()
+    """What may be typed instead of `words`."""
 
 
 _MAKES = frozenset({"command", "group"})
@@ -99,13 +104,19 @@ class _Reader:
         self._names: dict[str, str] = {}
         """What a command is called in its group, by its path."""
         self._parents: dict[str, str] = {}
+        self._applications = Applications(codebase, self._tree)
 
     def commands(self) -> Iterator[Command]:
         users: list[tuple[Module, str]] = []
         for path in self._codebase.files:
             module = self._module(path)
             tops = {one.target.partition(".")[0] for one in module.imports}
-            users += [(module, library) for library in ("click", "argparse") if library in tops]
+            users += [(module, library) for library in ("click", "argparse", "typer") if library in tops]
+        for said in self._applications.read([module for module, library in users if library == "typer"]):
+            self._names[said.path] = said.name
+            self._found[said.path] = _of_typer(said, self._module(said.module).file)
+            if said.parent is not None:
+                self._parents[said.path] = said.parent
         clicks = [module for module, library in users if library == "click"]
         for module in clicks:
             self._in_module(module)
@@ -146,7 +157,7 @@ class _Reader:
         if self._is_click(module, written.name):
             return "", written
         target = self._codebase.resolve(f"{module}.{owner}") if owner else None
-        return None if target is None else (target, written)
+        return None if target is None or target in self._applications.apps else (target, written)
 
     def _is_click(self, module: str, name: str) -> bool:
         head, _, rest = name.partition(".")
@@ -184,6 +195,7 @@ class _Reader:
             options += [one for one in parts if isinstance(one, Option)]
             arguments += [one for one in parts if isinstance(one, Argument)]
         told = written.value("help") or ast.get_docstring(node) or ""
+        context = self._context(module.path, written.options.get("context_settings"))
         self._found[path] = Command(
             path=path,
             words=(),
@@ -194,8 +206,16 @@ class _Reader:
             options=tuple(options),
             arguments=tuple(arguments),
             group=written.last == "group",
-            complete=complete,
+            complete=complete and context is not None,
+            open=context is not None and ("ignore_unknown_options" in context or "allow_extra_args" in context),
         )
+
+    def _context(self, module: str, node: ast.expr | None) -> str | None:
+        """Source text of how a command reads what is typed; None where it is made elsewhere."""
+        if isinstance(node, ast.Name):
+            definition = self._definition(module, node.id)
+            return None if definition is None else ast.unparse(definition)
+        return "" if node is None else ast.unparse(node)
 
     def _parts(self, module: str, node: ast.expr, depth: int) -> list[Option | Argument] | None:
         """What a decorator adds to a command; None when that is not known."""
@@ -361,6 +381,30 @@ def _said(node: ast.expr | None) -> str:
     return ast.unparse(node)
 
 
+def _of_typer(said: Said, file: str) -> Command:
+    return Command(
+        path=said.path,
+        words=(),
+        help=said.help,
+        module=said.module,
+        file=file,
+        line=said.line,
+        options=tuple(
+            Option(one.names, one.help, one.default, one.required, one.flag, one.multiple, one.kind, one.hidden)
+            for one in said.given
+            if one.names[0].startswith("-")
+        ),
+        arguments=tuple(
+            Argument(one.names[0], one.required, one.multiple, one.help)
+            for one in said.given
+            if not one.names[0].startswith("-")
+        ),
+        group=said.group,
+        complete=said.complete,
+        open=said.open,
+    )
+
+
 def _of_argparse(module: Module, tree: ast.Module) -> Iterator[Command]:
     for parser in parsers_of(tree, module.path, Path(module.file).stem):
         yield Command(
@@ -390,4 +434,6 @@ def _of_argparse(module: Module, tree: ast.Module) -> Iterator[Command]:
             ),
             group=parser.group,
             complete=parser.complete,
+            open=parser.open,
+            aliases=parser.aliases,
         )

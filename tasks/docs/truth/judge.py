@@ -82,7 +82,7 @@ def gather(checkout: Checkout, codebase: Codebase, settings: DocsSettings) -> Ma
     literals = Literals(resolver)
     documents = read_documents(checkout.path, settings.documents, checkout.exclude)
     pages = {file: read_page(file, text) for file, text in documents.texts.items()}
-    known = References.of(checkout.path, _CodeNames(resolver, literals), list(codebase.packages))
+    known = References.of(checkout.path, _CodeNames(resolver, literals), list(codebase.packages), programs=False)
     material = Material(checkout, resolver, documents, pages, known, literals, Baseline())
     try:
         material.baseline = read_baseline(checkout.path / settings.baseline)
@@ -348,7 +348,7 @@ def _options(material: Material, truth: Truth) -> None:
                     dict(one.evidence),
                 )
             )
-    for one in options.undocumented(material.pages.values()):
+    for one in options.undocumented(material.pages.values(), whole=not material.documents.unread):
         truth.findings.append(
             _finding(
                 material,
