@@ -105,7 +105,7 @@ class _Body:
             todo: list[ast.AST] = [statement]
             while todo:
                 node = todo.pop()
-                if isinstance(node, ast.Name):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                     names.add(node.id)
                 elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                     continue  # what is done with it is looked at where it is called
@@ -117,10 +117,7 @@ class _Body:
                         names.add(base.id)
                 if id(node) in kept and isinstance(node, ast.Return) and isinstance(node.value, ast.Name):
                     continue
-                if isinstance(node, ast.Assign | ast.AnnAssign):
-                    todo += [node.value] if node.value is not None else []
-                else:
-                    todo += ast.iter_child_nodes(node)
+                todo += ast.iter_child_nodes(node)
         for name, parser in self.called:
             if name in names:
                 parser.complete = False

@@ -77,6 +77,8 @@ class Command:
     """What may be typed instead of `words`."""
 
 
+_CLICK = frozenset({"click", "rich_click", "asyncclick"})
+"""Packages that have click's own names."""
 _MAKES = frozenset({"command", "group"})
 _NOTHING = frozenset({"pass_context", "pass_obj", "make_pass_decorator", "pass_meta_key", "wraps", "result_callback"})
 _READY = {
@@ -111,7 +113,8 @@ class _Reader:
         for path in self._codebase.files:
             module = self._module(path)
             tops = {one.target.partition(".")[0] for one in module.imports}
-            users += [(module, library) for library in ("click", "argparse", "typer") if library in tops]
+            users += [(module, library) for library in ("argparse", "typer") if library in tops]
+            users += [(module, "click")] if tops & _CLICK else []
         for said in self._applications.read([module for module, library in users if library == "typer"]):
             self._names[said.path] = said.name
             self._found[said.path] = _of_typer(said, self._module(said.module).file)
@@ -162,7 +165,7 @@ class _Reader:
     def _is_click(self, module: str, name: str) -> bool:
         head, _, rest = name.partition(".")
         target = next((one.target for one in self._module(module).imports if one.name == head), "")
-        return target.partition(".")[0] == "click" and (bool(rest) == (target == "click"))
+        return target.partition(".")[0] in _CLICK and bool(rest) == (target in _CLICK)
 
     def _command(
         self,
@@ -295,6 +298,8 @@ class _Reader:
         owner = self._codebase.resolve(f"{module}.{written.name.rpartition('.')[0]}")
         target = self._codebase.resolve(f"{module}.{ast.unparse(command)}")
         if owner is None or target not in self._found:
+            if owner in self._found and target is None:  # a command that is made as it runs
+                self._found[owner] = replace(self._found[owner], complete=False)
             return
         self._parents.setdefault(target, owner)
         name = constant(written.arguments[1]) if len(written.arguments) > 1 else written.value("name")

@@ -88,7 +88,7 @@ class CommandLines:
                 continue
             # behind a group that one word more would lead out of, it may be another command that takes them
             known = own if command is not None and (not command.group or place == length) else None
-            found = command is not None and not command.group and "argparse" not in self._libraries(words[0])
+            found = command is not None and not command.group and not self._imports(command.module, "argparse")
             every = known if known is not None else self._known_options(words[0], closed=found)
             if every is None:
                 continue
@@ -177,6 +177,9 @@ class CommandLines:
                 one.target.partition(".")[0] for path in self._modules(script) for one in module(path).imports
             )
         return self._imported[package]
+
+    def _imports(self, module: str, library: str) -> bool:
+        return any(one.target.partition(".")[0] == library for one in self.resolver.codebase.module(module).imports)
 
 
 def _lines(section: Section) -> Iterator[tuple[int, str, bool]]:
