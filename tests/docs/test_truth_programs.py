@@ -133,13 +133,12 @@ def test_a_finding_behind_a_line_that_goes_on_has_the_line_of_its_command(tmp_pa
         "parser = argparse.ArgumentParser(prog='acme')\n    parser.add_argument_group('x').add_argument('--other')",
         "parser = argparse.ArgumentParser(prog='acme')\n    parser.add_argument('--other').completer = 1",
         "parser = argparse.ArgumentParser(prog='acme', parents=[base()])",
-        "parser = argparse.ArgumentParser(prog='acme')\n    parser.add_argument('--x', action=argparse."
-        "BooleanOptionalAction)",
+        "parser = argparse.ArgumentParser(prog='acme')\n    parser.add_argument('--x', action=BooleanOptionalAction)",
         "parser = argparse.ArgumentParser(prog='acme')\n    parser.parse_known_args()",
     ],
 )
 def test_a_parser_that_others_add_to_may_take_what_they_spell(tmp_path: Path, body: str) -> None:
-    code = f"import argparse\n\nOTHER = '--other'\n\n\ndef main():\n    {body}\n"
+    code = f"import argparse\nfrom argparse import *\n\nOTHER = '--other'\n\n\ndef main():\n    {body}\n"
     option = "--no-x" if "Boolean" in body else "--other"
     assert keys(tmp_path, f"Run `acme {option}`.", {"acme/main.py": code}) == []
 

@@ -224,7 +224,7 @@ def judge_link(document: str, target: str, known: References) -> tuple[str, str,
 def scripts_of(root: Path, defines: Callable[[str], bool]) -> dict[str, str]:
     """The commands that the checkout `root` installs, each with the module that runs it.
 
-    None where pyproject.toml does not say so, and none of a module that is not `defined` here: what another
+    None where pyproject.toml does not say so, and none of a module that nothing here `defines`: what another
     distribution makes of its words and options nobody here can say.
     """
     try:
