@@ -256,7 +256,9 @@ class _Reader:
         for inner in ast.walk(node):
             if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Call) and inner.args:
                 parts = self._parts(module, inner.func, depth + 1)
-                found += parts or []
+                if parts is None:
+                    return None
+                found += parts
             elif isinstance(inner, ast.For) and isinstance(inner.target, ast.Name):
                 source = inner.iter
                 while isinstance(source, ast.Call) and source.args:
@@ -269,7 +271,9 @@ class _Reader:
                 elif isinstance(source, ast.Tuple | ast.List):
                     elements = source.elts
                 for element in elements:
-                    found += self._parts(module, element, depth + 1) or []
+                    if (parts := self._parts(module, element, depth + 1)) is None:
+                        return None
+                    found += parts
         return found or None
 
     def _joined(self, module: Module) -> None:
@@ -354,8 +358,8 @@ def _of_click(written: Written) -> list[Option | Argument] | None:
         required = written.value("required")
         optional = required is False or (required is None and (many or "default" in written.options))
         return [Argument(texts[0] if texts else "", not optional, many)]
-    if written.last != "option":
-        return None
+    if written.last != "option" or len(texts) != len(written.arguments):
+        return None  # names that are put together as it runs
     names = tuple(part.strip() for text in texts if text.startswith("-") for part in text.split("/") if part.strip())
     pair = any("/" in text for text in texts)
     variables = written.value("envvar")

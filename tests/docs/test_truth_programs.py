@@ -99,6 +99,25 @@ def test_a_command_that_hands_on_what_it_does_not_know_takes_any_option(tmp_path
     assert keys(tmp_path / "closed", "Run `acme x --gone`.", {"acme/main.py": code}) == ["option:acme --gone"]
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "@click.option(*SAID.args, **SAID.options)\n",
+        "@click.option(f'--{PART}-all')\n",
+        "@click.option('--' + PART)\n",
+        "@two\n",
+    ],
+)
+def test_options_that_are_put_together_may_be_any(tmp_path: Path, made: str) -> None:
+    own = "def two(f):\n    f = click.option('--x')(f)\n    return click.option(*SAID.args)(f)\n\n\n"
+    code = GROUP.replace("import click\n", f"import click\n\nSAID = ('--spelt',)\nPART = 'gone'\n\n\n{own}")
+    option = "--spelt" if "SAID" in made or "two" in made else "--gone"
+    text = f"Run `acme ship {option}`."
+    assert keys(tmp_path / "said", text, {"acme/main.py": code}) == [f"option:acme ship {option}"]
+    code = code.replace("@click.option('--now')\n", made)
+    assert keys(tmp_path / "made", text, {"acme/main.py": code}) == []
+
+
 def test_a_word_behind_a_program_that_takes_arguments_is_no_command(tmp_path: Path) -> None:
     assert keys(tmp_path, "Run `acme somewhere`.", {"acme/main.py": f"{CLICK}    pass\n"}) == []
 

@@ -40,6 +40,9 @@ _DERIVING = frozenset(
 _HANDS_ON = re.compile(r"parse_known_|REMAINDER|ignore_unknown_options|allow_extra_args")
 """Of a program that takes options of others, and gives them to these."""
 
+_MADE = re.compile(r"""["'](--[a-z0-9-]*)(?:\{|%s|["']\s*\+)""")
+"""The beginning of an option of which the rest is put together as the program runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Untaken:
@@ -62,6 +65,7 @@ class CommandLines:
         self.literals = literals
         self.scripts = scripts_of(root, lambda name: name in resolver.codebase.names)
         self._kept: dict[str, bool] = {}
+        self._made: dict[str, frozenset[str]] = {}
         self._imported: dict[str, frozenset[str]] = {}
 
     def judged(self, section: Section) -> Iterator[Untaken | None]:
@@ -91,6 +95,8 @@ class CommandLines:
             found = command is not None and not command.group and not self._imports(command.module, "argparse")
             every = known if known is not None else self._known_options(words[0], closed=found)
             if every is None:
+                continue
+            if known is None and any(name.startswith(one) for one in self._beginnings(words[0])):
                 continue
             if self._takes(words[0], name, every, loose=known is None):
                 yield None
@@ -153,6 +159,15 @@ class CommandLines:
             self._kept[script] = not any(map(_HANDS_ON.search, sources))
         return self._kept[script]
 
+    def _beginnings(self, script: str) -> frozenset[str]:
+        """How options begin that are put together where a program's options are made."""
+        if script not in self._made:
+            sources = (
+                self.resolver.source_of(path) for path in self._modules(script) if self._imports(path, *_SPELLING)
+            )
+            self._made[script] = frozenset(found for text in sources for found in _MADE.findall(text))
+        return self._made[script]
+
     @cached_property
     def _every_option(self) -> frozenset[str]:
         spelt = set(self.literals.options())
@@ -178,8 +193,8 @@ class CommandLines:
             )
         return self._imported[package]
 
-    def _imports(self, module: str, library: str) -> bool:
-        return any(one.target.partition(".")[0] == library for one in self.resolver.codebase.module(module).imports)
+    def _imports(self, module: str, *libraries: str) -> bool:
+        return any(one.target.partition(".")[0] in libraries for one in self.resolver.codebase.module(module).imports)
 
 
 def _lines(section: Section) -> Iterator[tuple[int, str, bool]]:
