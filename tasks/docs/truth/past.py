@@ -7,10 +7,12 @@ from pathlib import PurePosixPath
 
 _ENDED = r"(?:removed|renamed|deleted|dropped|replaced|moved|discontinued|retired)"
 _NO = r"(?:do|does|did)(?:\ not|n't)"
+_DEPRECATED_HOW = "in|since|and|by|as|from|with|for|now|but|or|alias|names?|spelling"
 _PAST = re.compile(
     rf"""\b(?:
-    no\ longer | used\ to | formerly | previously | deprecat\w+ | superseded | obsolete | legacy
+    no\ longer | used\ to | formerly | previously | superseded | obsolete | legacy
     | (?:was|were)\ (?:called|named|known|part|in) | had\ been
+    | deprecates | deprecations? | deprecated(?!\ (?!(?:{_DEPRECATED_HOW})\b)\w)
     | went\ away | until\ then | back\ then | at\ the\ time | once\ was
     | (?:old|older|earlier|previous|past|former)\ (?:name|names|version|versions|release|releases|code|spelling|api|
       signature|way|form|tutorials?|books?|scripts?|examples?|programs?)
@@ -25,11 +27,11 @@ _PAST = re.compile(
 _NOT_NOW = re.compile(
     rf"""\b(?:
     not\ part\ of | planned | proposed | proposal | in\ (?:a\ |the\ )?future
-    | not\ yet\ (?:an?\ )?(?:there|available|implemented|supported|released|merged|written|built|done|possible|exist\w*)
-    | will\ (?:soon\ |then\ |later\ )?be\ (?:{_ENDED}|added|available|introduced|deprecated|supported|released|gone|called|
-      named|possible|part|built|written)
-    | will\ (?:soon\ |then\ |later\ )?(?:get|gain|have)\ (?:(?:an?|its|the|own|new)\ )*(?:option|parameter|argument|method|
-      function|class|module|command|setting|`.`)
+    | not\ yet\ (?:an?\ )?(?:there|available|implemented|supported|released|merged|written|built|possible|exist\w*)
+    | will\ (?:soon\ |then\ |later\ )?be\ (?:{_ENDED}|added|available|introduced|deprecated|supported|released|gone|
+      called|named|possible|part|built|written)
+    | will\ (?:soon\ |then\ |later\ )?(?:get|gain|have)\ (?:(?:an?|its|the|own|new)\ )*(?:option|parameter|argument|
+      method|function|class|module|command|setting|`.`)
     | would\ be\ (?:called|named|nice|added|available|possible) | would\ have\ been
     | imagine | hypothetical | suppose | fictional | made[\ -]up(?!\ of) | invented
     )(?!\w)""",
@@ -53,6 +55,7 @@ _OF_IT = re.compile(
     rf"""
     \b(?:instead\ of|in\ place\ of|rather\ than|replaces|supersedes)\ (?:(?:the|an?|plain|bare|old|\w+ing)\ ){{0,2}}`@`
     | `@`[^`,;.]{{0,30}}\ (?:is|are|has\ been|have\ been)\ (?:now\ |all\ )?(?:{_ENDED}|gone)\b
+    | `@`[^`,;.]{{0,30}}\ deprecated\b | \bdeprecated\ (?:[\w-]+\ ){{1,3}}`@`(?<!\bis\ `@`)
     | \byour\ (?:own|project)\b(?:[^`,;.]|,\ (?:say|such\ as|for\ example|like|perhaps|maybe)\b){{0,30}}`@`
     | \bof\ your\ own,?\ (?:say|such\ as|for\ example|like|called|named)\ `@`
     | `@`\ (?:is|are|being|stands\ for)\ [^`,;.]{{0,30}}\byour\ (?:own|project)\b
@@ -60,7 +63,8 @@ _OF_IT = re.compile(
     | \b(?:the|an?)\ (?:common\ )?(?:typo|mistake|misspel\w+|wrong\ (?:name|spelling|word))[,:]?\ (?:is\ )?`@`
     | \bmisspel\w+\ (?:as\ )?`@`
     | \b(?:third[\ -]party|other\ (?:librar|package)\w*|another\ (?:librar|package)\w*)\b[^`;.]{{0,30}}`@`
-    | `@`\ (?:is|are|comes?|belongs?|of|from|in)\b[^`,;.]{{0,30}}\b(?:third[\ -]party|(?:other|another)\ (?:librar|package))
+    | `@`\ (?:is|are|comes?|belongs?|of|from|in)\b[^`,;.]{{0,30}}
+      \b(?:third[\ -]party|(?:other|another)\ (?:librar|package))
     | \b{_NO}\ use\ `@`
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -68,7 +72,8 @@ _OF_IT = re.compile(
 """Says of the thing itself, which stands as `@`, that it is not, is not any more, or is somebody else's."""
 _OF_WHAT_FOLLOWS = re.compile(
     rf"""(?:^|[.;]\ ){_ENDED}\b
-    | \b(?:{_ENDED}|gone|instead\ of|in\ place\ of|rather\ than|your\ own|your\ project|wrong|mistakes?|typos?)\b[^`,;.]{{0,40}}:\s*$
+    | \b(?:{_ENDED}|deprecated|gone|instead\ of|in\ place\ of|rather\ than|your\ own|your\ project|wrong|mistakes?|
+      typos?)\b[^`,;.]{{0,40}}:\s*$
     | \b(?:third[\ -]party|(?:other|another)\ (?:librar\w+|package\w*))\b[^`;.]*:\s*$""",
     re.VERBOSE | re.IGNORECASE,
 )
