@@ -258,10 +258,11 @@ def _shown(text: str, span: Span) -> Shown | None:
 def _signature_as_call(head: str) -> ast.Call | None:
     """`name(a, /, b: int = 1, *, c=2)` as the call `name(a, b=1, c=2)`."""
     name, _, rest = head.partition("(")
-    if not re.fullmatch(r"[\w.]+", name):
+    if not re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*", name):
         return None
     try:
         tree = ast.parse(f"def _({rest}: ...")
+        call = ast.parse(f"{name}()", mode="eval").body  # a keyword is no name
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     function = tree.body[0]
@@ -276,7 +277,6 @@ def _signature_as_call(head: str) -> ast.Call | None:
         ast.keyword(one.arg, value if value is not None else ast.Name(one.arg, ast.Load()))
         for one, value in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     ]
-    call = ast.parse(f"{name}()", mode="eval").body
     if not isinstance(call, ast.Call):
         return None
     call.args, call.keywords = args, named
