@@ -158,27 +158,24 @@ class _Reader:
 
     def bind(self, tree: ast.Module) -> None:
         """Learn which names are imports, instances, or something else; a name with two meanings has none."""
-        bound: dict[str, set[str]] = {}
+        bound: dict[str, list[str]] = {}
+        assigned: list[tuple[str, ast.expr, str]] = []
         for node in ast.walk(tree):
             for name, meaning in _bindings(node):
-                bound.setdefault(name, set()).add(meaning)
+                bound.setdefault(name, []).append(meaning)
+            assigned += _instances(node)
         for name, meanings in bound.items():
-            known = {meaning for meaning in meanings if meaning}
             self.scope.instances.pop(name, None)
-            if len(meanings) == 1 and known:
-                self.scope.modules[name] = next(iter(known))
+            if meanings[0] and len(set(meanings)) == 1:
+                self.scope.modules[name] = meanings[0]
                 self.scope.other.discard(name)
             else:
                 self.scope.modules.pop(name, None)
                 self.scope.other.add(name)
-        for node in ast.walk(tree):
-            for name, value, entered in _instances(node):
-                path = self._class_of(value, entered=entered)
-                if path is not None and self._bound_once(tree, name):
-                    self.scope.instances[name] = path
-
-    def _bound_once(self, tree: ast.Module, name: str) -> bool:
-        return sum(1 for node in ast.walk(tree) for bound, _ in _bindings(node) if bound == name) == 1
+        for name, value, entered in assigned:
+            path = self._class_of(value, entered=entered) if len(bound[name]) == 1 else None
+            if path is not None:
+                self.scope.instances[name] = path
 
     def _class_of(self, value: ast.expr, *, entered: str) -> str | None:
         """The class whose instance `value` is, for sure; after `entered`, its method that gives it, if there is one."""

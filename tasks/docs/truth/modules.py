@@ -14,9 +14,9 @@ _MANY = re.compile(r"\bglobals\(\)|\bsys\.modules\b|\bsetattr\(|\bvars\(\)|\bloc
 _COMPUTED = re.compile(
     r"\b(?:globals|vars|locals)\(\)\s*(?:\[\s*(?![\"'\s])[^\]\n]*\]\s*=(?!=)|\.(?:update|setdefault)\b|\|=)"
     r"|\bsetattr\(\s*sys\.modules\[__name__\]\s*,\s*(?![\"'\s])"
-    r"|\bsys\.modules\[__name__\]\.__dict__\b"
+    r"|\bsys\.modules\[__name__\]\s*(?:\.__(?:dict|class)__\b|=(?!=))"
 )
-"""How a module gives itself names that stand nowhere."""
+"""How a module gives itself names that stand nowhere, or puts something else at its own place."""
 _ITSELF = re.compile(r"\b(\w+)\s*=\s*sys\.modules\[__name__\]")
 _ALL_WORKED_OUT = re.compile(r"^[ \t]+.*\b__all__\b\s*(?:[+|]?=(?!=)|\.\w+\()|^__all__\.(?!append\(|extend\()", re.MULTILINE)
 _ATTRIBUTES = frozenset(
@@ -40,6 +40,7 @@ class Modules:
     _beside: dict[Path, frozenset[str]] = field(default_factory=dict)
     _stars: dict[str, tuple[frozenset[str] | None, bool]] = field(default_factory=dict)
     _places: tuple[str, ...] | None = None
+    _taken: frozenset[str] | None = None
 
     def text(self, file: str) -> str:
         """Text of a file, relative to the checkout; empty when it cannot be read."""
@@ -57,7 +58,14 @@ class Modules:
             return True
         if module.file.endswith(".pyi") and name.startswith("_"):
             return True  # stubs of compiled modules list what is for users
-        return self._made_as_it_runs(module, name)
+        return self._made_as_it_runs(module, name) or self.is_taken(f"{module.path}.{name}")
+
+    def is_taken(self, name: str) -> bool:
+        """Whether any module of the code base imports `name` from where it is said to be: then it is there."""
+        if self._taken is None:
+            targets = (one.target for path in self.codebase.files for one in self.codebase.module(path).imports)
+            self._taken = frozenset(one for one in targets if one.partition(".")[0] in self.codebase.packages)
+        return name in self._taken
 
     def is_handed_on(self, module: Module, name: str) -> bool | None:
         """Whether `from module import *` takes `name`, should it be there; None where `__all__` is worked out."""
@@ -70,7 +78,9 @@ class Modules:
         exports, worked_out = held
         if exports is not None:
             return name in exports
-        return None if worked_out else not name.startswith("_")
+        if name.startswith("_"):
+            return None if worked_out and name in self.text(module.file) else False
+        return None if worked_out else True
 
     def spells_all(self, module: Module) -> bool:
         """Whether what a star takes from the module is written out in it."""
