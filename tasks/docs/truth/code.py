@@ -94,12 +94,16 @@ class Scope:
     """Names that hold an instance of a class of the code base."""
     other: set[str] = field(default_factory=set)
     """Names that mean something else, or several things."""
+    loose: bool = False
+    """Whether a package may be used without an import, as pages do that have shown it before."""
 
     def meaning(self, name: str, resolver: Resolver) -> str | None:
-        """The dotted name that `name` stands for; a package that nobody imported stands for itself."""
+        """The dotted name that `name` stands for; in a page, a package stands for itself where nothing else does."""
         if name in self.other:
             return None
-        return self.modules.get(name) or (name if resolver.is_ours(name) else None)
+        if name in self.modules or not self.loose or not resolver.is_ours(name) or resolver.is_variable(name):
+            return self.modules.get(name)
+        return name
 
 
 def parse(text: str) -> ast.Module:

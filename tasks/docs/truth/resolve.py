@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol
+from tasks.docs.truth.bound import bound_in
 from tasks.docs.truth.modules import Modules
 from tasks.docs.truth.signature import ANYTHING, KEYWORD_ONLY, PLAIN, Signature, without_self
 
@@ -76,6 +78,10 @@ class Resolver:
     def is_ours(self, name: str) -> bool:
         """Whether `name` begins with a package of the code base."""
         return name.partition(".")[0] in self._packages
+
+    def is_variable(self, package: str) -> bool:
+        """Whether a document or an example of the checkout gives the name of a package to something else."""
+        return package in self._variables
 
     def symbol(self, path: str) -> Symbol | None:
         """The symbol at the path of a verdict; None for modules, and for what cannot be read any more."""
@@ -193,6 +199,10 @@ class Resolver:
     @cached_property
     def _packages(self) -> frozenset[str]:
         return frozenset(self.codebase.packages)
+
+    @cached_property
+    def _variables(self) -> frozenset[str]:
+        return bound_in(Path(self.codebase.root), self._packages)
 
     @cached_property
     def _by_last(self) -> dict[str, list[str]]:
