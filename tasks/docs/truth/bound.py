@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 _DOCUMENTS = (".md", ".mdx", ".markdown", ".rst", ".ipynb", ".adoc")
-_EXAMPLES = re.compile(r"^(?:docs?|documentation|examples?|samples?|tutorials?|snippets?|cookbook|demos?|guides?)(?:$|[_\-.])")
+_EXAMPLES = re.compile(
+    r"^(?:docs?|documentation|examples?|samples?|tutorials?|snippets?|cookbook|demos?|guides?)(?:$|[_\-.])"
+)
 _LARGEST = 1_000_000
 _MOST = 5_000
 

@@ -18,7 +18,9 @@ _COMPUTED = re.compile(
 )
 """How a module gives itself names that stand nowhere, or puts something else at its own place."""
 _ITSELF = re.compile(r"\b(\w+)\s*=\s*sys\.modules\[__name__\]")
-_ALL_WORKED_OUT = re.compile(r"^[ \t]+.*\b__all__\b\s*(?:[+|]?=(?!=)|\.\w+\()|^__all__\.(?!append\(|extend\()", re.MULTILINE)
+_ALL_WORKED_OUT = re.compile(
+    r"^[ \t]+.*\b__all__\b\s*(?:[+|]?=(?!=)|\.\w+\()|^__all__\.(?!append\(|extend\()", re.MULTILINE
+)
 _ATTRIBUTES = frozenset(
     {"__name__", "__doc__", "__file__", "__path__", "__dict__", "__spec__", "__loader__", "__package__", "__all__",
      "__main__", "__version__", "__annotations__"}
@@ -35,6 +37,7 @@ class Modules:
 
     codebase: Codebase
     _texts: dict[str, str] = field(default_factory=dict)
+    _lost: set[str] = field(default_factory=set)
     _hooks: dict[str, frozenset[str]] = field(default_factory=dict)
     _bodies: dict[str, tuple[str, bool, bool]] = field(default_factory=dict)
     _beside: dict[Path, frozenset[str]] = field(default_factory=dict)
@@ -50,6 +53,7 @@ class Modules:
                     self._texts[file] = source.read(_LARGEST_SOURCE).decode("utf-8", errors="replace")
             except OSError:
                 self._texts[file] = ""
+                self._lost.add(file)
         return self._texts[file]
 
     def may_hold(self, module: Module, name: str) -> bool:
@@ -120,7 +124,7 @@ class Modules:
 
     def _made_as_it_runs(self, module: Module, name: str) -> bool:
         text, many, any_ = self._body(module)
-        if not text or any_:
+        if any_ or module.file in self._lost:
             return True
         if name not in text:
             return False

@@ -64,6 +64,7 @@ class Resolver:
     _members: dict[str, dict[str, Symbol]] = field(default_factory=dict)
     _waiting: set[str] = field(default_factory=set)
     _returned: set[str] = field(default_factory=set)
+    _met: dict[str, Verdict] = field(default_factory=dict)
     _many: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -303,8 +304,8 @@ class Resolver:
         return verdict
 
     def _step(self, name: str, depth: int) -> Verdict:
-        """The answer for a name on the way to another; one that leads back to itself brings nothing."""
-        held = self._verdicts.get(name)
+        """The answer for a name on the way to another; what leads back to itself brings nothing, and nothing twice."""
+        held = self._verdicts.get(name) or self._met.get(name)
         if held is not None:
             return held
         if name in self._waiting:
@@ -316,8 +317,10 @@ class Resolver:
         finally:
             self._waiting.discard(name)
             self._returned.discard(name)
-        if not self._returned:  # otherwise it may be another one where the question begins elsewhere
-            self._verdicts[name] = verdict
+        # where a way led back to what is still asked, the answer holds within this question only
+        (self._met if self._returned else self._verdicts)[name] = verdict
+        if not self._waiting:
+            self._met.clear()
         return verdict
 
     def _below(self, path: str, rest: Sequence[str], depth: int) -> Verdict:

@@ -178,7 +178,7 @@ def _literals(file: Path) -> Iterator[str]:
 
 
 class _Said:
-    """What a page says of the packages of the code base: which it imports, and which names it gives to something else."""
+    """What a page says of the packages of the code base: those it imports, and names that it gives away."""
 
     def __init__(self, text: str, resolver: Resolver) -> None:
         self._resolver = resolver
@@ -229,6 +229,8 @@ def _of_span(span: Span, spoken: Spoken, resolver: Resolver, said: _Said) -> Non
     if len(text) > 400 or "\n" in text:
         return
     if _OBJECT.fullmatch(text):
+        if text in resolver.codebase.words():
+            return  # a string of the code, such as the kind of a message
         text = text.replace(":", ".")
     name, shown = text, None
     if "(" in text:
