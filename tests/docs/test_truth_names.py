@@ -256,3 +256,19 @@ def test_a_string_of_the_code_with_a_colon_is_no_place_of_an_object(tmp_path: Pa
     page = "# Guide\n\nRoutes that take `acme:draft`, and the script `acme:start`.\n"
     files = {"acme/routes.py": 'KINDS = ("acme:draft", "acme:sent")\n', "README.md": page}
     assert subjects(tmp_path, files) == {"acme.start"}
+
+
+def test_the_star_of_an_example_brings_its_own_names(tmp_path: Path) -> None:
+    """A module's own function may be handed on as the method of an object, without its first parameter."""
+    code = 'def root(ctx, x0): ...\n\n\ndef find(ctx, x0):\n    """Find.\n\n    {}\n    >>> root(1)\n    """\n'
+    files = {"acme/__init__.py": "from acme.context import mp\n\nroot = mp.root\n", "acme/context.py": "mp = make()\n"}
+    with_star = {**files, "acme/roots.py": code.format(">>> from acme import *")}
+    assert subjects(tmp_path / "star", with_star) == set()
+    with_other = {**files, "acme/roots.py": code.format(">>> from elsewhere import *")}
+    assert subjects(tmp_path / "other", with_other) == set()
+    assert subjects(tmp_path / "none", {**files, "acme/roots.py": code.format("")}) == {"call.root.x0"}
+
+
+def test_a_module_has_what_every_module_has(tmp_path: Path) -> None:
+    assert answer(tmp_path, {}, "acme.__new__") is Answer.open
+    assert answer(tmp_path, {}, "acme.__call__") is Answer.gone

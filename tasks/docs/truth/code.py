@@ -164,10 +164,15 @@ class _Reader:
         """Learn which names are imports, instances, or something else; a name with two meanings has none."""
         bound: dict[str, list[str]] = {}
         assigned: list[tuple[str, ast.expr, str]] = []
+        stars: list[str] = []
         for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+                stars.append(node.module or "" if not node.level else "")
             for name, meaning in _bindings(node):
                 bound.setdefault(name, []).append(meaning)
             assigned += _instances(node)
+        for module in stars:
+            self._open_star(module)
         for name, meanings in bound.items():
             self.scope.instances.pop(name, None)
             if meanings[0] and len(set(meanings)) == 1:
@@ -180,6 +185,17 @@ class _Reader:
             path = self._class_of(value, entered=entered) if len(bound[name]) == 1 else None
             if path is not None:
                 self.scope.instances[name] = path
+
+    def _open_star(self, module: str) -> None:
+        """Let the names of a star stand for what it brings; of one that is not of the code base nobody can say."""
+        for name in [*self.scope.modules]:
+            ours = bool(module) and self.resolver.is_ours(module)
+            verdict = self.resolver.resolve(f"{module}.{name}") if ours else None
+            if verdict is not None and verdict.answer is Answer.defined:
+                self.scope.modules[name] = verdict.path
+            elif verdict is None or verdict.answer is Answer.open:
+                del self.scope.modules[name]
+                self.scope.other.add(name)
 
     def _class_of(self, value: ast.expr, *, entered: str) -> str | None:
         """The class whose instance `value` is, for sure; after `entered`, its method that gives it, if there is one."""

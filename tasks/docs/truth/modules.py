@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +23,8 @@ _ALL_WORKED_OUT = re.compile(
     r"^[ \t]+.*\b__all__\b\s*(?:[+|]?=(?!=)|\.\w+\()|^__all__\.(?!append\(|extend\()", re.MULTILINE
 )
 _ATTRIBUTES = frozenset(
-    {"__name__", "__doc__", "__file__", "__path__", "__dict__", "__spec__", "__loader__", "__package__", "__all__",
-     "__main__", "__version__", "__annotations__"}
+    {*dir(types.ModuleType), "__file__", "__path__", "__dict__", "__spec__", "__loader__", "__package__", "__all__",
+     "__main__", "__version__", "__annotations__", "__builtins__", "__cached__"}
 )  # fmt: skip
 _COMPILED = (".so", ".pyd", ".pyx", ".pxd", ".pyx.tp", ".pyx.in", ".pxd.tp", ".pxd.in", ".c", ".cc", ".cpp", ".cxx",
              ".f", ".f90", ".pyf", ".rs")  # fmt: skip
