@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ELSEWHERE = {"ingest": "lama.commands.graph_ingest:ingest", "cypher": "lama.commands.graph_cypher:cypher"} | {
-    name: f"lama.commands.graph_admin:{name.replace('-', '_')}"
-    for name in ("migrate", "backup", "restore", "rotate-key")
+_MODULES = {
+    "graph_ingest": ("ingest", "forget"),
+    "graph_cypher": ("cypher",),
+    "graph_admin": ("migrate", "backup", "restore", "rotate-key"),
+}
+_ELSEWHERE = {
+    name: f"lama.commands.{module}:{name.replace('-', '_')}" for module, names in _MODULES.items() for name in names
 }
 """Commands of this group that other modules have, `name` -> `module:attribute`; imported when one is called."""
 _LABELS = [label.value for label in Label]
