@@ -272,3 +272,9 @@ def test_the_star_of_an_example_brings_its_own_names(tmp_path: Path) -> None:
 def test_a_module_has_what_every_module_has(tmp_path: Path) -> None:
     assert answer(tmp_path, {}, "acme.__new__") is Answer.open
     assert answer(tmp_path, {}, "acme.__call__") is Answer.gone
+
+
+def test_a_class_has_what_every_class_has(tmp_path: Path) -> None:
+    files = {"acme/__init__.py": "class Box:\n    def __new__(cls, a): ...\n"}
+    assert answer(tmp_path, files, "acme.Box.__init__") is Answer.open
+    assert answer(tmp_path, files, "acme.Box.__enter__") is Answer.gone

@@ -342,7 +342,7 @@ class Resolver:
                 return self._below(full, rest, depth + 1)
             if self._opens(symbol, name):
                 return Verdict(Answer.open, path)
-        return Verdict(Answer.gone, path)
+        return Verdict(Answer.open if hasattr(type, name) else Answer.gone, path)  # each class has those of `type`
 
     def _opens(self, symbol: Symbol, name: str) -> bool:
         """Whether the class may have a member `name` that its syntax does not list."""
