@@ -90,7 +90,7 @@ def gather(checkout: Checkout, codebase: Codebase, settings: DocsSettings) -> Ma
     resolver = Resolver(codebase)
     literals = Literals(resolver)
     documents = read_documents(checkout.path, settings.documents, checkout.exclude)
-    known = References.of(checkout.path, _CodeNames(resolver, literals), list(codebase.packages))
+    known = References.of(checkout.path, _CodeNames(resolver, literals), list(codebase.packages), programs=False)
     material = Material(checkout, resolver, documents, {}, known, literals, Baseline())
     for file, text in documents.texts.items():
         try:
@@ -375,7 +375,7 @@ def _options(material: Material, truth: Truth) -> None:
                     dict(one.evidence),
                 )
             )
-    for one in options.undocumented(material.pages.values()):
+    for one in options.undocumented(material.pages.values(), whole=not material.documents.unread):
         truth.findings.append(
             _finding(
                 material,

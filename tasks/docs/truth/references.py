@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -98,16 +98,15 @@ class References:
     """What its `.gitignore` lists."""
 
     @classmethod
-    def of(cls, root: Path, names: Names, packages: list[str]) -> References:
-        """Those of the checkout `root`."""
+    def of(cls, root: Path, names: Names, packages: list[str], *, programs: bool = True) -> References:
+        """Those of the checkout `root`; without `programs`, what is typed behind one of its own is not judged."""
         folders = {
             entry.name
             for entry in (root.iterdir() if root.is_dir() else ())
             if entry.is_dir() and not entry.name.startswith(".") and entry.name not in {"build", "dist", "node_modules"}
         }
-        return cls(
-            root, names, frozenset(packages), frozenset(folders), scripts_of(root), _targets(root), ignored(root)
-        )
+        scripts = frozenset(scripts_of(root, names.defines)) if programs else frozenset()
+        return cls(root, names, frozenset(packages), frozenset(folders), scripts, _targets(root), ignored(root))
 
 
 def broken_references(document: str, text: str, known: References) -> tuple[list[Nowhere], int]:
@@ -233,13 +232,18 @@ def judge_link(document: str, target: str, known: References) -> tuple[str, str,
     return "link", target, known.root.joinpath(*parts).exists()
 
 
-def scripts_of(root: Path) -> frozenset[str]:
-    """The commands that the checkout `root` installs; none where it does not say so in pyproject.toml."""
+def scripts_of(root: Path, defines: Callable[[str], bool]) -> dict[str, str]:
+    """The commands that the checkout `root` installs, each with the module that runs it.
+
+    None where pyproject.toml does not say so, and none of a module that nothing here `defines`: what another
+    distribution makes of its words and options nobody here can say.
+    """
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-        return frozenset(project.get("scripts", {}))
+        places = {str(name): str(place).partition(":")[0].strip() for name, place in project.get("scripts", {}).items()}
     except (OSError, ValueError, AttributeError, TypeError):
-        return frozenset()  # nothing that can be judged
+        return {}  # nothing that can be judged
+    return {name: module for name, module in places.items() if defines(module)}
 
 
 def _targets(root: Path) -> frozenset[str]:

@@ -126,6 +126,9 @@ def _symbol(said: Saying, symbol: Symbol, defined: dict[str, Ref], names: Names)
         is_a=[label for label in symbol.labels if label in _OWN],
     )
     said.hang(Type.contains, defined.get(symbol.path.rpartition(".")[0], defined[next(iter(defined))]), own)
+    for decorator in symbol.decorators:
+        if (maker := names.node(decorator)) is not None and maker.label is not Label.module:
+            said.hang(Type.uses, own, maker)
     for base in symbol.bases:
         if (above := names.node(base)) is not None and above.label is Label.class_:
             said.hang(Type.inherits, own, above)
