@@ -278,3 +278,13 @@ def test_a_class_has_what_every_class_has(tmp_path: Path) -> None:
     files = {"acme/__init__.py": "class Box:\n    def __new__(cls, a): ...\n"}
     assert answer(tmp_path, files, "acme.Box.__init__") is Answer.open
     assert answer(tmp_path, files, "acme.Box.__enter__") is Answer.gone
+
+
+_TOLD = '    """Buy.\n\n    Raises:\n        BasketError: when it is full.\n    """\n    print(BasketError=1)\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"), [(_TOLD, Answer.gone), ("    global BasketError\n    BasketError = ValueError\n", Answer.open)]
+)
+def test_a_line_of_a_docstring_makes_no_name(tmp_path: Path, body: str, wanted: Answer) -> None:
+    assert answer(tmp_path, {"acme/basket.py": f"def buy():\n{body}"}, "acme.basket.BasketError") is wanted

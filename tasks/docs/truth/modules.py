@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import types
@@ -41,6 +42,7 @@ class Modules:
     _lost: set[str] = field(default_factory=set)
     _hooks: dict[str, frozenset[str]] = field(default_factory=dict)
     _bodies: dict[str, tuple[str, bool, bool]] = field(default_factory=dict)
+    _given: dict[str, frozenset[str] | None] = field(default_factory=dict)
     _beside: dict[Path, frozenset[str]] = field(default_factory=dict)
     _stars: dict[str, tuple[frozenset[str] | None, bool]] = field(default_factory=dict)
     _places: tuple[str, ...] | None = None
@@ -129,10 +131,12 @@ class Modules:
             return True
         if name not in text:
             return False
-        word = re.escape(name)
-        if re.search(rf"^[ \t]*(?:{word}\s*[:=]|(?:async )?def {word}\b|class {word}\b)", text, re.M):
-            return True
-        return many and re.search(rf"\b{word}\b", text) is not None
+        if many:
+            return re.search(rf"\b{re.escape(name)}\b", text) is not None
+        if module.path not in self._given:
+            self._given[module.path] = _given_in(text)
+        given = self._given[module.path]
+        return given is None or name in given
 
     def _body(self, module: Module) -> tuple[str, bool, bool]:
         """Text of the module without its hook; whether it makes names as it runs; whether they stand nowhere."""
@@ -146,6 +150,21 @@ class Modules:
                 text = "\n".join([*lines[: hook.line - 1], *lines[hook.end_line :]])
             held = self._bodies[module.path] = (text, _MANY.search(text) is not None, _makes_any(text))
         return held
+
+
+def _given_in(text: str) -> frozenset[str] | None:
+    """The names that a module gives to something, in whatever branch or function; None where it cannot be parsed."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+    return frozenset(found)
 
 
 def _makes_any(text: str) -> bool:
