@@ -209,7 +209,7 @@ class Options:
             if fence.language not in PYTHON:
                 continue
             try:
-                example = read_example(fence.text, self.resolver, Scope())
+                example = read_example(fence.text, self.resolver, Scope(loose=True))
             except UnreadableError:
                 continue
             for use in example.uses:
