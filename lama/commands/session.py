@@ -55,16 +55,23 @@ def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False
     """Start `platform` and bring Prefect to what the checkout says; False when it was up already.
 
     What was applied before and has not changed is not applied again. Otherwise Prefect and the flows are imported
-    while the servers start.
+    while the servers start. When another process of this node is at it, its end is waited for.
     """
     from blocks.configuration import load_configuration, place_in
-    from blocks.prefect_api import PrefectApi
-    from deployments.apply import fingerprint, in_place, read_definitions, refuse_unknown
+    from deployments.apply import read_definitions, refuse_unknown
 
     config = platform.settings
     configuration = load_configuration(config)  # what is wrong with it is said before anything starts
     refuse_unknown(configuration.schedules, read_definitions(), lambda name: place_in(config, "schedules", name))
     as_client(platform.settings)
+    with platform.coming_up(observe):
+        return _start_and_apply(platform, configuration, observe, keep=keep)
+
+
+def _start_and_apply(platform: Platform, configuration: Configuration, observe: Observer, *, keep: bool) -> bool:
+    from blocks.prefect_api import PrefectApi
+    from deployments.apply import fingerprint, in_place
+
     mark = platform.home.run / "applied"
     wanted = fingerprint(configuration.timetable, platform.settings.api_url)
     known = mark.exists() and mark.read_text(encoding="ascii") == wanted
@@ -76,12 +83,19 @@ def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False
         if not known:
             apply_deployments(configuration.timetable)
             mark.write_text(wanted, encoding="ascii")
-        _tell_of_routes_to_nowhere(config, configuration, observe)
+        _tell_of_routes_to_nowhere(platform.settings, configuration, observe)
     except BaseException:
         if started:  # or the next `up` would find it up, and nobody would know that something is missing
             platform.stop()
         raise
     return started
+
+
+def wait_while_starting(settings: Settings, observe: Observer) -> None:
+    """Return when nobody is bringing the platform up: what is asked of it in between finds half of it."""
+    if settings.embeds_prefect and Home(settings).run.exists():
+        with Platform(settings).coming_up(observe):
+            return
 
 
 def _tell_of_routes_to_nowhere(config: Settings, configuration: Configuration, observe: Observer) -> None:
