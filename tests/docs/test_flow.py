@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from prefect.exceptions import ParameterTypeError
 
 from blocks import settings as environment
 from blocks.errors import ConfigurationError
@@ -104,7 +105,7 @@ async def test_a_folder_that_cannot_hold_a_site_is_told_and_hides_nothing_else(c
 async def test_what_cannot_be_done_is_refused(code: Path) -> None:
     with pytest.raises(ConfigurationError, match="nothing would be done"):
         await docs(formats=[], check=False)
-    with pytest.raises(ConfigurationError, match="from 0 to 1"):
+    with pytest.raises(ParameterTypeError, match="less than or equal to 1"):
         await docs(gate=80)
     with pytest.raises(ConfigurationError, match="no id of a commit"):
         await docs(commit="main")
@@ -164,6 +165,19 @@ def test_checkouts_of_the_configuration_are_known_by_name(shop: Path, tmp_path: 
     (home / "lama.toml").write_text("")
     with pytest.raises(ConfigurationError, match="no folder, and no checkout"):
         lama("docs", "build", "nowhere/at/all")
+
+
+@pytest.mark.parametrize("command", ["check", "propose", "accept", "build", "serve"])
+def test_a_checkout_whose_folder_is_gone_and_an_empty_path_are_refused(
+    command: str, shop: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "lama.toml").write_text(f'[[checkouts]]\nname = "gone"\npath = "{tmp_path / "nowhere"}"\n')
+    with pytest.raises(ConfigurationError, match=r"gone: .*nowhere cannot be read: No such file"):
+        lama("docs", command, "gone")
+    with pytest.raises(ConfigurationError, match="the path is empty"):
+        lama("docs", command, "")
 
 
 def test_a_build_without_changes_imports_little(shop: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ async def test_applying_makes_every_type_of_block_known_and_twice_changes_nothin
 
 @pytest.mark.usefixtures("prefect_server")
 async def test_several_who_register_the_same_types_at_once_all_succeed() -> None:
-    """Two `lama` that start at once, or two nodes of one Prefect: what the other has just made is there, and no error."""
+    """Two `lama` that start at once, or two nodes of one Prefect: what the other has just made is no error."""
     name = f"Registered at once {uuid.uuid4().hex[:8]}"
     types = [type("AtOnce", (Block,), {"_block_type_name": f"{name} {n}", "__module__": __name__}) for n in range(3)]
     async with get_client() as client:

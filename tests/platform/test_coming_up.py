@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ _LIMIT_S = 20.0
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    yield Platform(Settings(home=tmp_path / "home"), only=[])
+def platform(tmp_path: Path) -> Platform:
+    return Platform(Settings(home=tmp_path / "home"), only=[])
 
 
 def test_a_second_one_waits_for_the_first_and_is_told(platform: Platform) -> None:
