@@ -354,8 +354,10 @@ def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
     """What `ask` says, given the graph as who may only read it.
 
     Raises:
+        ConfigurationError: none is run here.
         UnavailableError: the graph does not answer.
     """
+    from blocks.errors import UnavailableError
     from blocks.graph_access import GraphAccess
     from blocks.settings import settings
     from tasks.event_loop import run
@@ -367,7 +369,13 @@ def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
         async with Store.open(GraphAccess.of(settings(), reader=True)) as store:
             return await ask(View(store, Seal.of(settings())))
 
-    return run(asked())
+    try:
+        return run(asked())
+    except UnavailableError:
+        from lama.commands.session import refuse_without_graph
+
+        refuse_without_graph(settings())
+        raise
 
 
 def _chosen(types: tuple[str, ...]) -> list[Type] | None:

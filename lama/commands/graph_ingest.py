@@ -26,7 +26,7 @@ def ingest(*, paths: tuple[str, ...], sources: tuple[str, ...], dry_run: bool, t
     PATH may be a name of lama.toml. Exit code 2: something could not be read; what the graph knew of that stands.
     """
     from blocks.settings import settings
-    from lama.commands.session import platform_for_a_run
+    from lama.commands.session import platform_for_a_run, refuse_without_graph
     from models.graph_report import GraphReport
 
     if "" in paths:
@@ -36,6 +36,7 @@ def ingest(*, paths: tuple[str, ...], sources: tuple[str, ...], dry_run: bool, t
         parameters["checkouts"] = [named_or_absolute(text) for text in paths]
     if sources:
         parameters["sources"] = list(sources)
+    refuse_without_graph(settings())
     with starting(quiet=as_json) as observe, platform_for_a_run(settings(), observe, "graph-ingest"):
         report = run_for_report("graph-ingest", parameters, GraphReport, timeout_s=timeout_s, quiet=as_json)
     show(report, "json" if as_json else None, level=ReportLevel.standard)

@@ -169,6 +169,21 @@ def graph_for(settings: Settings, observe: Observer) -> Iterator[None]:
     if not settings.embeds_graph:
         yield
         return
+    if not has_graph(settings):
+        platform = Platform(settings, only=["graph"])
+        with platform.in_use():
+            platform.start(observe)
+            yield
+        return
+    yield
+
+
+def has_graph(settings: Settings) -> bool:
+    """Whether the embedded graph server is up; False: it could be started.
+
+    Raises:
+        ConfigurationError: it is not, and no embedded server is run here.
+    """
     from blocks.configuration import load_configuration
     from blocks.errors import ConfigurationError
     from deployments.embedded_graph import EmbeddedGraph, not_run_because
@@ -176,13 +191,19 @@ def graph_for(settings: Settings, observe: Observer) -> Iterator[None]:
     configured = load_configuration(settings).graph
     Home(settings).prepare()
     if EmbeddedGraph(settings, configured).ready():  # also one of `lama serve graph`, which no platform looks after
-        yield
-        return
+        return True
     if (why := not_run_because(settings, configured)) is not None:
         raise ConfigurationError(
             f"no graph server is run here: {why}.", component="graph", remedy="Or set LAMA_GRAPH_URI to a Neo4j >= 5."
         )
-    platform = Platform(settings, only=["graph"])
-    with platform.in_use():
-        platform.start(observe)
-        yield
+    return False
+
+
+def refuse_without_graph(settings: Settings) -> None:
+    """Raise a sentence that says why, where neither an embedded graph server is run nor another one is named.
+
+    Raises:
+        ConfigurationError: there is no graph here.
+    """
+    if settings.embeds_graph:
+        has_graph(settings)

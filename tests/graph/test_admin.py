@@ -94,8 +94,11 @@ def test_where_there_is_no_graph_it_is_said(graph: Settings, tmp_path: Path, mon
     monkeypatch.setenv("LAMA_CONFIG", str(tmp_path / "lama.toml"))
     settings.cache_clear()
     try:
-        with pytest.raises(ConfigurationError, match="`embedded` of"):
-            _lama("migrate")
+        asked = (["migrate"], ["stats"], ["find", "x"], ["export"], ["cypher", "RETURN 1"], ["ingest"])
+        for words in asked:
+            result = CliRunner().invoke(cli, ["graph", *words], standalone_mode=False)
+            assert isinstance(result.exception, ConfigurationError), (words, result.exception)
+            assert "no graph server is run here: `embedded` of" in str(result.exception)
     finally:
         monkeypatch.undo()
         settings.cache_clear()

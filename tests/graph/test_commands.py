@@ -163,7 +163,10 @@ def test_a_server_that_is_away_is_said_in_words(monkeypatch: pytest.MonkeyPatch)
     settings.cache_clear()
     try:
         for words in (["impact", "x"], ["stats"], ["export"], ["cypher", "RETURN 1"]):
-            assert isinstance(ask(*words).exception, LamaError), words
+            error = ask(*words).exception
+            assert isinstance(error, LamaError), words
+            assert "does not answer" in str(error), error
+            assert "lama status" in str(error), error
     finally:
         monkeypatch.undo()
         settings.cache_clear()
