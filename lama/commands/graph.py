@@ -274,11 +274,11 @@ def stats(*, as_json: bool) -> int:
         )
         return OK
     table = Table("what", "how many")
-    for kind in (counts.nodes, counts.relationships):
+    for what, kind in (("nodes", counts.nodes), ("relationships", counts.relationships)):
         for name, count in kind.items():
             if count:
                 table.add_row(name.value, f"{count:,}")
-        table.add_row("[bold]in all[/bold]", f"[bold]{sum(kind.values()):,}[/bold]", end_section=True)
+        table.add_row(f"[bold]{what} in all[/bold]", f"[bold]{sum(kind.values()):,}[/bold]", end_section=True)
     table.add_row("records of the past", f"{counts.past:,}")
     table.add_row("parts of sources", f"{scopes:,}")
     console().print(table)
@@ -299,7 +299,7 @@ def find_(*, text: str, label: str | None, limit: int, as_json: bool) -> int:
     found = with_graph(lambda view: find(view, text, label=Label(label) if label else None))
     if as_json:
         echo_json([ref_json(ref) for ref in found[:limit]])
-        return OK
+        return OK if found else COULD_NOT
     for ref in found[:limit]:
         click.echo(printable(spelled(ref)))
     if len(found) > limit:
