@@ -25,7 +25,7 @@ def unknown_parameters(schema: object, names: Iterable[str]) -> str | None:
         return None
     told = ", ".join(repr(name)[:100] for name in unknown[:5]) + (" and others" if unknown[5:] else "")
     named = f"is no parameter {told}" if len(unknown) == 1 else f"are no parameters {told}"
-    return f"there {named}. There are: {', '.join(map(str, properties))}"
+    return f"there {named}. There are: {', '.join(sorted(map(str, properties)))}"
 
 
 def unknown_to(deployment: Mapping[str, object], names: Iterable[str]) -> str | None:
