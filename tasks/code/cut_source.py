@@ -8,6 +8,7 @@ from tasks.code.literals import parsed
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _MOST_TRIES = 12
+_LONGEST_ESCAPE = 10
 
 
 def completed(text: str) -> tuple[ast.expr | None, str]:
@@ -17,6 +18,8 @@ def completed(text: str) -> tuple[ast.expr | None, str]:
     """
     closers, quote, commas = _open(text)
     ends = [(text + _closing_quote(text, quote), closers, text)]
+    if quote and (escape := text.rfind("\\", len(text) - _LONGEST_ESCAPE)) > 0:
+        ends.append((text[:escape] + _closing_quote(text[:escape], quote), closers, text[:escape]))
     ends += [(text[:at], still, text[:at]) for at, still in reversed(commas[-_MOST_TRIES:])]
     for start, still, kept in ends:
         node = parsed(start + still)

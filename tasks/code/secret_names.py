@@ -21,34 +21,35 @@ _NAMED = re.compile(
 )
 _ABOUT = _set(
     """
-    age algorithm backend class count description dir endpoint error expires expiry factory field file filename
-    folder form format handler hasher header help id kind label len length level lifetime limit location manager
-    max message min model name page parser path pattern permission policy prefix provider regex role schema scheme
-    scope separator size status suffix template timeout ttl type uri url validator var variable view widget
+    age algorithm backend class count description detail dir endpoint error expires expiry factory field file
+    filename folder form format handler hasher header help kind label len length level lifetime limit location
+    manager max min model name page parser path pattern permission policy prefix provider regex role schema scheme
+    scope separator size status suffix template timeout ttl type validator var variable view widget
     """
 )
 """Words behind a secret's name that make it the name of something about secrets: `PASSWORD_HASHERS`."""
 _OF_TEXTS = _set(
     """
-    added bos cls control end eos mask max min n num number pad prompt reserved sep special start stop total unk
+    added bos cached candidate cls completion control end eos input mask max min n num number output pad prompt
+    response reserved sep special start stop total unk usage
     """
 )
 """Words before `token` that make it one of a text: `special_tokens`."""
 _SPOKEN = _set(
     """
-    a access account admin alg api app auth authorization base basic bearer client config cookie credential
-    credentials database db default dsn email encryption header host hostname id in is issuer key keys kind
-    language login master method mode name new of old one or pass passphrase passwd password passwords path port
-    prefix private project public pwd realm refresh region role root schema scheme scope secret secrets server
-    service session signing size smtp ssh storage tenant the timeout to token tokens type uri url user username
-    value version webhook x
+    a access account admin alg api app auth authorization base basic bearer block client config cookie credential
+    credentials database db default document dsn email encryption fernet header host hostname id in is issuer key
+    keys kind language login master method mode name new of old one or pass passphrase passwd password passwords
+    path port prefix private project public pwd realm ref refresh region role root schema scheme scope secret
+    secrets server service session signing size smtp ssh storage tenant the timeout to token tokens type uri url
+    user username value version webhook x
     """
 )
 """Words that keys of dictionaries are made of; a key of other words may be the secret itself."""
 _FILLING = _set(
     """
-    change changeme dummy enter example fill goes here insert me my none null paste placeholder put redacted
-    replace replaceme set tbd this todo unset with your yours
+    change changeme dummy enter example fill goes here insert me my none null paste placeholder put redacted replace
+    replaceme set tbd this todo unset with your yours
     """
 )
 _TELLING = _FILLING - frozenset({"me", "my", "set", "this", "with"})
@@ -62,7 +63,7 @@ class Says(IntEnum):
 
     nothing = 0
     about = 1
-    """It is about secrets. One text under it is hidden; a list of several is shown."""
+    """It is about secrets. One text under it is hidden; what a call or a list is given is shown."""
     secret = 2
 
 

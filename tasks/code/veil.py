@@ -19,7 +19,6 @@ from tasks.masked import MASK, masked
 _MENTIONED = re.compile(r"pass|secret|token|cred|key|pwd|auth|kennwort|cookie", re.IGNORECASE)
 _SECRET_TYPE = re.compile(r"\bSecret(?:Str|Bytes)?\b")
 _TEXT = re.compile(r"[\"']")
-_NUMBERS = re.compile(r"\d\s*,\s*\d")
 _GIVEN_BEHIND = re.compile(r"([\w-]+)[\"'`]?\]?\s*(?:=>|:=|=|:)\s*[\"'`]?\Z")
 _TAKEN = re.compile(r"([\w-]+)[\"'`]?\]?\s*(?:=>|:=|=|:)\s*[\"'`]?(?=\{|%[^%\s])")
 _SPEC = re.compile(r"(?:.?[<>=^])?[ +-]?z?#?0?\d*[,_]?(?:\.\d+)?[a-zA-Z%]?|(?:%[a-zA-Z]|[ :,./-]){1,40}")
@@ -40,7 +39,6 @@ _DESCRIBES = frozenset({"description", "help", "title", "doc", "help_text", "com
 _HELD = frozenset(
     {"Secret", "SecretStr", "SecretBytes", "BasicAuth", "HTTPBasicAuth", "HTTPDigestAuth", "set_password"}
 )
-_MANY = ast.List | ast.Tuple | ast.Set | ast.Dict | ast.ListComp | ast.SetComp | ast.DictComp
 _COOKIES = frozenset({"cookie", "set-cookie"})
 _BETWEEN = "\1"
 _LONGEST_PLAIN = 8
@@ -50,9 +48,9 @@ _LONGEST_PLAIN = 8
 def veiled_source(name: str, annotation: str | None, source: str, *, others: Iterable[str] = ()) -> str:
     """The source of a default or value that is called `name`; `others` are more names of it, such as its variables."""
     typed = source != "None" and annotation is not None and _SECRET_TYPE.search(annotation) is not None
-    if not _TEXT.search(source) and not (typed or _NUMBERS.search(source)):
-        return source  # numbers and names: no text that could be one
     said = Says.secret if typed else max(map(says, (name, *others)), default=Says.nothing)
+    if said is Says.nothing and not _TEXT.search(source):
+        return source  # numbers and names: no text that could be one
     if said is Says.nothing:
         told = masked(source)
         if told == source and not _MENTIONED.search(source):
@@ -81,7 +79,7 @@ def _veiled(source: str, said: Says, typed: bool) -> str:  # noqa: FBT001 - keys
         node, kept = completed(source)  # it was cut off
     if node is None:
         return whole
-    hidden = said is Says.secret or (said is Says.about and not isinstance(node, _MANY))
+    hidden = said is Says.secret or (said is Says.about and _is_one(node))
     veil = _Veil(hidden=hidden, numbers=typed)
     return _spelled(lambda: veil.visit(node), kept, whole, veil)
 
@@ -203,7 +201,7 @@ class _Veil(ast.NodeTransformer):
             kept = at == 0 and _is_text(one) and (
                 (reads and is_variable(name)) or (last in _READERS and name.isupper() and is_variable(name))
             )  # fmt: skip
-            names = last in _BY_NAME and _is_text(one) and is_variable(name) and says(name) is Says.secret
+            names = not behind and last in _BY_NAME and _is_name(one) and is_variable(name)
             if kept or any(one is flag for flag in flags) or (names and not self._hidden):
                 node.args[at] = self._shown_plain(one)
             else:
@@ -361,7 +359,14 @@ def _plain(text: str) -> str:
 
 def _is_secret(name: str, value: ast.expr) -> bool:
     said = says(name)
-    return said is Says.secret or (said is Says.about and not isinstance(value, _MANY))
+    return said is Says.secret or (said is Says.about and _is_one(value))
+
+
+def _is_one(node: ast.expr) -> bool:
+    """Whether it is one text, or a choice of some."""
+    if isinstance(node, ast.Call):
+        return _reads_environment(node.func)
+    return isinstance(node, ast.Constant | ast.BoolOp | ast.IfExp)
 
 
 def _is_login(node: ast.keyword) -> bool:
