@@ -32,7 +32,8 @@ put
 _BY_NAME = frozenset(_BY_NAME_WORDS.split())
 """Calls whose first text names what the next one is."""
 _OPTIONS = frozenset({"Option", "option", "add_argument", "add_option"})
-_ALIASES = frozenset({"alias", "validation_alias", "serialization_alias", "env", "envvar", "env_names"})
+ALIASES = frozenset({"alias", "validation_alias", "serialization_alias", "env", "envvar", "env_names"})
+"""Arguments that give something another name."""
 _NAMES_OF = frozenset({"name", "key", "env", "id", "variable", "header"})
 _VALUES_OF = frozenset({"value", "default", "fallback", "initial", "secret", "content", "data"})
 _DESCRIBES = frozenset({"description", "help", "title", "doc", "help_text", "comment"})
@@ -186,7 +187,7 @@ class _Veil(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         last = _last(node.func)
         all_hidden = last in _HELD or self._formats(node)
-        aliases = [one for one in node.keywords if one.arg in _ALIASES and _only_names(one.value)]
+        aliases = [one for one in node.keywords if one.arg in ALIASES and _only_names(one.value)]
         flags = [one for one in node.args if last in _OPTIONS and _is_text(one) and _FLAG.fullmatch(_name(one) or "")]
         named = [*flags, *(inner for one in aliases for inner in ast.walk(one.value))]
         all_hidden = all_hidden or any(_is_name(one) for one in named)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.code import Kind, Symbol
 from tasks.code.cut_source import completed
+from tasks.code.secret_names import is_harmless, is_spoken
 from tasks.code.veil import veiled_annotation, veiled_source
 from tasks.docs.site.veil import veiled
 
@@ -234,6 +235,9 @@ _LITERALS = st.one_of(
 def test_no_text_under_the_name_of_a_secret_comes_through(
     name: str, literal: str | bytes, places: list[str], as_what: int
 ) -> None:
+    text = literal if isinstance(literal, str) else literal.decode("latin-1")
+    if is_spoken(text) or is_harmless(text):
+        return  # `user`, `password`: keys that are shown
     source = repr(literal)
     for place in places:
         if "'" in source and place.startswith("f'"):

@@ -12,14 +12,14 @@ from dataclasses import replace
 from models.code import Kind, Module, Parameter, Symbol
 from tasks.code.literals import plain
 from tasks.code.secret_names import Says, says
-from tasks.code.veil import veiled_annotation, veiled_source
+from tasks.code.veil import ALIASES, veiled_annotation, veiled_source
 
 _HOLDERS = frozenset({"Secrets", "Passwords", "ApiKeys", "APIKeys"})
 """Classes whose attributes are secrets, whatever they are called."""
 
 Place = tuple[str, int, int, str | None]
 """Path of what it stands in, first line, last line, source of the value."""
-_NO_VALUES = frozenset({"help", "envvar", "env", "name", "metavar"})
+_NO_VALUES = ALIASES | {"help", "name", "metavar"}
 
 
 def veiled(symbol: Symbol, others: Iterable[str] = ()) -> Symbol:
@@ -58,10 +58,14 @@ def place_of(symbol: Symbol) -> Place:
 def _veiled_all(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     if not given:
         return given
-    # `option("-p", "--password", default=...)`: what it is called is among what it is given.
-    flags = [text for name, source in given if not name and (text := plain(source)) and text.startswith("-")]
+    # `option("-p", "--password", envvar="SHOP_PASSWORD", default=...)`: it is called what it is given.
+    names = [
+        text
+        for name, source in given
+        if (text := plain(source)) and (text.startswith("-") if not name else name in ALIASES)
+    ]
     return tuple(
-        (name, veiled_source(name, None, text, others=() if name in _NO_VALUES or plain(text) in flags else flags))
+        (name, veiled_source(name, None, text, others=() if name in _NO_VALUES or plain(text) in names else names))
         for name, text in given
     )
 
