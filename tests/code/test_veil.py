@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.code import Kind, Symbol
+from models.code import Kind, Parameter, Symbol
 from tasks.code.cut_source import completed
 from tasks.code.secret_names import is_harmless, is_spoken
 from tasks.code.veil import veiled_annotation, veiled_source
 from tasks.docs.site.veil import veiled
+from tasks.docs.truth.signature import Signature, changes
 
 SECRET = """
 API_KEY = os.environ.get("SHOP_KEY", "hunter2secret")
@@ -311,3 +312,13 @@ def test_every_part_of_a_symbol_is_veiled() -> None:
     assert shown.decorator_arguments == (
         (("", "'-p'"), ("", "'--password'"), ("default", "'***'"), ("help", "'Get in.'")),
     )
+
+
+def test_a_report_of_drift_tells_no_secret() -> None:
+    old = Signature((Parameter("token", "keyword-only", "str", "'hunter2'"), Parameter("n", "keyword-only", None, "1")))
+    new = Signature((Parameter("token", "keyword-only", "str", "'hunter3'"), Parameter("n", "keyword-only", None, "2")))
+    told = [one.told("connect") for one in changes(old, new)]
+    assert told == ["default of `token` was `'***'` and is `'***'`", "default of `n` was `1` and is `2`"]
+    assert old.shown("shop.connect") == "shop.connect(*, token: str = '***', n=1)"
+    one, other = Signature(value="'hunter2'", callable=False), Signature(value="'hunter3'", callable=False)
+    assert [change.told("API_KEY") for change in changes(one, other)] == ["it was `'***'` and is `'***'`"]

@@ -31,7 +31,7 @@ def veiled(symbol: Symbol, others: Iterable[str] = ()) -> Symbol:
     held = (above.rpartition(".")[2],) if above.rpartition(".")[2] in _HOLDERS else ()
     return replace(
         symbol,
-        parameters=tuple(map(_parameter, symbol.parameters)) if symbol.parameters else (),
+        parameters=tuple(map(veiled_parameter, symbol.parameters)) if symbol.parameters else (),
         value=symbol.value and veiled_source(name, symbol.annotation, symbol.value, others=(*others, *held)),
         annotation=symbol.annotation and veiled_annotation(name, symbol.annotation),
         returns=symbol.returns and veiled_annotation(name, symbol.returns),
@@ -70,7 +70,8 @@ def _veiled_all(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ..
     )
 
 
-def _parameter(one: Parameter) -> Parameter:
+def veiled_parameter(one: Parameter) -> Parameter:
+    """`one` with its default and its type as others may read them."""
     default = one.default and veiled_source(one.name, one.annotation, one.default)
     annotation = one.annotation and veiled_annotation(one.name, one.annotation)
     if default == one.default and annotation == one.annotation:
