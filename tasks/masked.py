@@ -31,7 +31,7 @@ _ASSIGNED = re.compile(
 _WORKED_OUT = re.compile(
     r"((?:(?i:passw(?:or)?d|passphrase|passwort|secret|token|credentials?|(?:api|access|secret|private|auth|master"
     r"|signing|encryption|account|storage|service)[_-]?key|[_-]pwd|_auth))[\w-]{0,20}[\"'`]?\]?[ \t]{0,4}"
-    r"(?::[ \t\w.|]{0,40})?=(?!=)[ \t]{0,4})(?=[A-Za-z_(\[{])([^\n]{0,1000})"
+    r"(?::[ \t\w.|]{0,40})?=(?!=)[ \t]{0,4})(?=[A-Za-z_(\[{]|\"\"|'')([^\n]{0,1000})"
 )
 """`TOKEN = get("NAME", "the secret")`: an expression, of which every text may be the secret."""
 _QUOTED = re.compile(r"([\"'])((?:\\.|(?!\1)[^\\\n])*)(?:\1|\Z)")

@@ -47,7 +47,7 @@ def test_what_is_none_stays_as_it_is(line: str) -> None:
         'f(token=os.environ.get("T", "hunter2secret"))',
         'SECRET_KEY = b"hunter2secret"',
         'SECRETS = ["hunter2secret", "hunter2secret"]',
-        'password = x.join(["hunter2secret"])',
+        'password = "".join(["hunter2secret"])',
     ],
 )
 def test_an_expression_under_the_name_of_a_secret_shows_no_text(line: str) -> None:
