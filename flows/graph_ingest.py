@@ -16,7 +16,7 @@ from blocks.postgres import Postgres
 from blocks.settings import settings
 from models.graph_report import GraphReport, Source
 from tasks.commits import commits_of, not_at
-from tasks.graph.ingest.reading import AREA
+from tasks.graph.ingest.reading import AREA, RefusedError
 from tasks.graph.ingest.run import (
     ALL,
     CAPABILITY,
@@ -26,6 +26,7 @@ from tasks.graph.ingest.run import (
     not_told,
     reach,
     read_sources,
+    refuse_unknown,
     report_of,
 )
 from tasks.graph.ingest.sources import Run
@@ -43,16 +44,18 @@ async def graph_ingest(
     sources: list[Source] | None = None,
     dry_run: bool = False,  # noqa: FBT001, FBT002 - a flow's parameters are given by name
     commit: str | None = None,
+    forget: list[str] | None = None,
 ) -> GraphReport:
     """Brings the knowledge graph to what its sources say: code, flows, documents, the last audit and health check.
 
     Args:
         checkouts: What to read: names from `lama.toml`, or absolute paths. Otherwise everything that is configured;
-            what was configured once and is not any more, goes from the graph.
+            what was configured at its last ingest and is not any more, goes from the graph then.
         sources: Where facts are taken from. Otherwise from all.
         dry_run: Only say what would be sent; nothing is written.
         commit: The commit that one of the checkouts should be at, such as that of a push. When none of them is, without
             changes of its own, the report is incomplete.
+        forget: Names of checkouts of which everything goes from the graph, and stays in its history. Nothing is read.
 
     Returns:
         The report. It is `incomplete` when something could not be read; what the graph knew of that stands.
@@ -65,6 +68,8 @@ async def graph_ingest(
     configuration = load_configuration(config)
     if sources is not None and not sources:
         raise ConfigurationError("sources is an empty list.", component=CAPABILITY, remedy="Leave it out for all.")
+    if forget is not None and (not forget or checkouts is not None):
+        raise ConfigurationError("forget names checkouts, and stands without `checkouts`.", component=CAPABILITY)
     chosen = [source for source in ALL if sources is None or source in sources]
     run_id = str(flow_run.id) if flow_run.id else None
     target = target_of(config, configuration, checkouts, component=CAPABILITY, run_id=run_id, commit=commit)
@@ -75,14 +80,17 @@ async def graph_ingest(
     try:
         await reach(GraphAccess.of(config), dry_run=dry_run)
         async with Store.open(GraphAccess.of(config)) as store:
-            run = Run(target, View(store, Seal.of(config)), database, dry_run=dry_run)
-            if needs_code(chosen):
+            run = Run(target, View(store, Seal.of(config)), database, dry_run=dry_run, forget=forget or ())
+            await refuse_unknown(run)
+            if needs_code(chosen) and not forget:
                 await read_sources(run)
                 read = sorted(run.readings)
                 await progress.advance("code read")
             for source in chosen:
                 outcomes.append(await _ingested(source, run))
                 await progress.advance(source.value)
+    except RefusedError:
+        raise
     except (LamaError, OSError) as error:
         told = {outcome.figures.source for outcome in outcomes}
         outcomes += [not_told(source, reason_of(error)) for source in chosen if source not in told]

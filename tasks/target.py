@@ -28,6 +28,8 @@ class Target:
     """This node's name, for the component of findings about it."""
     commit: str | None = None
     """The commit that one of the checkouts should be at, such as that of a push."""
+    named: bool = False
+    """Whether whoever started it named the checkouts; what a run may take for gone, is in these alone then."""
 
     @property
     def whole(self) -> bool:
@@ -62,4 +64,5 @@ def target_of(
         run_id=run_id or str(uuid4()),
         host=settings.node,
         commit=check_commit(commit, component=component),
+        named=asked is not None,
     )

@@ -26,9 +26,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ELSEWHERE = {"ingest": "lama.commands.graph_ingest:ingest", "cypher": "lama.commands.graph_cypher:cypher"} | {
-    name: f"lama.commands.graph_admin:{name.replace('-', '_')}"
-    for name in ("migrate", "backup", "restore", "rotate-key")
+_ELSEWHERE = {
+    "ingest": "lama.commands.graph_ingest:ingest",
+    "forget": "lama.commands.graph_ingest:forget",
+    "cypher": "lama.commands.graph_cypher:cypher",
+    "migrate": "lama.commands.graph_admin:migrate",
+    "backup": "lama.commands.graph_admin:backup",
+    "restore": "lama.commands.graph_admin:restore",
+    "rotate-key": "lama.commands.graph_admin:rotate_key",
 }
 """Commands of this group that other modules have, `name` -> `module:attribute`; imported when one is called."""
 _LABELS = [label.value for label in Label]

@@ -1,4 +1,4 @@
-"""The command lines of a checkout, of click and argparse: commands, options and arguments with their help.
+"""The command lines of a checkout, of click, argparse and Typer: commands, options and arguments with their help.
 
 What a decorator of the checkout's own adds is found where it is put together from `click.option`; where that is not
 known, the command says that it is not `complete`.
@@ -19,6 +19,7 @@ from tasks.code.arguments import parsers_of
 from tasks.code.lazy_groups import loaded, takes_its_own
 from tasks.code.literals import Written, call_of, constant
 from tasks.code.places import read_file
+from tasks.code.typer_commands import Applications, Said
 from tasks.code.veil import veiled_source
 
 
@@ -71,8 +72,14 @@ class Command:
     """Whether all that it takes is known: no decorator, and no class of its own, may add to it."""
     parent: str | None = None
     """Path of the group that it belongs to."""
+    open: bool = False
+    """Whether it takes options that it does not know, and hands them on."""
+    aliases: tuple[tuple[str, ...], ...] = ()
+    """What may be typed instead of `words`."""
 
 
+_CLICK = frozenset({"click", "rich_click", "asyncclick"})
+"""Packages that have click's own names."""
 _MAKES = frozenset({"command", "group"})
 _NOTHING = frozenset({"pass_context", "pass_obj", "make_pass_decorator", "pass_meta_key", "wraps", "result_callback"})
 _READY = {
@@ -100,13 +107,20 @@ class _Reader:
         self._names: dict[str, str] = {}
         """What a command is called in its group, by its path."""
         self._parents: dict[str, str] = {}
+        self._applications = Applications(codebase, self._tree)
 
     def commands(self) -> Iterator[Command]:
         users: list[tuple[Module, str]] = []
         for path in self._codebase.files:
             module = self._module(path)
             tops = {one.target.partition(".")[0] for one in module.imports}
-            users += [(module, library) for library in ("click", "argparse") if library in tops]
+            users += [(module, library) for library in ("argparse", "typer") if library in tops]
+            users += [(module, "click")] if tops & _CLICK else []
+        for said in self._applications.read([module for module, library in users if library == "typer"]):
+            self._names[said.path] = said.name
+            self._found[said.path] = _of_typer(said, self._module(said.module).file)
+            if said.parent is not None:
+                self._parents[said.path] = said.parent
         clicks = [module for module, library in users if library == "click"]
         for module in clicks:
             self._in_module(module)
@@ -147,12 +161,12 @@ class _Reader:
         if self._is_click(module, written.name):
             return "", written
         target = self._codebase.resolve(f"{module}.{owner}") if owner else None
-        return None if target is None else (target, written)
+        return None if target is None or target in self._applications.apps else (target, written)
 
     def _is_click(self, module: str, name: str) -> bool:
         head, _, rest = name.partition(".")
         target = next((one.target for one in self._module(module).imports if one.name == head), "")
-        return target.partition(".")[0] == "click" and (bool(rest) == (target == "click"))
+        return target.partition(".")[0] in _CLICK and bool(rest) == (target in _CLICK)
 
     def _command(
         self,
@@ -185,6 +199,7 @@ class _Reader:
             options += [one for one in parts if isinstance(one, Option)]
             arguments += [one for one in parts if isinstance(one, Argument)]
         told = written.value("help") or ast.get_docstring(node) or ""
+        context = self._context(module.path, written.options.get("context_settings"))
         self._found[path] = Command(
             path=path,
             words=(),
@@ -195,8 +210,16 @@ class _Reader:
             options=tuple(options),
             arguments=tuple(arguments),
             group=written.last == "group",
-            complete=complete,
+            complete=complete and context is not None,
+            open=context is not None and ("ignore_unknown_options" in context or "allow_extra_args" in context),
         )
+
+    def _context(self, module: str, node: ast.expr | None) -> str | None:
+        """Source text of how a command reads what is typed; None where it is made elsewhere."""
+        if isinstance(node, ast.Name):
+            definition = self._definition(module, node.id)
+            return None if definition is None else ast.unparse(definition)
+        return "" if node is None else ast.unparse(node)
 
     def _parts(self, module: str, node: ast.expr, depth: int) -> list[Option | Argument] | None:
         """What a decorator adds to a command; None when that is not known."""
@@ -234,7 +257,9 @@ class _Reader:
         for inner in ast.walk(node):
             if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Call) and inner.args:
                 parts = self._parts(module, inner.func, depth + 1)
-                found += parts or []
+                if parts is None:
+                    return None
+                found += parts
             elif isinstance(inner, ast.For) and isinstance(inner.target, ast.Name):
                 source = inner.iter
                 while isinstance(source, ast.Call) and source.args:
@@ -247,7 +272,9 @@ class _Reader:
                 elif isinstance(source, ast.Tuple | ast.List):
                     elements = source.elts
                 for element in elements:
-                    found += self._parts(module, element, depth + 1) or []
+                    if (parts := self._parts(module, element, depth + 1)) is None:
+                        return None
+                    found += parts
         return found or None
 
     def _joined(self, module: Module) -> None:
@@ -276,6 +303,8 @@ class _Reader:
         owner = self._codebase.resolve(f"{module}.{written.name.rpartition('.')[0]}")
         target = self._codebase.resolve(f"{module}.{ast.unparse(command)}")
         if owner is None or target not in self._found:
+            if owner in self._found and target is None:  # a command that is made as it runs
+                self._found[owner] = replace(self._found[owner], complete=False)
             return
         self._parents.setdefault(target, owner)
         name = constant(written.arguments[1]) if len(written.arguments) > 1 else written.value("name")
@@ -330,8 +359,8 @@ def _of_click(written: Written) -> list[Option | Argument] | None:
         required = written.value("required")
         optional = required is False or (required is None and (many or "default" in written.options))
         return [Argument(texts[0] if texts else "", not optional, many)]
-    if written.last != "option":
-        return None
+    if written.last != "option" or len(texts) != len(written.arguments):
+        return None  # names that are put together as it runs
     names = tuple(part.strip() for text in texts if text.startswith("-") for part in text.split("/") if part.strip())
     pair = any("/" in text for text in texts)
     variables = written.value("envvar")
@@ -360,6 +389,30 @@ def _said(node: ast.expr | None) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(str(p.value) if isinstance(p, ast.Constant) else "..." for p in node.values)
     return veiled_source("", None, ast.unparse(node))
+
+
+def _of_typer(said: Said, file: str) -> Command:
+    return Command(
+        path=said.path,
+        words=(),
+        help=said.help,
+        module=said.module,
+        file=file,
+        line=said.line,
+        options=tuple(
+            Option(one.names, one.help, one.default, one.required, one.flag, one.multiple, one.kind, one.hidden)
+            for one in said.given
+            if one.names[0].startswith("-")
+        ),
+        arguments=tuple(
+            Argument(one.names[0], one.required, one.multiple, one.help)
+            for one in said.given
+            if not one.names[0].startswith("-")
+        ),
+        group=said.group,
+        complete=said.complete,
+        open=said.open,
+    )
 
 
 def _of_argparse(module: Module, tree: ast.Module) -> Iterator[Command]:
@@ -391,4 +444,6 @@ def _of_argparse(module: Module, tree: ast.Module) -> Iterator[Command]:
             ),
             group=parser.group,
             complete=parser.complete,
+            open=parser.open,
+            aliases=parser.aliases,
         )

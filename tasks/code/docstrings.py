@@ -126,10 +126,13 @@ def _parsed(text: str, style: Style) -> Docstring:
         summary, rest = _summary(text)
         return Docstring(style, summary, rest)
     try:
-        sections = _sections(text, style)
+        return _told(style, _sections(text, style))
     except Exception:  # noqa: BLE001 - whatever a parser trips over in somebody's prose, the prose is still there
         summary, rest = _summary(text)
         return Docstring(Style.plain, summary, rest)
+
+
+def _told(style: Style, sections: Sequence[Any]) -> Docstring:
     found: dict[str, list[Item]] = {}
     texts: list[str] = []
     examples: list[str] = []
@@ -147,7 +150,8 @@ def _parsed(text: str, style: Style) -> Docstring:
         elif kind in {"admonition", "deprecated"}:
             notes.append((section.title or section.value.annotation or kind, section.value.description or ""))
         else:
-            lines = [f"{one.name}: {one.description}" for one in section.value]
+            # What a function warns of has a type and no name.
+            lines = [f"{getattr(one, 'name', '') or one.annotation}: {one.description}" for one in section.value]
             notes.append((section.title or kind.capitalize(), "\n".join(lines)))
     summary, rest = _summary("\n\n".join(texts))
     items = {name: tuple(values) for name, values in found.items()}

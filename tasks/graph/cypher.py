@@ -298,6 +298,10 @@ def every_edge(type_: Type) -> str:
     )
 
 
+PAST_NAMED = (
+    "MATCH (p:Past) WHERE p.label IN $labels AND p.key ENDS WITH $ending "
+    "RETURN DISTINCT p.label AS label, p.key AS key ORDER BY key LIMIT $limit"
+)
 EVERY_PAST = "MATCH (p:Past) RETURN properties(p) AS columns"
 EVERY_SAID = "MATCH (s:Said) RETURN properties(s) AS columns"
 

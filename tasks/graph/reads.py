@@ -161,6 +161,15 @@ async def named(
     return sorted(ref for ref, node in then.items() if node.properties.get("name") in names)[:limit]
 
 
+async def ever_named(
+    transactions: Transactions, labels: Collection[Label] | None, *, ending: str, limit: int
+) -> list[Ref]:
+    """The nodes of which there is a record of the past, and whose key ends so; at most `limit`."""
+    wanted = sorted(Label(label).value for label in (Label if labels is None else labels))
+    found = await transactions.read(cypher.PAST_NAMED, labels=wanted, ending=ending, limit=limit)
+    return sorted(Ref(Label(record["label"]), record["key"]) for record in found)
+
+
 async def history(transactions: Transactions, ref: Ref) -> list[Node]:
     """Every record of one thing, of each source its own, in the order in which they were recorded."""
     said = (await _statements_of(transactions, [ref])).get(ref, [])

@@ -214,6 +214,12 @@ class Store:
         """The nodes whose property `name` is one of these, and whose key ends so; at most `limit`, by label and key."""
         return await reads.named(self._transactions, names, labels, as_of, ending=ending, limit=limit)
 
+    async def ever_named(
+        self, ending: str, *, labels: Collection[Label] | None = None, limit: int = 1_000
+    ) -> list[Ref]:
+        """The nodes of which there is a record of the past, and whose key ends so; at most `limit`."""
+        return await reads.ever_named(self._transactions, labels, ending=ending, limit=limit)
+
     async def history(self, ref: Ref) -> list[Node]:
         """Every record of one thing, of each source its own, in the order in which they were recorded."""
         return await reads.history(self._transactions, ref)

@@ -117,12 +117,22 @@ class View:
         limit: int = 1_000,
     ) -> list[Ref]:
         """See `Store.named`."""
-        asked = [
+        asked = self._named_labels(labels)
+        return await self.store.named(names, labels=asked, as_of=as_of, ending=ending, limit=limit) if asked else []
+
+    async def ever_named(
+        self, ending: str, *, labels: Collection[Label] | None = None, limit: int = 1_000
+    ) -> list[Ref]:
+        """See `Store.ever_named`."""
+        asked = self._named_labels(labels)
+        return await self.store.ever_named(ending, labels=asked, limit=limit) if asked else []
+
+    def _named_labels(self, labels: Collection[Label] | None) -> list[Label]:
+        return [
             label
             for label in (Label if labels is None else labels)
             if (self.role.labels is None or label in self.role.labels) and sees_property(self.role, label, "name")
         ]
-        return await self.store.named(names, labels=asked, as_of=as_of, ending=ending, limit=limit) if asked else []
 
     async def history(self, ref: Ref) -> list[Node]:
         """See `Store.history`."""

@@ -128,7 +128,7 @@ def test_one_of_very_many_of_a_name_is_found_by_as_much_as_tells_it_apart() -> N
 
 @pytest.mark.usefixtures("here")
 def test_what_has_gone_has_a_history() -> None:
-    for name in ("Class:shop:app.away", "shop:app.away"):
+    for name in ("Class:shop:app.away", "shop:app.away", "app.away", "away"):
         assert answer("history", name)[-1]["valid_to"] is not None
     assert isinstance(ask("history", "never.was").exception, LamaError)
     assert isinstance(ask("impact", "Class:shop:app.away").exception, LamaError)

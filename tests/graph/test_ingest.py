@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from blocks.configuration import load_configuration
+from blocks.errors import ConfigurationError
 from blocks.graph import Graph
 from blocks.postgres import Postgres
 from blocks.settings import CHECKOUT, settings
@@ -204,6 +205,63 @@ async def test_a_dry_run_writes_nothing_and_a_checkout_that_is_configured_no_mor
     await graph_ingest(sources=_CODE)
     both = [Ref(Label.checkout, tmp_path.name), Ref(Label.checkout, "other")]
     assert list(await graph.get(both)) == both[1:]
+
+
+async def test_naming_checkouts_takes_nothing_of_others_and_what_was_given_by_path_stays(
+    graph: Store, tmp_path: Path, configured: Path
+) -> None:
+    await graph_ingest(sources=_CODE)
+    write(tmp_path / "by_path", {"thing.py": "def f(): ...\n", "docs/a.md": "`thing.f`\n"})
+    await graph_ingest(checkouts=[str(tmp_path / "by_path")], sources=_CODE)
+    before = await graph.canonical_hash()
+    for named in (tmp_path.name, str(tmp_path / "code")):
+        report = await graph_ingest(checkouts=[named], sources=_CODE)
+        assert sum(one.gone for one in report.sources) == 0, "it is the only one that is configured, and still one"
+    await graph_ingest(sources=_CODE)
+    assert await graph.canonical_hash() == before, "nor does a run over everything take what was given by its path"
+    write(tmp_path, {configured.name: f'[[checkouts]]\nname = "mine"\npath = "{tmp_path / "by_path"}"\n'})
+    await graph_ingest(sources=_CODE)
+    both = [Ref(Label.checkout, name) for name in ("by_path", "mine", tmp_path.name)]
+    assert list(await graph.get(both)) == both[:2], "what was configured is that no more"
+
+
+async def test_another_folder_of_the_same_name_is_refused_and_all_of_a_checkout_can_go(
+    graph: Store, tmp_path: Path
+) -> None:
+    for place in ("a", "b"):
+        write(tmp_path / place / "shop", {"thing.py": f"def {place}(): ...\n"})
+    await graph_ingest(checkouts=[str(tmp_path / "a/shop")], sources=_CODE)
+    before = await graph.canonical_hash()
+    with pytest.raises(ConfigurationError, match="lama graph forget shop"):
+        await graph_ingest(checkouts=[str(tmp_path / "b/shop")], sources=_CODE)
+    with pytest.raises(ConfigurationError, match="nothing of a checkout that is called 'nope'"):
+        await graph_ingest(forget=["nope"])
+    assert (await graph_ingest(forget=["shop"], dry_run=True)).metrics["graph_gone_total"] > 0
+    assert await graph.canonical_hash() == before
+    await graph_ingest(forget=["shop"])
+    shop = Ref(Label.checkout, "shop")
+    assert await graph.get([shop]) == {}
+    assert (await graph.history(shop))[-1].valid_to is not None
+    await graph_ingest(checkouts=[str(tmp_path / "b/shop")], sources=_CODE)
+    assert await find_one(graph, "thing.b") == Ref(Label.function, "shop:thing.b")
+
+
+async def test_what_a_star_hands_on_of_a_file_that_cannot_be_read_stands_as_it_was(
+    graph: Store, tmp_path: Path
+) -> None:
+    root = tmp_path / "code"
+    write(root, {
+        "gp/__init__.py": "from gp.other import *\nfrom gp.core import *\n",
+        "gp/other.py": "def unrelated(): ...\n",
+        "gp/core.py": "class Base:\n    def go(self): ...\n\ndef base(): ...\n",
+        "gp/use.py": "from gp import Base, base as b\n\nclass Mine(Base): ...\n\ndef call():\n    b()\n",
+    })  # fmt: skip
+    await graph_ingest(sources=_CODE)
+    before = await graph.canonical_hash()
+    write(root, {"gp/core.py": "class Base:\n    def go(self): ...\n\ndef base(): ...\n\ndef broken(:\n"})
+    report = await graph_ingest(sources=_CODE)
+    assert report.status is Status.incomplete
+    assert await graph.canonical_hash() == before
 
 
 _UNBORN = "".join(f"def f{n}():\n    {f'g{n - 1}()' if n else 'pass'}\n\ndef g{n}():\n    f{n}()\n" for n in range(20))

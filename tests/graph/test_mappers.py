@@ -66,6 +66,21 @@ def _read(root: Path, files: dict[str, str]) -> Codebase:
     return read(root)
 
 
+def test_what_is_decorated_uses_what_decorates_it(tmp_path: Path) -> None:
+    known = _read(
+        tmp_path,
+        {
+            "app/marks.py": "def mark(what): ...\n\ndef maker(n):\n    return mark\n",
+            "app/user.py": "from app.marks import mark as m, maker\n\n@m\ndef run(): ...\n\n@maker(3)\nclass C: ...\n",
+        },
+    )
+    told = said(module_facts(known.module("app.user"), Names("shop", known)))
+    assert {one for one in told if one[0] == "USES"} == {
+        ("USES", "shop:app.user.run", "shop:app.marks.mark"),
+        ("USES", "shop:app.user.C", "shop:app.marks.maker"),
+    }
+
+
 def test_names_are_followed_through_re_exports_to_where_they_are_defined(tmp_path: Path) -> None:
     known = _read(
         tmp_path,
@@ -204,7 +219,7 @@ def test_every_end_is_there_and_the_order_of_modules_changes_nothing(made: list[
     again = codebase(*made)  # type: ignore[arg-type]
     other = Names("shop", again, {"yaml": "pypi/pyyaml"})
     assert {path: module_facts(again.module(path), other) for path in again.files} == all_facts
-    assert shape_of(again, other) == shape_of(known, names)
+    assert shape_of(again, other, configured=True) == shape_of(known, names, configured=True)
 
 
 @given(_modules(), _modules())
@@ -213,7 +228,7 @@ def test_a_module_whose_file_is_the_same_says_the_same_unless_the_shape_or_what_
 ) -> None:
     old, new = codebase(*before), codebase(*after)  # type: ignore[arg-type]
     names, others = Names("shop", old), Names("shop", new)
-    if shape_of(old, names) != shape_of(new, others):
+    if shape_of(old, names, configured=True) != shape_of(new, others, configured=True):
         return
     marks = {path: mark_of(old.module(path), module_facts(old.module(path), names)) for path in old.files}
     again = {path: mark_of(new.module(path), module_facts(new.module(path), others)) for path in new.files}

@@ -94,12 +94,16 @@ class Scope:
     """Names that hold an instance of a class of the code base."""
     other: set[str] = field(default_factory=set)
     """Names that mean something else, or several things."""
+    loose: bool = False
+    """Whether a package may be used without an import, as pages do that have shown it before."""
 
     def meaning(self, name: str, resolver: Resolver) -> str | None:
-        """The dotted name that `name` stands for; a package that nobody imported stands for itself."""
+        """The dotted name that `name` stands for; in a page, a package stands for itself where nothing else does."""
         if name in self.other:
             return None
-        return self.modules.get(name) or (name if resolver.is_ours(name) else None)
+        if name in self.modules or not self.loose or not resolver.is_ours(name) or resolver.is_variable(name):
+            return self.modules.get(name)
+        return name
 
 
 def parse(text: str) -> ast.Module:
@@ -158,27 +162,40 @@ class _Reader:
 
     def bind(self, tree: ast.Module) -> None:
         """Learn which names are imports, instances, or something else; a name with two meanings has none."""
-        bound: dict[str, set[str]] = {}
+        bound: dict[str, list[str]] = {}
+        assigned: list[tuple[str, ast.expr, str]] = []
+        stars: list[str] = []
         for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+                stars.append(node.module or "" if not node.level else "")
             for name, meaning in _bindings(node):
-                bound.setdefault(name, set()).add(meaning)
+                bound.setdefault(name, []).append(meaning)
+            assigned += _instances(node)
+        for module in stars:
+            self._open_star(module)
         for name, meanings in bound.items():
-            known = {meaning for meaning in meanings if meaning}
             self.scope.instances.pop(name, None)
-            if len(meanings) == 1 and known:
-                self.scope.modules[name] = next(iter(known))
+            if meanings[0] and len(set(meanings)) == 1:
+                self.scope.modules[name] = meanings[0]
                 self.scope.other.discard(name)
             else:
                 self.scope.modules.pop(name, None)
                 self.scope.other.add(name)
-        for node in ast.walk(tree):
-            for name, value, entered in _instances(node):
-                path = self._class_of(value, entered=entered)
-                if path is not None and self._bound_once(tree, name):
-                    self.scope.instances[name] = path
+        for name, value, entered in assigned:
+            path = self._class_of(value, entered=entered) if len(bound[name]) == 1 else None
+            if path is not None:
+                self.scope.instances[name] = path
 
-    def _bound_once(self, tree: ast.Module, name: str) -> bool:
-        return sum(1 for node in ast.walk(tree) for bound, _ in _bindings(node) if bound == name) == 1
+    def _open_star(self, module: str) -> None:
+        """Let the names of a star stand for what it brings; of one that is not of the code base nobody can say."""
+        for name in [*self.scope.modules]:
+            ours = bool(module) and self.resolver.is_ours(module)
+            verdict = self.resolver.resolve(f"{module}.{name}") if ours else None
+            if verdict is not None and verdict.answer is Answer.defined:
+                self.scope.modules[name] = verdict.path
+            elif verdict is None or verdict.answer is Answer.open:
+                del self.scope.modules[name]
+                self.scope.other.add(name)
 
     def _class_of(self, value: ast.expr, *, entered: str) -> str | None:
         """The class whose instance `value` is, for sure; after `entered`, its method that gives it, if there is one."""

@@ -8,21 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models.code import Kind, Module, Parameter, Symbol
-from tasks.code.docstrings import Item, Style, parse, references
+from tasks.code.docstrings import Item, references
 from tasks.docs.truth.code import Scope, UnreadableError, misfits, parameters_for, read_example
+from tasks.docs.truth.described import certain, described, is_handed_on
 from tasks.docs.truth.past import speaks_of_the_past
 from tasks.docs.truth.resolve import Answer, Resolver, is_plain
 from tasks.docs.truth.signature import VARIADIC, VARIADIC_KEYWORD, Signature, without_self
 from tasks.docs.truth.spoken import Literals
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SUFFIX = re.compile(r"\.(?:py|md|toml|yaml|yml|json|ini|cfg|txt|sql|html|com|org|io|net|dev)$")
 _DIRECTIVE = re.compile(r"^\s*\.\.\s+(?:version\w+|deprecated\w*)::")
 _FENCED = re.compile(r"^[ \t]*```(?:python|py)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
 _ROLES = frozenset({"", "class", "func", "meth", "attr", "mod", "exc", "data", "const", "obj", "function", "method"})
 _ALIKE = 0.75
 _PLAIN_LABELS = frozenset({"flow", "task"})
+_OF_PYTEST = "conftest"
+"""A module of fixtures, whose docstrings describe what tests mark them with."""
 _FIELDS = frozenset({"dataclass", "model", "settings", "table"})
 _THE_REST = re.compile(
     r"\b(?:additional|other|remaining|further|same|all|any)\s+(?:keyword\s+|positional\s+|of the\s+)?"
@@ -30,6 +32,12 @@ _THE_REST = re.compile(
     re.IGNORECASE,
 )
 """What says that not every parameter is described here."""
+_FILLED = re.compile(
+    r"^[ \t]*(?:%s|%\([\w:. ]+\)s|\{\w*\}|\{\{[ \t]*\w+[ \t]*\}\}|\$\w+|\$\{\w+\}|<<\w+>>|\|\w+\|)[ \t]*$", re.MULTILINE
+)
+"""A line that is filled in as the code runs, with descriptions that nobody can see here."""
+_TOGETHER = re.compile(r"^[ \t]*\(\w+(?:,[ \t]*\w+)+\)[ \t]*(?::|$)", re.MULTILINE)
+"""What one parameter holds instead of its name, such as `(lower, upper) : (int, int)`."""
 _PLACEHOLDER = re.compile(r"\b(?:my_?\w*|your_?\w*|foo|bar|baz|example|some_\w+|xxx)\b")
 
 
@@ -49,9 +57,18 @@ class Mismatch:
 
 
 def mismatches(
-    path: str, resolver: Resolver, literals: Literals, *, private: bool = False
+    path: str,
+    resolver: Resolver,
+    literals: Literals,
+    *,
+    private: bool = False,
+    handed: frozenset[str] = frozenset(),
 ) -> tuple[list[Mismatch], int]:
-    """What the docstrings of the module at `path` say wrongly, and how many of them were judged."""
+    """What the docstrings of the module at `path` say wrongly, and how many of them were judged.
+
+    Parameters are judged of what is public, and of the private definitions whose paths are in `handed`; with `private`
+    of everything.
+    """
     try:
         module = resolver.codebase.module(path)
     except KeyError:
@@ -65,7 +82,9 @@ def mismatches(
             continue
         judged += 1
         found += judge.text(symbol.path, symbol.docstring, symbol.line)
-        if symbol.path in overloaded or not (private or symbol.public):
+        if symbol.path in overloaded or not (private or symbol.public or is_handed_on(symbol.path, handed)):
+            continue
+        if module.path.rpartition(".")[2] == _OF_PYTEST:
             continue
         if symbol.kind is Kind.function:
             found += judge.function(symbol)
@@ -87,19 +106,19 @@ class _Judge:
         """Parameters of a function or method."""
         if "property" in symbol.labels or not (is_plain(symbol) or _PLAIN_LABELS & set(symbol.labels)):
             return
-        items = _items(symbol.docstring)
+        items = described(symbol.docstring)
         owner = symbol.path.rpartition(".")[0]
         known = self.resolver.codebase.names.get(owner)
         parameters = without_self(symbol) if known is not None and known.kind is Kind.class_ else symbol.parameters
         also: set[str] = set()
         if symbol.path.endswith(".__init__"):
             above = self.resolver.symbol(owner)
-            also = {one.name for one in _items(above.docstring if above is not None else None)}
+            also = {one.name for one in described(above.docstring if above is not None else None)}
         yield from self._compare(symbol, items, parameters, also)
 
     def cls(self, symbol: Symbol) -> Iterator[Mismatch]:
         """Parameters that the docstring of a class describes: those that it is made with."""
-        items = _items(symbol.docstring)
+        items = described(symbol.docstring)
         if not items or _FIELDS & set(symbol.labels):
             return
         constructor = self.resolver.constructor(symbol.path)
@@ -107,7 +126,9 @@ class _Judge:
             return
         members = set(self.resolver.members(symbol.path))
         made = self.resolver.method(symbol.path, "__init__")
-        also = members | {one.name for one in _items(made.docstring if made is not None else None)}
+        also = members | {one.name for one in described(made.docstring if made is not None else None)}
+        if made is None and "dataclass" not in symbol.labels and not constructor:
+            return  # it describes what its methods are given, or the classes below it
         extra_possible = [one for one in items if one.name not in members]
         yield from self._compare(symbol, extra_possible, constructor, also)
 
@@ -125,16 +146,15 @@ class _Judge:
             for one in parameters
             if one.kind not in {VARIADIC, VARIADIC_KEYWORD}
             and not one.name.startswith("_")
+            and one.name not in {"self", "cls"}  # of a function that is made a method elsewhere
             and one.name not in told | also
             and not re.search(rf"(?<!\w){re.escape(one.name)}(?!\w)", docstring)
         ]
         open_ = any(one.kind in {VARIADIC, VARIADIC_KEYWORD} for one in parameters)
         signature = Signature(tuple(parameters)).shown(symbol.path)
-        extra = [
-            one.name
-            for one in items
-            if _NAME.fullmatch(one.name) and one.name not in names and not re.search(rf"\b{one.name}\b", code)
-        ]
+        sure = certain(docstring)
+        takes = {*names, *(one.name for one in symbol.parameters)}
+        extra = [one.name for one in items if one.name in sure and one.name not in takes]
         for name in [] if open_ else extra:
             near = difflib.get_close_matches(name, missing, 1, _ALIKE)
             if near:
@@ -143,15 +163,16 @@ class _Judge:
                     symbol, "misnamed", name, f"the docstring of `{symbol.path}` calls `{near[0]}` `{name}`",
                     "Give it its name.", {"signature": signature, "did_you_mean": near},
                 )  # fmt: skip
-                continue
-            yield self._found(
-                symbol, "extra", name, f"the docstring of `{symbol.path}` describes `{name}`, which is no parameter",
-                "Take it out, or bring the parameter back.", {"signature": signature},
-            )  # fmt: skip
-        described = [name for name in names if name in told]
-        if _THE_REST.search(docstring):
+            elif not re.search(rf"\b{name}\b", code):
+                yield self._found(
+                    symbol, "extra", name,
+                    f"the docstring of `{symbol.path}` describes `{name}`, which is no parameter",
+                    "Take it out, or bring the parameter back.", {"signature": signature},
+                )  # fmt: skip
+        told_of = [name for name in names if name in told]
+        if _TOGETHER.search(docstring) or _THE_REST.search(docstring) or _FILLED.search(docstring):
             return
-        if len(described) * 2 >= len(names) and described:
+        if len(told_of) * 2 >= len(names) and told_of:
             for name in missing:
                 yield self._found(
                     symbol, "missing", name, f"the docstring of `{symbol.path}` does not describe `{name}`",
@@ -257,12 +278,6 @@ class _Judge:
                     line = number + 1
                     break
         return Mismatch(symbol.path, kind, name, self.module.file, line, title, remedy, evidence)
-
-
-def _items(docstring: str | None) -> tuple[Item, ...]:
-    # Sphinx has names escaped that end in an underscore, which would make them links.
-    found = parse(docstring.replace("\\", "")) if docstring else parse(docstring)
-    return found.parameters if found.style is not Style.plain else ()
 
 
 def _in_past(lines: Sequence[str], place: int) -> bool:

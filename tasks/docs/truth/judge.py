@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocks.errors import LamaError
-from models.code import Codebase
+from models.code import Codebase, Unread
 from models.docs import DocsSettings
 from models.health_check import Checkout
 from models.report import Finding, Severity, Skip
 from tasks.code.unread import listed
 from tasks.docs.prose.regions import State, regions_of
 from tasks.docs.truth.baseline import FILE, LARGEST, Baseline, accept, with_unread
+from tasks.docs.truth.described import handed_on
 from tasks.docs.truth.docstrings import Mismatch, mismatches
 from tasks.docs.truth.documents import ALL_DOCUMENTS, Documents, read_documents
 from tasks.docs.truth.drift import Drift, drift_of
+from tasks.docs.truth.guarded import cause, guarded
 from tasks.docs.truth.links import DeadLink, Links
 from tasks.docs.truth.options import Options, Unknown
 from tasks.docs.truth.page import Page, read_page
 from tasks.docs.truth.references import References, judge_command, judge_path
 from tasks.docs.truth.resolve import Answer, Resolver
 from tasks.docs.truth.spoken import Literals, speak
+from tasks.docs.truth.told import bounded, short_key
 
 AREA = "docs"
-_MOST = 200
-"""Findings of one kind in one checkout that are told one by one."""
 _KINDS = (
     "name", "example", "signature", "link", "path", "command", "option", "setting", "parameter", "prose", "docstring",
     "undocumented",
@@ -58,6 +59,14 @@ class Material:
     baseline: Baseline
     problem: str = ""
     """Why the baseline cannot be read."""
+    skips: list[Skip] = field(default_factory=list)
+    """Pages and modules that could not be judged."""
+
+    def guard(self, place: str, *hides: str) -> AbstractContextManager[None]:
+        """Have an error within tell that `place` could not be judged; `hides` goes on behind `docs.<kind>:<name>/`."""
+        kinds = [f"docs.{kind}:{self.checkout.name}/" for kind in _KINDS]
+        every = [f"{kind}{behind}" for kind in kinds for behind in hides or ("",)]
+        return guarded(self.skips, AREA, self.checkout.name, place, every)
 
 
 class _CodeNames:
@@ -81,9 +90,13 @@ def gather(checkout: Checkout, codebase: Codebase, settings: DocsSettings) -> Ma
     resolver = Resolver(codebase)
     literals = Literals(resolver)
     documents = read_documents(checkout.path, settings.documents, checkout.exclude)
-    pages = {file: read_page(file, text) for file, text in documents.texts.items()}
-    known = References.of(checkout.path, _CodeNames(resolver, literals), list(codebase.packages))
-    material = Material(checkout, resolver, documents, pages, known, literals, Baseline())
+    known = References.of(checkout.path, _CodeNames(resolver, literals), list(codebase.packages), programs=False)
+    material = Material(checkout, resolver, documents, {}, known, literals, Baseline())
+    for file, text in documents.texts.items():
+        try:
+            material.pages[file] = read_page(file, text)
+        except Exception as error:  # noqa: BLE001 - what was accepted of it stays, as of all that cannot be read
+            documents.unread.append(Unread(file, cause(error)))
     try:
         material.baseline = read_baseline(checkout.path / settings.baseline)
     except LamaError as error:
@@ -132,7 +145,8 @@ def check(
     truth = Truth()
     _documents(material, truth)
     _docstrings(material, truth, settings)
-    _options(material, truth)
+    with material.guard("its options and settings"):
+        _options(material, truth)
     _prose(material, truth)
     _skips(material, truth)
     if settings.run_examples if run is None else run:
@@ -145,7 +159,7 @@ def check(
         truth.skips += skips
         truth.metrics |= figures
     truth.metrics["docs_truth_seconds"] = time.monotonic() - started
-    return _bounded(truth.findings, checkout), truth.skips, truth.metrics
+    return bounded(truth.findings, checkout), truth.skips, truth.metrics
 
 
 def accepted(material: Material, files: Sequence[str] | None = None) -> Baseline:
@@ -182,30 +196,33 @@ def drifts(material: Material) -> Iterator[tuple[Page, Drift]]:
         if page.history:
             continue
         sections = material.baseline.pages.get(page.file, {})
-        for spoken in speak(page, material.resolver):
-            for drift in drift_of(
-                page.file, spoken, sections.get(spoken.section.key), material.resolver, material.literals
-            ):
-                yield page, drift
+        with material.guard(page.file, f"{page.file}#"):
+            for spoken in speak(page, material.resolver):
+                for drift in drift_of(
+                    page.file, spoken, sections.get(spoken.section.key), material.resolver, material.literals
+                ):
+                    yield page, drift
 
 
 def dead_links(material: Material) -> Iterator[tuple[Page, DeadLink]]:
     """The links of each page that lead nowhere."""
     links = Links(material.checkout.path, material.pages, material.known, material.resolver)
     for page in material.pages.values():
-        for dead in links.dead(page):
-            yield page, dead
+        with material.guard(page.file, f"{page.file}#"):
+            for dead in links.dead(page):
+                yield page, dead
 
 
 def _documents(material: Material, truth: Truth) -> None:
     name = material.checkout.name
     names = calls = unread = passed = 0
     for page in material.pages.values():
-        for spoken in speak(page, material.resolver):
-            names += len(spoken.names)
-            calls += len(spoken.calls) + len(spoken.shown)
-            unread += spoken.unread
-            passed += spoken.passed
+        with material.guard(page.file, f"{page.file}#"):
+            for spoken in speak(page, material.resolver):
+                names += len(spoken.names)
+                calls += len(spoken.calls) + len(spoken.shown)
+                unread += spoken.unread
+                passed += spoken.passed
     for page, drift in drifts(material):
         truth.findings.append(
             _finding(
@@ -267,37 +284,40 @@ def _prose(material: Material, truth: Truth) -> None:
         State.broken: ("has no end, or begins within another", "Put <!-- /lama:prose --> behind it."),
     }
     for file, text in material.documents.texts.items():
-        for region in regions_of(text):
-            source = source_of(region.name, material.resolver)
-            what, remedy = "describes what the code does not define", "Name something else, or take it away."
-            if source is not None:
-                state = region.state(source)
-                if state is State.fresh:
-                    continue
-                what, remedy = words[state]
-            truth.findings.append(
-                _finding(
-                    material,
-                    f"docs.prose:{material.checkout.name}/{file}#{region.name}",
-                    file,
-                    region.line,
-                    f"{file}:{region.line} the text about `{region.name}` {what}",
-                    remedy,
-                    {},
-                    Severity.info if source is not None and region.state(source) is State.edited else Severity.low,
+        with material.guard(file, f"{file}#"):
+            for region in regions_of(text):
+                source = source_of(region.name, material.resolver)
+                what, remedy = "describes what the code does not define", "Name something else, or take it away."
+                if source is not None:
+                    state = region.state(source)
+                    if state is State.fresh:
+                        continue
+                    what, remedy = words[state]
+                truth.findings.append(
+                    _finding(
+                        material,
+                        f"docs.prose:{material.checkout.name}/{file}#{region.name}",
+                        file,
+                        region.line,
+                        f"{file}:{region.line} the text about `{region.name}` {what}",
+                        remedy,
+                        {},
+                        Severity.info if source is not None and region.state(source) is State.edited else Severity.low,
+                    )
                 )
-            )
 
 
 def _paths_and_commands(material: Material) -> Iterator[tuple[Page, int, str, str]]:
     for page in material.pages.values():
         if page.history:
             continue
-        for section in page.sections:
-            for span in section.spans:
+        with material.guard(page.file, f"{page.file}#"):
+            for span in (span for section in page.sections for span in section.spans):
                 if span.past or len(span.text) > 200:
                     continue
-                judge = judge_command if " " in span.text else judge_path if "/" in span.text else None
+                judge = (
+                    judge_command if " " in span.text else judge_path if "/" in span.text and not span.made else None
+                )
                 verdict = judge(span.text, material.known) if judge is not None else None
                 if verdict is not None and not verdict[2] and verdict[0] in {"path", "command"}:
                     yield page, span.line, verdict[0], verdict[1]
@@ -306,10 +326,16 @@ def _paths_and_commands(material: Material) -> Iterator[tuple[Page, int, str, st
 def _docstrings(material: Material, truth: Truth, settings: DocsSettings) -> None:
     judged = 0
     found: list[Mismatch] = []
+    handed: frozenset[str] = frozenset()
+    with material.guard("what its packages hand on"):
+        handed = handed_on(material.resolver.codebase)
     for path in sorted(material.resolver.codebase.files):
-        told, count = mismatches(path, material.resolver, material.literals, private=settings.private)
-        judged += count
-        found += told
+        with material.guard(path, f"{path}#", f"{path}."):
+            told, count = mismatches(
+                path, material.resolver, material.literals, private=settings.private, handed=handed
+            )
+            judged += count
+            found += told
     for one in found:
         truth.findings.append(
             _finding(
@@ -333,9 +359,10 @@ def _options(material: Material, truth: Truth) -> None:
     for page in material.pages.values():
         if page.history:
             continue
-        unknown: list[Unknown]
-        unknown, count = options.unknown(page)
-        judged += count
+        unknown: list[Unknown] = []
+        with material.guard(page.file, f"{page.file}#"):
+            unknown, count = options.unknown(page)
+            judged += count
         for one in unknown:
             truth.findings.append(
                 _finding(
@@ -348,7 +375,7 @@ def _options(material: Material, truth: Truth) -> None:
                     dict(one.evidence),
                 )
             )
-    for one in options.undocumented(material.pages.values()):
+    for one in options.undocumented(material.pages.values(), whole=not material.documents.unread):
         truth.findings.append(
             _finding(
                 material,
@@ -365,6 +392,7 @@ def _options(material: Material, truth: Truth) -> None:
 
 
 def _skips(material: Material, truth: Truth) -> None:
+    truth.skips += material.skips
     name = material.checkout.name
     hides = tuple(f"docs.{kind}:{name}/" for kind in _KINDS)
     problems = material.documents.unread  # what of the source could not be read, the reader of the source tells
@@ -400,32 +428,3 @@ def _finding(
             "evidence": {"file": file, "line": line, **evidence},
         }
     )
-
-
-def short_key(key: str) -> str:
-    """`key`, its end replaced by a hash where it is too long to be stored and compared at ease."""
-    if len(key) <= 300:
-        return key
-    return f"{key[:260]}~{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _bounded(findings: Iterable[Finding], checkout: Checkout) -> list[Finding]:
-    """The findings, one a key, at most a few hundred of a kind; how many more there are is a finding, too."""
-    kinds: dict[str, dict[str, Finding]] = {}
-    for one in findings:
-        kinds.setdefault(one.key.partition(":")[0], {}).setdefault(one.key, one)
-    told: list[Finding] = []
-    for kind, found in sorted(kinds.items()):
-        every = list(found.values())
-        told += every[:_MOST]
-        if len(every) > _MOST:
-            told.append(
-                Finding(
-                    key=f"{kind}:{checkout.name}/more",
-                    severity=max((one.severity for one in every[_MOST:]), key=lambda severity: severity.rank),
-                    component=checkout.name,
-                    title=f"{len(every) - _MOST} more findings of this kind",
-                    remedy="Mend those that are listed first; the rest is listed then.",
-                )
-            )
-    return told

@@ -5,31 +5,22 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import shlex
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from models.code import Kind, Symbol
-from tasks.code.commands import Command, commands_of
 from tasks.code.docstrings import parse
 from tasks.docs.truth.code import PYTHON, Scope, UnreadableError, read_example
+from tasks.docs.truth.command_lines import CommandLines
 from tasks.docs.truth.page import Page, Section, Table
-from tasks.docs.truth.references import scripts_of
 from tasks.docs.truth.resolve import Answer, Resolver
 from tasks.docs.truth.signature import Signature, without_self
 from tasks.docs.truth.spoken import Literals
 
-_SHELL = frozenset({"", "sh", "bash", "shell", "console", "shell-session", "zsh", "text"})
-_OPTION = re.compile(r"--[a-z][a-z0-9-]*[a-z0-9]")
-_ENDS = frozenset({">", ">>", "<", "--"})
-_PUNCTUATION = "();|&"
-"""What ends a command of a shell, alone or within a word; `<` does not: `<file>` stands for an argument."""
-_SUBCOMMAND = re.compile(r"[a-z][a-z0-9-]*")
-_ALWAYS = frozenset({"--help", "--version", "--verbose", "--quiet", "--install-completion", "--show-completion"})
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _PREFIX = re.compile(r"""env_prefix\s*[=:]\s*["']([A-Z][A-Z0-9]*_)["']""")
 _WORDS_OF_FILES = re.compile(r"[A-Z][A-Z0-9_]{3,80}")
@@ -39,7 +30,6 @@ _ELSEWHERE = frozenset(
 _NEVER = frozenset(
     {".git", ".venv", "venv", "node_modules", "__pycache__", "build", "dist", ".mypy_cache", ".ruff_cache"}
 )
-_LONGEST_LINE = 2_000
 _MOST_FILES = 20_000
 _LARGEST = 1_000_000
 
@@ -65,12 +55,13 @@ class Options:
     root: Path
     resolver: Resolver
     literals: Literals
-    scripts: frozenset[str]
+    command_lines: CommandLines
 
     @classmethod
     def of(cls, root: Path, resolver: Resolver, literals: Literals | None = None) -> Options:
         """Those of the checkout `root`."""
-        return cls(root, resolver, literals or Literals(resolver), scripts_of(root))
+        literals = literals or Literals(resolver)
+        return cls(root, resolver, literals, CommandLines(root, resolver, literals))
 
     def unknown(self, page: Page) -> tuple[list[Unknown], int]:
         """What `page` names and nobody has, and how many names were judged."""
@@ -88,9 +79,11 @@ class Options:
                     found.append(verdict)
         return found, judged
 
-    def undocumented(self, pages: Iterable[Page]) -> Iterator[Unknown]:
-        """Parameters of flows and fields of settings that nobody described; a page that names them describes them."""
-        told = {span.text.partition("=")[0] for page in pages for section in page.sections for span in section.spans}
+    def undocumented(self, pages: Iterable[Page], *, whole: bool = True) -> Iterator[Unknown]:
+        """Parameters of flows and fields of settings that nobody described; a page that names them describes them.
+
+        Where the pages are not the `whole` of what there is to read, fields may be described in what was not read.
+        """
         for symbol in self._labelled("flow"):
             described = {one.name for one in parse(symbol.docstring).parameters}
             missing = [one.name for one in symbol.parameters if one.name not in described]
@@ -101,11 +94,16 @@ class Options:
                     f"the flow `{symbol.path}` has parameters that nobody describes: {', '.join(missing)}",
                     "Describe them under Args: in its docstring; Prefect's form shows that.", {"parameters": missing},
                 )  # fmt: skip
+        if not whole:
+            return
+        told = _told(pages)
         for symbol in self._labelled("settings"):
+            docstring = parse(symbol.docstring)
+            described = {one.name for one in (*docstring.attributes, *docstring.parameters)}
             missing = [
                 name
                 for name, one in self.resolver.members(symbol.path).items()
-                if _is_field(name, one) and not one.docstring and name not in told
+                if _is_field(name, one) and not one.docstring and name not in described and not _is_told(name, told)
                 and "description" not in f"{one.annotation}{one.value}"
             ]  # fmt: skip
             if missing:
@@ -118,76 +116,14 @@ class Options:
 
     def _options(self, page: Page, section: Section) -> Iterator[Unknown | None]:
         """Options and subcommands in command lines of our own commands."""
-        lines = [(span.line, span.text) for span in section.spans if not span.past and " " in span.text]
-        for fence in section.fences:
-            if fence.language in _SHELL and not fence.past:
-                text = re.sub(r"\\\n", "  ", fence.text)
-                lines += [(fence.line + number, line) for number, line in enumerate(text.split("\n"))]
-        for line, text in lines:
-            words = _words(text) if len(text) <= _LONGEST_LINE else []
-            if words and words[0] in self.scripts:
-                end = next((n for n, word in enumerate(words) if word in _ENDS or _is_punctuation(word)), len(words))
-                for verdict in self._command_line(words[:end]):
-                    if verdict is None:
-                        yield None
-                        continue
-                    kind, subject, title, near = verdict
-                    hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
-                    evidence = {"did_you_mean": list(near)} if near else {}
-                    yield Unknown(kind, page.file, line, subject, title, f"Correct the document.{hint}", evidence)
-
-    def _command_line(self, words: Sequence[str]) -> Iterator[tuple[str, str, str, Sequence[str]] | None]:
-        """(kind, subject, title, what may be meant) of each option and subcommand that is not there."""
-        length = next((n for n in range(len(words), 0, -1) if tuple(words[:n]) in self._commands), 0)
-        command = self._commands[tuple(words[:length])] if length else None
-        called = " ".join(words[:length]) if length > 1 else words[0]
-        # behind a group that one word more would lead out of, it may be another command that takes them
-        known = self._options_of(words[:length]) if command is not None and not command.group else None
-        for word in words[1:]:
-            name = word.partition("=")[0]
-            if not _OPTION.fullmatch(name):
-                continue
-            every = known if known is not None else self.known_options
-            if name in every | _ALWAYS or (known is None and name.startswith("--no-") and f"--{name[5:]}" in every):
+        for one in self.command_lines.judged(section):
+            if one is None:
                 yield None
                 continue
-            near = difflib.get_close_matches(name, sorted(every), 2, 0.75)
-            yield "option", f"{called} {name}", f"gives `{called}` the option `{name}`, which it does not have", near
-        if command is None or not command.group or not command.complete or command.arguments:
-            return
-        below = {one[length] for one in self._commands if len(one) == length + 1 and one[:length] == command.words}
-        asked = words[length] if length < len(words) else ""
-        if below and _SUBCOMMAND.fullmatch(asked) and not self.literals.has_word(asked):
-            near = difflib.get_close_matches(words[length], sorted(below), 2, 0.6)
-            name = f"{called} {words[length]}"
-            yield "command", name, f"names the command `{name}`, which does not exist", near
-
-    @cached_property
-    def _commands(self) -> dict[tuple[str, ...], Command]:
-        """The commands of the checkout by what is typed, from an installed script on."""
-        return {
-            one.words: one
-            for one in commands_of(self.resolver.codebase)
-            if one.words[:1] and one.words[0] in self.scripts
-        }
-
-    def _options_of(self, words: Sequence[str]) -> set[str] | None:
-        """What a command and the groups above it take; None where that is not certain."""
-        found: set[str] = set()
-        for length in range(1, len(words) + 1):
-            command = self._commands.get(tuple(words[:length]))
-            if command is None or not command.complete:
-                return None
-            found |= {name for option in command.options for name in option.names}
-        return found
-
-    @cached_property
-    def known_options(self) -> frozenset[str]:
-        """Every option that the code spells, or that a parameter of a command stands for."""
-        spelt = set(self.literals.options())
-        for symbol in self._labelled("command"):
-            spelt |= {f"--{one.name.replace('_', '-')}" for one in symbol.parameters}
-        return frozenset(spelt)
+            hint = f" Did you mean {' or '.join(f'`{n}`' for n in one.near)}?" if one.near else ""
+            evidence = {"did_you_mean": list(one.near)} if one.near else {}
+            remedy = f"Correct the document.{hint}"
+            yield Unknown(one.kind, page.file, one.line, one.subject, one.title, remedy, evidence)
 
     def _variables(self, page: Page, section: Section) -> Iterator[Unknown | None]:
         """Environment variables that begin as those of our settings do."""
@@ -264,7 +200,7 @@ class Options:
                 "parameter", page.file, line, f"{symbol.path}.{name}",
                 f"describes the parameter `{name}`, which the flow `{symbol.path}` does not have",
                 "Correct the document." + (f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""),
-                {"signature": Signature(without_self(symbol), symbol.returns).shown(symbol.path)},
+                {"signature": Signature(without_self(symbol, method=False), symbol.returns).shown(symbol.path)},
             )  # fmt: skip
 
     def _flows_called(self, section: Section) -> set[str]:
@@ -273,7 +209,7 @@ class Options:
             if fence.language not in PYTHON:
                 continue
             try:
-                example = read_example(fence.text, self.resolver, Scope())
+                example = read_example(fence.text, self.resolver, Scope(loose=True))
             except UnreadableError:
                 continue
             for use in example.uses:
@@ -390,29 +326,24 @@ class Options:
                     yield symbol
 
 
-def _words(text: str) -> list[str]:
-    """The words of a command line, without its prompt and its comment."""
-    text = re.sub(r"^\s*(?:\$|>|#)\s+", "", text)
-    try:
-        split = shlex.shlex(text, posix=True, punctuation_chars=_PUNCTUATION)
-        split.whitespace_split = True
-        words = list(split)
-    except ValueError:
-        words = re.findall(rf"[{_PUNCTUATION}]+|[^\s{_PUNCTUATION}]+", text)
-    while words and re.fullmatch(r"[A-Z_]+=\S*|sudo|uv|run|poetry|nohup|time|exec", words[0]):
-        words = words[1:]
-    return words
-
-
-def _is_punctuation(word: str) -> bool:
-    return bool(word) and not word.strip(_PUNCTUATION)
-
-
 def _cells(table: Table) -> Iterator[tuple[int, str]]:
     """Line and name of the first cells that are names in code, or several of them."""
     for number, row in enumerate(table.rows):
         for name in re.findall(r"`([A-Za-z_]\w*)`", row[0]) if row else ():
             yield table.line + 2 + number, name
+
+
+def _told(pages: Iterable[Page]) -> set[str]:
+    """Every name that code of the pages has, in spans and in blocks, in lower case."""
+    sections = [section for page in pages for section in page.sections]
+    texts = [span.text for section in sections for span in section.spans]
+    texts += [fence.text for section in sections for fence in section.fences]
+    return {word.lower() for text in texts for word in re.findall(r"[A-Za-z_]\w*", text)}
+
+
+def _is_told(name: str, told: Collection[str]) -> bool:
+    """Whether the pages have a field, or an environment variable that ends as it does."""
+    return name in told or any(word.endswith(f"_{name}") for word in told)
 
 
 def _is_field(name: str, symbol: Symbol) -> bool:

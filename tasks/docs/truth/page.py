@@ -5,23 +5,42 @@ from __future__ import annotations
 import bisect
 import hashlib
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from tasks.docs.truth.past import is_history, speaks_of_the_past
+from tasks.docs.truth.past import is_history, speaks_of_making, speaks_of_the_past
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-_EXPLICIT_ID = re.compile(r"\s*\{:?\s*#([\w:.-]+)[^{}]*\}\s*$")
+_ATTRIBUTES = re.compile(r"\s*\{(?::|(?=\s*[#.]))[^{}]*\}\s*$")
+_EXPLICIT_ID = re.compile(r"\{:?[^{}\n]{0,100}?#([^\s{}#]{1,200})[^{}\n]{0,100}\}")
+_HTML_HEADING = re.compile(r"<h([1-6])\b[^>]{0,200}>(.{0,300}?)</h\1>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^<>]*>")
+_TAB = re.compile(r"""^[ \t]*={3}[!+]*[ \t]+["'](.+)["'][ \t]*$""", re.MULTILINE)
+_SNIPPET = re.compile(r"""^[ \t]*-{1,9}8<-{1,9}[ \t]+["']([^"'\n]+)["'][ \t]*$""", re.MULTILINE)
+_SNIPPETS = re.compile(r"^[ \t]*-{1,9}8<-{1,9}[ \t]*\n((?:.*\n)*?)[ \t]*-{1,9}8<-{1,9}[ \t]*$", re.MULTILINE)
+_INCLUDE = re.compile(r"\{include\}\s+(\S+)")
+_TAKES_IN = re.compile(
+    r"""-8<- | ^[ \t]*:::[ \t]+(?!(?:note|tip|info|warning|danger|caution|important|details|example)\b)[\w.-]+[ \t]*$
+    | ^[ \t]*\{%-?\s*(?:include|import|from|macro|call)\b | \{!.{1,200}?!\} | ^\{\{.*\}\}[ \t]*$ | ^[ \t]*<<<[ \t]
+    | <!--\s*@?include | ^[ \t]*\.\.\ include::""",
+    re.VERBOSE | re.MULTILINE | re.IGNORECASE,
+)
+"""Text from elsewhere, in the ways of MkDocs' extensions, Jinja, VitePress and Sphinx."""
+_MAKES_TEXT = re.compile(r"\bexec\b|\{(?:include|mdinclude|eval-rst|auto|click|typer|argparse|sphinx|jinja|glossary)")
+_OF_VALUES = re.compile(r"\b(?:examples?|inputs?|values?|samples?|outputs?|results?|match(?:es)?)\b|^you get$", re.I)
 _HTML_ID = re.compile(r"""<[a-zA-Z][^<>]*?\b(?:id|name)\s*=\s*["']?([^"'\s>]+)""")
-_LABEL = re.compile(r"^\(([\w:. -]+)\)=\s*$", re.MULTILINE)
+_LABEL = re.compile(r"^[ \t]*(?:\(([\w:. -]+)\)=|:name:[ \t]*(\S+)|\.\. _([^:\n]+):)[ \t]*\r?$", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\[\"'(])|\n\s*\n")
 _LETTER = re.compile(r"[A-Za-z]")
 _LONGEST_HEADING = 500
+_MOST_INCLUDED = 100
 _LONGEST_SENTENCE = 600
 _ALERT = re.compile(r"\[!(?:NOTE|TIP|IMPORTANT|WARNING|CAUTION)\]", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?<![\w\]\\!`])\[([^\[\]`]{1,200}|`[^`\[\]]{1,200}`)\]\[([^\[\]\n]{1,200})\]")
@@ -37,6 +56,8 @@ class Span:
     """The sentence that it stands in."""
     past: bool
     """Whether that sentence, or one above it, speaks of what was, will be, or is somebody else's."""
+    made: bool = False
+    """Whether a path is a value in a column of such, or something that the reader is to make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +130,10 @@ class Page:
     history: bool
     """A changelog or the like, which rightly speaks of what is no more."""
     text: str
+    open: bool = False
+    """Whether text is put into it that a program makes, which may have any heading and label."""
+    includes: tuple[str, ...] = ()
+    """Files whose text is put into it, as it names them."""
 
 
 def read_page(file: str, text: str) -> Page:
@@ -118,8 +143,19 @@ def read_page(file: str, text: str) -> Page:
     environment: dict[str, object] = {}
     parser = MarkdownIt("commonmark", {"store_labels": True}).enable("table")
     tokens = parser.parse(_without_front_matter(text), environment)
+    whole = list(_whole(tokens, parser))
     history = is_history(PurePosixPath(file))
-    return Page(file, tuple(_Sections(text, tokens, past=history).read()), _anchors(text, tokens), history, text)
+    sections = tuple(_Sections(text, tokens, past=history).read())
+    return Page(file, sections, _anchors(text, whole), history, text, *_takes_in(whole))
+
+
+def _whole(tokens: Sequence[Token], parser: MarkdownIt, depth: int = 3) -> Iterator[Token]:
+    """`tokens`, and those of what is indented, which may be the body of an admonition or a tab and no code."""
+    for token in tokens:
+        if token.type == "code_block" and depth:
+            yield from _whole(parser.parse(textwrap.dedent(token.content), {}), parser, depth - 1)
+        else:
+            yield token
 
 
 def _without_front_matter(text: str) -> str:
@@ -169,7 +205,17 @@ class _Sections:
         fences: list[Fence] = []
         prose: list[str] = []
         before, quoted = "", 0
-        for token in tokens:
+        of_values: list[bool] = []
+        column = 0
+        for number, token in enumerate(tokens):
+            if token.type == "table_open":
+                of_values = []
+            elif token.type == "th_open":
+                of_values.append(_OF_VALUES.search(tokens[number + 1].content) is not None)
+            elif token.type == "tr_open":
+                column = -1
+            elif token.type == "td_open":
+                column += 1
             if token.type == "blockquote_open":
                 quoted += 1
             elif token.type == "blockquote_close":
@@ -179,7 +225,8 @@ class _Sections:
                 told = quoted > 0 and not _ALERT.search(token.content)
                 if quoted and _ALERT.search(token.content):
                     quoted = 0  # a note of the page's own, and not somebody's words
-                spans += _spans(token, line, past or told, before)
+                value = tokens[number - 1].type == "td_open" and any(of_values[column : column + 1])
+                spans += _spans(token, line, past or told, before, value=value)
                 links += _links(token, line)
                 before = token.content
                 prose.append(token.content)
@@ -203,7 +250,7 @@ class _Sections:
         )
 
 
-def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]:  # noqa: FBT001
+def _spans(token: Token, line: int, past: bool, before: str, *, value: bool) -> Iterator[Span]:  # noqa: FBT001
     """The code spans of one paragraph, each with its sentence and line."""
     parts: list[tuple[str, bool]] = []
     for child in token.children or ():
@@ -224,7 +271,8 @@ def _spans(token: Token, line: int, past: bool, before: str) -> Iterator[Span]: 
             last = min(ends[min(place, len(ends) - 1)], position + len(text) + _LONGEST_SENTENCE)
             sentence = whole[first:last].strip()
             told = past or inherited or speaks_of_the_past(sentence)
-            yield Span(line + counted, text, sentence, told)
+            made = value or speaks_of_making(whole[first:position])
+            yield Span(line + counted, text, sentence, told, made)
         width = len(text) + (2 if code else 0)
         counted += whole.count("\n", position, position + width)
         position += width
@@ -264,20 +312,46 @@ def _links(token: Token, line: int) -> Iterator[Link]:
 
 def _anchors(text: str, tokens: Sequence[Token]) -> frozenset[str]:
     """Every anchor that a reader of the page may jump to, in the ways of GitHub and of Python-Markdown."""
-    found = {match[1] for match in _HTML_ID.finditer(text)} | {match[1] for match in _LABEL.finditer(text)}
-    seen: Counter[str] = Counter()
+    found = {match[1] for match in _HTML_ID.finditer(text)} | {
+        match[match.lastindex or 0] for match in _LABEL.finditer(text)
+    }
+    found |= {match[1].replace("\\", "") for match in _EXPLICIT_ID.finditer(text)}
+    titles = []
     for number, token in enumerate(tokens):
-        if token.type != "heading_open":
-            continue
-        title = _plain(tokens[number + 1])
-        explicit = _EXPLICIT_ID.search(title)
-        if explicit is not None:
-            found.add(explicit[1])
-            title = title[: explicit.start()]
-        for slug in dict.fromkeys((github_slug(title), python_markdown_slug(title))):
+        if token.type == "heading_open":
+            titles.append(_plain(tokens[number + 1]))
+    titles += [_TAG.sub("", match[2]) for match in _HTML_HEADING.finditer(text)]
+    titles += [match[1] for match in _TAB.finditer(text)]
+    seen: Counter[str] = Counter()
+    for title in titles:
+        bare = title
+        while (attributes := _ATTRIBUTES.search(bare)) is not None:
+            bare = bare[: attributes.start()]
+        for slug in dict.fromkeys(slug(one) for one in (bare, title) for slug in (github_slug, python_markdown_slug)):
             found.update({slug} if not seen[slug] else {f"{slug}-{seen[slug]}", f"{slug}_{seen[slug]}"})
             seen[slug] += 1
     return frozenset(found)
+
+
+def _takes_in(tokens: Sequence[Token]) -> tuple[bool, tuple[str, ...]]:
+    """Whether something on the page stands for text that a program makes, and the files that are put into it.
+
+    An example of code that is taken in has no headings.
+    """
+    files: list[str] = []
+    made = False
+    for token in tokens:
+        if token.type == "fence":
+            named = _INCLUDE.findall(token.info)
+            files += named
+            made |= not named and _MAKES_TEXT.search(token.info) is not None
+        elif token.type in {"inline", "html_block"}:
+            files += _SNIPPET.findall(token.content)
+            files += [one for lines in _SNIPPETS.findall(token.content) for one in lines.split()]
+            rest = _SNIPPETS.sub("", _SNIPPET.sub("", token.content))
+            made |= _TAKES_IN.search(rest) is not None
+    names = [re.sub(r":[\w:,-]*$", "", one) for one in dict.fromkeys(files[:_MOST_INCLUDED])]
+    return made or len(files) > _MOST_INCLUDED, tuple(names)
 
 
 def github_slug(title: str) -> str:

@@ -32,12 +32,21 @@ _NOT_NOW = re.compile(
     )(?!\w)""",
     re.VERBOSE | re.IGNORECASE,
 )
+_MAKING = re.compile(
+    r"""\b(?:creat(?:e|es|ing)|generat(?:e|es|ing)|sav(?:e|es|ing)|writ(?:e|es|ing)|scaffold\w*|mkdir
+    | (?:a|an|the)\ new\ (?:file|folder|directory|module|script|package|test))\b
+    (?!.*\b(?:by|with|using|via|runs?|running|see|from|like|in\ the\ style\ of)\b)""",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
 _CODE = re.compile(r"`[^`]*`")
 _FILES = re.compile(
     r"^(?:change[-_ ]?s?(?:log)?s?|history|news|release[-_ ]?notes?|releases?|whats[-_ ]?new|upgrad\w*|migrat\w*|"
-    r"porting|deprecations?|roadmap|proposals?|rfcs?|adrs?|decisions|design[-_ ]history|archive)$",
+    r"porting|deprecations?|roadmap|proposals?|rfcs?|adrs?|decisions|design[-_ ]history|archive|"
+    r"\d{4}-\d{2}-\d{2}\b.*)$",
     re.IGNORECASE,
 )
+_FOLDERS = re.compile(r"_?posts|blogs?|newsletters?", re.IGNORECASE)
+"""Of what was written on a day, and is not brought up to date."""
 _HEADINGS = re.compile(
     r"^(?:change[ -]?s?(?:log)?|history|news|release notes?|releases|what.?s new\b.*|upgrad\w+\b.*|migrat\w+\b.*|"
     r"porting\b.*|deprecat\w+\b.*|breaking changes?\b.*|removed\b.*|removals\b.*|roadmap|compatibility with\b.*|"
@@ -53,7 +62,14 @@ def speaks_of_the_past(sentence: str) -> bool:
     return _PAST.search(told) is not None or _NOT_NOW.search(told) is not None
 
 
+def speaks_of_making(words: str) -> bool:
+    """Whether the words before a path say that somebody makes it, so that it need not be there."""
+    return _MAKING.search(_CODE.sub("`x`", words)) is not None
+
+
 def is_history(file: PurePosixPath, heading: str = "") -> bool:
     """Whether a document (by its name), or a section (by its heading), is a history of changes."""
     stems = [part.partition(".")[0] for part in file.parts]
+    if any(_FOLDERS.fullmatch(folder) for folder in file.parts[:-1]):
+        return True
     return any(_FILES.match(stem) for stem in stems) or bool(heading and _HEADINGS.match(heading.strip()))

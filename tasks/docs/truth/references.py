@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote
+
+from tasks.docs.truth.builder import ignored, is_ignored
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
 _CALL = re.compile(r"\([^()]*\)$")
 _PATH = re.compile(r"(?:\./)?[\w.-]+(?:/[\w.-]+)*/?", re.ASCII)
 _PLACE = re.compile(r"(?::\d+(?:-\d+)?|::[\w:.\[\]-]+|:[A-Za-z_][\w.]*|#[\w-]+)$")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_SUFFIXES = frozenset(
+SUFFIXES = frozenset(
     {
         "py", "pyi", "md", "rst", "txt", "toml", "yaml", "yml", "json", "ini", "cfg", "conf", "sh", "sql", "html",
         "css", "js", "ts", "lock", "log", "env", "service", "socket", "plist", "xml", "csv", "db", "zip", "gz", "whl",
         "so", "pid", "jinja", "mako", "ipynb", "png", "svg", "jpg",
     }
 )  # fmt: skip
+"""Of files that documents name; what ends otherwise may be no file."""
 _TARGET = re.compile(r"^([A-Za-z0-9][\w.-]*)\s*:(?!=)", re.MULTILINE)
 _SHOUTED = frozenset({"README", "LICENSE", "CHANGELOG", "CONTRIBUTING", "SECURITY", "NOTICE"})
+_INVENTED = re.compile(r"(?:^|.*[_-])(?:my(?!sql|py|st)|your)[\w-]*|foo|bar|baz", re.IGNORECASE)
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -90,16 +94,19 @@ class References:
     """Commands that the checkout installs."""
     targets: frozenset[str] = field(default=frozenset())
     """Targets of its Makefile; empty when they cannot be known."""
+    ignored: frozenset[str] = field(default=frozenset())
+    """What its `.gitignore` lists."""
 
     @classmethod
-    def of(cls, root: Path, names: Names, packages: list[str]) -> References:
-        """Those of the checkout `root`."""
+    def of(cls, root: Path, names: Names, packages: list[str], *, programs: bool = True) -> References:
+        """Those of the checkout `root`; without `programs`, what is typed behind one of its own is not judged."""
         folders = {
             entry.name
             for entry in (root.iterdir() if root.is_dir() else ())
             if entry.is_dir() and not entry.name.startswith(".") and entry.name not in {"build", "dist", "node_modules"}
         }
-        return cls(root, names, frozenset(packages), frozenset(folders), scripts_of(root), _targets(root))
+        scripts = frozenset(scripts_of(root, names.defines)) if programs else frozenset()
+        return cls(root, names, frozenset(packages), frozenset(folders), scripts, _targets(root), ignored(root))
 
 
 def broken_references(document: str, text: str, known: References) -> tuple[list[Nowhere], int]:
@@ -146,7 +153,7 @@ def _judge_code(text: str, known: References) -> Iterator[tuple[str, str, bool] 
     name = name.replace(":", ".") if name.count(":") == 1 else name  # entry points: package.module:object
     if text != name and known.names.spells(text):
         return  # the code spells it with its colon: it is data, such as the name of a source
-    if _DOTTED.fullmatch(name) and name.rpartition(".")[2] not in _SUFFIXES:
+    if _DOTTED.fullmatch(name) and name.rpartition(".")[2] not in SUFFIXES:
         yield _judge_name(name, known)
 
 
@@ -171,16 +178,21 @@ def judge_path(text: str, known: References) -> tuple[str, str, bool] | None:
     parts = PurePosixPath(text).parts
     if len(parts) < 2 or parts[0] not in known.folders or ".." in parts or "..." in text:
         return None
-    if any(stem.isupper() and stem not in _SHOUTED for stem in map(_stem, parts)):
-        return None  # a placeholder, such as NAME.py
+    if any(_invented(_stem(part)) for part in parts) or is_ignored(text, known.ignored):
+        return None  # a placeholder, or made by whoever works with the checkout
     if all(part in known.folders for part in parts):
         return None  # "tasks/flows": this or that
     suffix = parts[-1].rpartition(".")[2] if "." in parts[-1] else ""
     below = (known.root / parts[0] / parts[1]).is_dir() and len(parts) > 2
-    if not (suffix in _SUFFIXES or text.endswith("/") or below):
+    if not (suffix in SUFFIXES or text.endswith("/") or below):
         return None
     exists = (known.root / text).exists() or known.names.defines(".".join(parts))
     return "path", text, exists or known.names.spells(text.rstrip("/"))
+
+
+def _invented(stem: str) -> bool:
+    """Whether a name stands for another, such as NAME.py or test_myplugin.py."""
+    return (stem.isupper() and stem not in _SHOUTED) or _INVENTED.fullmatch(stem) is not None
 
 
 def _stem(part: str) -> str:
@@ -220,13 +232,18 @@ def judge_link(document: str, target: str, known: References) -> tuple[str, str,
     return "link", target, known.root.joinpath(*parts).exists()
 
 
-def scripts_of(root: Path) -> frozenset[str]:
-    """The commands that the checkout `root` installs; none where it does not say so in pyproject.toml."""
+def scripts_of(root: Path, defines: Callable[[str], bool]) -> dict[str, str]:
+    """The commands that the checkout `root` installs, each with the module that runs it.
+
+    None where pyproject.toml does not say so, and none of a module that nothing here `defines`: what another
+    distribution makes of its words and options nobody here can say.
+    """
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-        return frozenset(project.get("scripts", {}))
+        places = {str(name): str(place).partition(":")[0].strip() for name, place in project.get("scripts", {}).items()}
     except (OSError, ValueError, AttributeError, TypeError):
-        return frozenset()  # nothing that can be judged
+        return {}  # nothing that can be judged
+    return {name: module for name, module in places.items() if defines(module)}
 
 
 def _targets(root: Path) -> frozenset[str]:

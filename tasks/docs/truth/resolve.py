@@ -12,7 +12,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from models.code import Codebase, Kind, Module, Parameter, Symbol
-from tasks.docs.truth.hook import names_of_hook
+from tasks.docs.truth.bound import bound_in
+from tasks.docs.truth.modules import Modules
 from tasks.docs.truth.signature import ANYTHING, KEYWORD_ONLY, PLAIN, Signature, without_self
 
 HASH = 16
@@ -27,7 +28,6 @@ _PLAIN_DECORATORS = re.compile(
 )
 _INERT = re.compile(r"(?:^|\.)(?:final|total_ordering|runtime_checkable|deprecated|unique)$")
 """Decorators of classes that leave it to the class how it is made."""
-_MANY = re.compile(r"\bglobals\(\)|\bsys\.modules\b|\bsetattr\(|\bvars\(\)|\blocals\(\)|\bexec\(|\b__dict__\b")
 _MANY_OF_CLASS = re.compile(
     r"\b(?:setattr|object\.__setattr__)\(\s*[^,]{1,200},\s*(?![\"'\s])"
     r"|(?:\b__dict__\b|\bvars\(\w+\))(?!\s*(?:[!=]=|\.(?:items|keys|values|get|copy)\b))"
@@ -35,11 +35,6 @@ _MANY_OF_CLASS = re.compile(
 )
 """How a class gives itself attributes that it does not spell; one that only reads them all does not."""
 _READ_OF_CLASS = re.compile(r"(?:[!=]=|\*\*|\bin\b)\s*(?:\w+\.__dict__|vars\(\w*\))")
-_MODULE_ATTRIBUTES = frozenset(
-    {"__name__", "__doc__", "__file__", "__path__", "__dict__", "__spec__", "__loader__", "__package__", "__all__",
-     "__main__", "__version__", "__annotations__"}
-)  # fmt: skip
-_LARGEST_SOURCE = 5_000_000
 
 
 class Answer(StrEnum):
@@ -67,24 +62,27 @@ class Resolver:
     codebase: Codebase
     _verdicts: dict[str, Verdict] = field(default_factory=dict)
     _members: dict[str, dict[str, Symbol]] = field(default_factory=dict)
-    _texts: dict[str, str] = field(default_factory=dict)
-    _hooks: dict[str, frozenset[str]] = field(default_factory=dict)
+    _waiting: set[str] = field(default_factory=set)
+    _returned: set[str] = field(default_factory=set)
+    _met: dict[str, Verdict] = field(default_factory=dict)
     _many: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Have modules that are asked for again and again decoded once."""
         self.codebase = replace(self.codebase, module=lru_cache(_MODULES)(self.codebase.module))
+        self._modules = Modules(self.codebase)
 
     def resolve(self, name: str) -> Verdict:
         """What is known of the dotted `name`; one that begins outside of the code base is open."""
-        held = self._verdicts.get(name)
-        if held is None:
-            held = self._verdicts[name] = self._resolve(name, 0)
-        return held
+        return self._step(name, -1)
 
     def is_ours(self, name: str) -> bool:
         """Whether `name` begins with a package of the code base."""
         return name.partition(".")[0] in self._packages
+
+    def is_variable(self, package: str) -> bool:
+        """Whether a document or an example of the checkout gives the name of a package to something else."""
+        return package in self._variables
 
     def symbol(self, path: str) -> Symbol | None:
         """The symbol at the path of a verdict; None for modules, and for what cannot be read any more."""
@@ -204,6 +202,10 @@ class Resolver:
         return frozenset(self.codebase.packages)
 
     @cached_property
+    def _variables(self) -> frozenset[str]:
+        return bound_in(Path(self.codebase.root), self._packages)
+
+    @cached_property
     def _by_last(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for path, known in self.codebase.names.items():
@@ -250,36 +252,76 @@ class Resolver:
             return Verdict(Answer.defined, module)
         return self._in_module(module, parts[length], parts[length + 1 :], depth)
 
-    def _in_module(  # noqa: PLR0911 - one way out for each way that a name can be there
-        self, path: str, name: str, rest: Sequence[str], depth: int
-    ) -> Verdict:
+    def _in_module(self, path: str, name: str, rest: Sequence[str], depth: int) -> Verdict:
+        """A member of a module: gone when it is so in every way that the module may have it."""
         try:
             module = self.codebase.module(path)
         except KeyError:
             return Verdict(Answer.open, path)
-        full = f"{path}.{name}"
-        known = self.codebase.names.get(full)
-        if known is not None:
-            return self._below(full, rest, depth)
-        found = next((one for one in module.imports if one.name == name and not one.lazy), None)
-        if found is not None:
-            target = ".".join((found.target, *rest))
-            if target == ".".join((full, *rest)):
-                return Verdict(Answer.open, full)  # a compiled module, or one that is not there
-            return self._resolve(target, depth + 1) if self.is_ours(target) else Verdict(Answer.open, full)
-        stars = [one.target for one in module.imports if one.name == "*" or one.target.endswith(".*")]
-        for star in stars:
-            target = star.removesuffix(".*")
-            if not self.is_ours(target):
-                return Verdict(Answer.open, path)
-            verdict = self._resolve(f"{target}.{name}", depth + 1)
+        if f"{path}.{name}" in self.codebase.names:
+            return self._below(f"{path}.{name}", rest, depth)
+        last: Verdict | None = None
+        for found in self._ways(module, name, depth):
+            below = self._below(found.path, rest, depth) if found.answer is Answer.defined else found
+            if below.answer is not Answer.gone:
+                return below
+            last = last or below
+        if last is not None:
+            return last
+        return Verdict(Answer.open if self._modules.may_hold(module, name) else Answer.gone, path)
+
+    def _ways(self, module: Module, name: str, depth: int) -> Iterator[Verdict]:
+        """What a name that a module imports may stand for, what holds in the end first; never gone."""
+        full = f"{module.path}.{name}"
+        for one in reversed(module.imports):
+            if one.name != name or one.lazy:
+                continue
+            verdict = self._step(one.target, depth) if one.target != full else Verdict(Answer.open, full)
+            # an import of what no syntax shows is no lie of a document: a compiled module, or a name that is made
+            yield verdict if verdict.answer is Answer.defined else Verdict(Answer.open, full)
+        for one in reversed(module.imports):
+            if one.name != "*" and not one.target.endswith(".*"):
+                continue
+            target = one.target.removesuffix(".*")
+            verdict = self._through_star(target, name, depth) if self.is_ours(target) else Verdict(Answer.open, full)
             if verdict.answer is not Answer.gone:
-                return self._below(verdict.path, rest, depth) if verdict.answer is Answer.defined else verdict
-        if name in _MODULE_ATTRIBUTES or self._unread(full) or self._made_by_hook(path, name):
-            return Verdict(Answer.open, path)
-        if any(one.name == "__getattr__" for one in module.imports) or self._made_as_it_runs(path, name):
-            return Verdict(Answer.open, path)
-        return Verdict(Answer.gone, path)
+                yield verdict
+
+    def _through_star(self, target: str, name: str, depth: int) -> Verdict:
+        """What `from target import *` brings as `name`."""
+        try:
+            module = self.codebase.module(target)
+        except KeyError:
+            verdict = self._step(target, depth)
+            if verdict.answer is not Answer.defined:
+                return Verdict(Answer.open, target)
+            return self._step(f"{verdict.path}.{name}", depth)
+        if self._modules.is_handed_on(module, name) is False:
+            return Verdict(Answer.gone, target)
+        verdict = self._step(f"{target}.{name}", depth)
+        if verdict.answer is Answer.gone and self._modules.spells_all(module):
+            return Verdict(Answer.open, target)  # it says itself that it has this
+        return verdict
+
+    def _step(self, name: str, depth: int) -> Verdict:
+        """The answer for a name on the way to another; what leads back to itself brings nothing, and nothing twice."""
+        held = self._verdicts.get(name) or self._met.get(name)
+        if held is not None:
+            return held
+        if name in self._waiting:
+            self._returned.add(name)
+            return Verdict(Answer.gone, name)
+        self._waiting.add(name)
+        try:
+            verdict = self._resolve(name, depth + 1)
+        finally:
+            self._waiting.discard(name)
+            self._returned.discard(name)
+        # where a way led back to what is still asked, the answer holds within this question only
+        (self._met if self._returned else self._verdicts)[name] = verdict
+        if not self._waiting:
+            self._met.clear()
+        return verdict
 
     def _below(self, path: str, rest: Sequence[str], depth: int) -> Verdict:
         known = self.codebase.names.get(path)
@@ -300,7 +342,7 @@ class Resolver:
                 return self._below(full, rest, depth + 1)
             if self._opens(symbol, name):
                 return Verdict(Answer.open, path)
-        return Verdict(Answer.gone, path)
+        return Verdict(Answer.open if hasattr(type, name) else Answer.gone, path)  # each class has those of `type`
 
     def _opens(self, symbol: Symbol, name: str) -> bool:
         """Whether the class may have a member `name` that its syntax does not list."""
@@ -364,42 +406,6 @@ class Resolver:
         builtin = getattr(builtins, bare.removeprefix("builtins."), None)
         return isinstance(builtin, type) and bool(name) and not hasattr(builtin, name)
 
-    def _unread(self, full: str) -> bool:
-        place = full.replace(".", "/")
-        return any(
-            f"/{one.place}".endswith((f"/{place}.py", f"/{place}.pyi", f"/{place}", f"/{place}/__init__.py"))
-            for one in self.codebase.unread
-        ) or self._compiled(full)
-
-    def _compiled(self, full: str) -> bool:
-        """Whether a module of this name lies there that is no source, such as an extension."""
-        parent, _, name = full.rpartition(".")
-        known = self.codebase.names.get(parent)
-        if known is None or known.kind is not Kind.module:
-            return False
-        folder = (Path(self.codebase.root) / self.codebase.module(parent).file).parent
-        return any(folder.glob(f"{name}.*.so")) or any(folder.glob(f"{name}.*pyd")) or (folder / name).is_dir()
-
-    def _made_by_hook(self, path: str, name: str) -> bool:
-        """Whether the module's `__getattr__` may make `name`: it does not where it only knows names that it spells."""
-        if f"{path}.__getattr__" not in self.codebase.names:
-            return False
-        known = self._hooks.get(path)
-        if known is None:
-            known = self._hooks[path] = names_of_hook(self._text(path)) or frozenset("*")
-        return "*" in known or name in known
-
-    def _made_as_it_runs(self, path: str, name: str) -> bool:
-        text = self._text(path)
-        hook = self.symbol(f"{path}.__getattr__")
-        if hook is not None:  # it is known to make other names only
-            lines = text.splitlines()
-            text = "\n".join([*lines[: hook.line - 1], *lines[hook.end_line :]])
-        word = re.escape(name)
-        if not text or re.search(rf"^[ \t]*(?:{word}\s*[:=]|(?:async )?def {word}\b|class {word}\b)", text, re.M):
-            return True
-        return _MANY.search(text) is not None and re.search(rf"\b{word}\b", text) is not None
-
     def _symbols(self, module: str) -> dict[str, Symbol]:
         held = self._members.get(module)
         if held is None:
@@ -412,14 +418,7 @@ class Resolver:
         return held
 
     def _text(self, path: str) -> str:
-        file = self.file_of(path)
-        if file not in self._texts:
-            try:
-                with (Path(self.codebase.root) / file).open("rb") as source:
-                    self._texts[file] = source.read(_LARGEST_SOURCE).decode("utf-8", errors="replace")
-            except OSError:
-                self._texts[file] = ""
-        return self._texts[file]
+        return self._modules.text(self.file_of(path))
 
 
 def is_plain(symbol: Symbol) -> bool:

@@ -21,6 +21,7 @@ VARIADIC_KEYWORD = "variadic keyword"
 ANYTHING = (Parameter("args", VARIADIC), Parameter("kwargs", VARIADIC_KEYWORD))
 """Parameters of what may take anything."""
 _LONGEST = 2_000
+_SELVES = frozenset({"self", "cls", "mcs", "metacls"})
 _PREFIX = re.compile(r"\b(?:typing_extensions|typing|collections\.abc|cabc|te|t|_t|ast|types|datetime|pathlib)\.")
 _OPTIONAL = re.compile(r"\bOptional\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]")
 _UNION = re.compile(r"\bUnion\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]")
@@ -127,16 +128,20 @@ class Signature:
         if symbol.kind is Kind.function:
             if "property" in symbol.labels:
                 return cls(returns=symbol.returns, callable=True)
-            return cls(without_self(symbol), symbol.returns)
+            return cls(without_self(symbol, method=False), symbol.returns)
         return cls(value=symbol.value, callable=False)
 
 
-def without_self(symbol: Symbol) -> tuple[Parameter, ...]:
-    """The parameters that a caller gives: of a method, without what stands for the instance or the class."""
+def without_self(symbol: Symbol, *, method: bool = True) -> tuple[Parameter, ...]:
+    """The parameters that a caller gives: of a method, without what stands for the instance or the class.
+
+    That is the first one whatever it is called; only where it is not known that `symbol` stands directly in a class
+    (`method` is false), its name tells.
+    """
     first = symbol.parameters[:1]
-    if first and first[0].name in {"self", "cls", "mcs", "metacls"} and "staticmethod" not in symbol.labels:
-        return symbol.parameters[1:]
-    return symbol.parameters
+    if not first or "staticmethod" in symbol.labels or first[0].kind not in {PLAIN, POSITIONAL_ONLY}:
+        return symbol.parameters
+    return symbol.parameters[1:] if method or first[0].name in _SELVES else symbol.parameters
 
 
 def parameters_of(arguments: ast.arguments) -> tuple[Parameter, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.code import Kind
+from tasks.docs.truth.bound import bindings, is_imported
 from tasks.docs.truth.code import PYTHON, CallUse, Example, Scope, UnreadableError, is_shallow, read_example
 from tasks.docs.truth.page import Fence, Page, Section, Span
 from tasks.docs.truth.resolve import Answer, Resolver
@@ -176,16 +177,43 @@ def _literals(file: Path) -> Iterator[str]:
         yield match[2]
 
 
+class _Said:
+    """What a page says of the packages of the code base: those it imports, and names that it gives away."""
+
+    def __init__(self, text: str, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._imported = {one for one in resolver.codebase.packages if one in text and is_imported(text, one)}
+        self.other = {one: bound for one in resolver.codebase.packages if (bound := bindings(text, one))}
+
+    def meaning(self, name: str) -> tuple[str, bool]:
+        """What the dotted name in a text stands for, and whether that is sure."""
+        first, _, rest = name.partition(".")
+        for target in self.other.get(first, ()):
+            other = f"{target}.{rest}" if rest else target
+            if target and self._resolver.is_ours(target) and self._resolver.resolve(other).answer is Answer.defined:
+                return other, True
+        if first in self.other:
+            return name, False
+        verdict = self._resolver.resolve(name)
+        if verdict.answer is not Answer.gone:
+            return name, True
+        if any(one.endswith(f".{name}") for one in self._resolver.candidates(name)):
+            return name, False  # the end of a longer name
+        sure = verdict.path != first or first in self._imported or not self._resolver.is_variable(first)
+        return name, sure
+
+
 def speak(page: Page, resolver: Resolver) -> Iterator[Spoken]:
     """What each section of `page` says of the code base."""
-    scope = Scope()
+    said = _Said(page.text, resolver)
+    scope = Scope(other=set(said.other), loose=True)
     for section in page.sections:
         spoken = Spoken(section)
         for span in section.spans:
             if span.past:
                 spoken.passed += 1
             elif not _is_something_else(span):
-                _of_span(span, spoken, resolver)
+                _of_span(span, spoken, resolver, said)
         for fence in section.fences:
             _of_fence(fence, spoken, resolver, scope)
         yield spoken
@@ -196,11 +224,13 @@ def is_python(fence: Fence) -> bool:
     return fence.language in PYTHON or (not fence.language and fence.text.lstrip().startswith(">>> "))
 
 
-def _of_span(span: Span, spoken: Spoken, resolver: Resolver) -> None:
+def _of_span(span: Span, spoken: Spoken, resolver: Resolver, said: _Said) -> None:
     text = span.text.strip().lstrip("~!@")
     if len(text) > 400 or "\n" in text:
         return
     if _OBJECT.fullmatch(text):
+        if text in resolver.codebase.words():
+            return  # a string of the code, such as the kind of a message
         text = text.replace(":", ".")
     name, shown = text, None
     if "(" in text:
@@ -211,7 +241,8 @@ def _of_span(span: Span, spoken: Spoken, resolver: Resolver) -> None:
     full = _full(name, resolver, called="(" in text)
     if full is None:
         return
-    spoken.names.append(Named(name, full, span.line, in_code=False, sure=resolver.is_ours(name)))
+    full, sure = said.meaning(full) if resolver.is_ours(name) else (full, False)
+    spoken.names.append(Named(name, full, span.line, in_code=False, sure=sure))
     if shown is not None:
         spoken.shown.append(shown)
 
@@ -258,10 +289,11 @@ def _shown(text: str, span: Span) -> Shown | None:
 def _signature_as_call(head: str) -> ast.Call | None:
     """`name(a, /, b: int = 1, *, c=2)` as the call `name(a, b=1, c=2)`."""
     name, _, rest = head.partition("(")
-    if not re.fullmatch(r"[\w.]+", name):
+    if not re.fullmatch(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*", name):
         return None
     try:
         tree = ast.parse(f"def _({rest}: ...")
+        call = ast.parse(f"{name}()", mode="eval").body  # a keyword is no name
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     function = tree.body[0]
@@ -276,7 +308,6 @@ def _signature_as_call(head: str) -> ast.Call | None:
         ast.keyword(one.arg, value if value is not None else ast.Name(one.arg, ast.Load()))
         for one, value in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     ]
-    call = ast.parse(f"{name}()", mode="eval").body
     if not isinstance(call, ast.Call):
         return None
     call.args, call.keywords = args, named

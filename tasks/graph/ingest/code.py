@@ -18,7 +18,7 @@ from tasks.advisories.package import PYPI
 from tasks.graph.ingest.facts import Facts, Saying, ref
 from tasks.graph.ingest.names import Names, dependency
 
-VERSION = 2
+VERSION = 3
 """Of what the mapping makes of a module; raise it when it makes something else."""
 _OWN = frozenset({"abstractmethod", "async", "classmethod", "dataclass", "property", "staticmethod"})
 """Labels that the module's own file gives. Others, such as `task`, follow from what decorators elsewhere do."""
@@ -46,10 +46,13 @@ class Mark:
         return f"{self.content} {self.joints} {self.facts}"
 
 
-def checkout_facts(checkout: str, path: str, brought: Mapping[str, str]) -> Facts:
-    """That there is a checkout, and the packages that its environment has (`brought`, as in `Names`)."""
+def checkout_facts(checkout: str, path: str, brought: Mapping[str, str], *, configured: bool) -> Facts:
+    """That there is a checkout, and the packages that its environment has (`brought`, as in `Names`).
+
+    A checkout that is `configured` goes when it is that no more; one that was given by its path stays.
+    """
     said = Saying()
-    said.node(ref(Label.checkout, checkout), name=checkout, path=path)
+    said.node(ref(Label.checkout, checkout), name=checkout, path=path, configured=configured)
     for package in sorted({*brought.values()} - {""}):
         said.node(dependency(checkout, package), name=package.rpartition("/")[2], ecosystem=PYPI)
     return said.facts()
@@ -101,14 +104,15 @@ def mark_of(module: Module, facts: Facts) -> Mark:
     return Mark(module.content, _digest(joints), facts.digest())
 
 
-def shape_of(codebase: Codebase, names: Names) -> str:
+def shape_of(codebase: Codebase, names: Names, *, configured: bool) -> str:
     """What the facts of every module depend on beside its own file: what there is to import, and who brings the rest.
 
     While it stays as it is, and the joints of every other module do, a module whose file is unchanged has unchanged
     facts.
     """
     others = sorted(names.brought.items()), sorted(names.unread.items())
-    return _digest([VERSION, sorted(codebase.names), sorted(codebase.files), sorted(codebase.packages), *others])
+    names_ = sorted(codebase.names), sorted(codebase.files), sorted(codebase.packages)
+    return _digest([VERSION, configured, *names_, *others])
 
 
 def _symbol(said: Saying, symbol: Symbol, defined: dict[str, Ref], names: Names) -> None:
@@ -122,6 +126,9 @@ def _symbol(said: Saying, symbol: Symbol, defined: dict[str, Ref], names: Names)
         is_a=[label for label in symbol.labels if label in _OWN],
     )
     said.hang(Type.contains, defined.get(symbol.path.rpartition(".")[0], defined[next(iter(defined))]), own)
+    for decorator in symbol.decorators:
+        if (maker := names.node(decorator)) is not None and maker.label is not Label.module:
+            said.hang(Type.uses, own, maker)
     for base in symbol.bases:
         if (above := names.node(base)) is not None and above.label is Label.class_:
             said.hang(Type.inherits, own, above)

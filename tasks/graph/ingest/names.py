@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -30,7 +30,7 @@ class Names:
     """Dotted beginnings of modules from elsewhere, and the package that brings them: `yaml` -> `pypi/pyyaml`."""
     unread: Mapping[str, Kind] = field(default_factory=dict)
     """What files define that cannot be read just now, as it was known before."""
-    _aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    _aliases: dict[str, tuple[Mapping[str, str], Sequence[str]]] = field(default_factory=dict)
 
     def node(self, dotted: str) -> Ref | None:
         """The module, class or function of the checkout that `dotted` means; None: it means none for sure."""
@@ -72,22 +72,28 @@ class Names:
 
     def _ways(self, dotted: str) -> Iterable[str]:
         """`dotted`, and what modules have it from in turn: where that cannot be read, nobody else follows it."""
-        seen: set[str] = set()
-        while dotted not in seen and len(seen) < _MOST_HOPS:
+        waiting, seen = [dotted], {dotted}
+        for _ in range(_MOST_HOPS):
+            if not waiting:
+                return
+            dotted = waiting.pop(0)
             yield dotted
-            seen.add(dotted)
             module = self.module_of(dotted)
             if module is None or module == dotted or module in self.unread:
-                return
+                continue
             name, dot, rest = dotted[len(module) + 1 :].partition(".")
-            if (target := self._imported(module).get(name)) is None:
-                return
-            dotted = f"{target}{dot}{rest}"
+            named, stars = self._imported(module)
+            targets = [named[name]] if name in named else [f"{star}.{name}" for star in stars]
+            ways = [f"{target}{dot}{rest}" for target in targets]
+            waiting += [way for way in ways if way not in seen]
+            seen.update(ways)
 
-    def _imported(self, path: str) -> Mapping[str, str]:
+    def _imported(self, path: str) -> tuple[Mapping[str, str], Sequence[str]]:
+        """What the module `path` has from elsewhere by name, and the modules of which it takes all, the last first."""
         if path not in self._aliases:
-            module = self.codebase.module(path)
-            self._aliases[path] = {one.name: one.target for one in module.imports if not one.lazy}
+            imports = [one for one in self.codebase.module(path).imports if not one.lazy]
+            named = {one.name: one.target for one in imports if one.name != "*"}
+            self._aliases[path] = named, [one.target for one in reversed(imports) if one.name == "*"]
         return self._aliases[path]
 
 

@@ -51,6 +51,11 @@ def last_part(name: str) -> str:
     return unquote(name.rpartition(_SEPARATOR)[2])
 
 
+def checkout_of(name: str) -> str:
+    """The checkout that a scope is about: the third part of it."""
+    return unquote(name.split(_SEPARATOR)[2])
+
+
 def part(name: str, facts: Facts, mark: str | None = None) -> Part:
     """What `name` says; its mark, where it is not given, is the digest of the facts."""
     return Part(name, facts.nodes, facts.relationships, facts.digest() if mark is None else mark)

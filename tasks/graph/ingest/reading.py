@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
+from blocks.errors import ConfigurationError
 from blocks.home import Home
 from models.code import Codebase, Kind
 from models.graph import Direction, Label, Ref, Type
@@ -19,6 +20,10 @@ from tasks.graph.store import Store
 AREA = "graph"
 _SHOWN = 5
 _KINDS = {Label.class_: Kind.class_, Label.function: Kind.function}
+
+
+class RefusedError(ConfigurationError):
+    """What is asked for would take something out of the graph that nobody spoke of: nothing is told at all."""
 
 
 class Reading:

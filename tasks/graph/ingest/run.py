@@ -10,8 +10,9 @@ from blocks.graph_access import GraphAccess
 from models.graph import Written
 from models.graph_report import GraphReport, Source, SourceFigures
 from models.report import Skip, compose
-from tasks.graph.ingest.reading import AREA
-from tasks.graph.ingest.sources import GATHER, NEEDS_CODE, Gathered, Run, read_code
+from tasks.graph.ingest.plan import Plan
+from tasks.graph.ingest.reading import AREA, RefusedError
+from tasks.graph.ingest.sources import GATHER, NEEDS_CODE, Gathered, Run, marks_of, read_code
 from tasks.graph.migrations import migrate, refuse_half_restored
 from tasks.graph.transactions import Transactions
 from tasks.step import step
@@ -55,7 +56,9 @@ async def ingest(source: Source, run: Run) -> Outcome:
     """Tell the graph what `source` says now. Doing it again, or after it was interrupted anywhere, is safe: what has
     arrived is the same then, and marks are written when all of a scope has arrived.
     """
-    gathered = await GATHER[source](run)
+    gathered = (
+        Gathered(Plan(gone=tuple(await marks_of(run, source, run.forget)))) if run.forget else await GATHER[source](run)
+    )
     written = Written()
     if not run.dry_run:
         if gathered.plan.send:
@@ -65,6 +68,19 @@ async def ingest(source: Source, run: Run) -> Outcome:
         if gathered.plan.gone:
             written += await run.store.forget(gathered.plan.gone)
     return Outcome(_figures(source, gathered, written), tuple(gathered.skipped))
+
+
+async def refuse_unknown(run: Run) -> None:
+    """Refuse to forget what is not there.
+
+    Raises:
+        RefusedError: the graph has nothing of one of the checkouts.
+    """
+    for name in run.forget:
+        if not any([await marks_of(run, source, [name]) for source in ALL]):
+            raise RefusedError(
+                f"the graph has nothing of a checkout that is called {name[:200]!r}.", component=CAPABILITY
+            )
 
 
 def needs_code(sources: Sequence[Source]) -> bool:

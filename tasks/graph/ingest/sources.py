@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, desc, select
@@ -13,7 +14,7 @@ from sqlmodel import Session, col, desc, select
 from blocks.postgres import Postgres
 from blocks.settings import CHECKOUT
 from models.code import Unread
-from models.graph import Part
+from models.graph import Label, Part
 from models.graph_report import Source
 from models.health_check import Checkout
 from models.record import ReportRecord, SnapshotRecord
@@ -27,10 +28,11 @@ from tasks.graph.ingest.architecture import architecture_facts, latest_view
 from tasks.graph.ingest.audit import audit_facts, heard_of
 from tasks.graph.ingest.code import Mark, checkout_facts, mark_of, module_facts, shape_of
 from tasks.graph.ingest.documents import document_facts
-from tasks.graph.ingest.facts import Facts
+from tasks.graph.ingest.facts import Facts, ref
 from tasks.graph.ingest.flows import flow_facts, table_facts
-from tasks.graph.ingest.plan import Plan, below, last_part, part, plan, scope
-from tasks.graph.ingest.reading import AREA, Reading, read_checkout, skips_of
+from tasks.graph.ingest.plan import Plan, below, checkout_of, last_part, part, plan, scope
+from tasks.graph.ingest.reading import AREA, Reading, RefusedError, read_checkout, skips_of
+from tasks.graph.store import Store
 from tasks.graph.view import View
 from tasks.health_check.architecture import drift
 from tasks.health_check.architecture.snapshot import KIND
@@ -43,21 +45,31 @@ _MOST_VIEWS = 20
 class Run:
     """One ingest. No dataclass: Prefect looks into those that it is handed, name by name."""
 
-    def __init__(self, target: Target, view: View, database: Postgres, *, dry_run: bool) -> None:
+    def __init__(
+        self, target: Target, view: View, database: Postgres, *, dry_run: bool, forget: Sequence[str] = ()
+    ) -> None:
         self.target = target
         self.view = view
         self.store = view.store
         self.database = database
         self.dry_run = dry_run
+        self.forget = tuple(forget)
+        """Checkouts of which everything goes; nothing is read then."""
         self.readings: dict[str, Reading] = {}
         """By checkout; those that could be read."""
         self.absent: list[Skip] = []
         """Checkouts that could not."""
+        self.once: dict[str, bool] = {}
+        """Of checkouts that this run does not look at, whether `lama.toml` had them when they were last read."""
 
     @property
     def node(self) -> str:
         """The node whose scopes these are."""
         return self.target.host
+
+    def has_configured(self, checkout: Checkout) -> bool:
+        """Whether `lama.toml` names it."""
+        return any(one.path == checkout.path for one in self.target.configuration.checkouts)
 
 
 @dataclass(slots=True)
@@ -71,12 +83,17 @@ class Gathered:
 
 
 async def read_code(run: Run) -> None:
-    """Read the checkouts of `run`, for every source that needs to know what their names mean."""
+    """Read the checkouts of `run`, for every source that needs to know what their names mean.
+
+    Raises:
+        RefusedError: one has the name of another that was ingested by its path; nothing was read.
+    """
     from blocks.home import Home  # noqa: PLC0415
 
     home = Home(run.target.settings)
     run.readings.clear()
     run.absent.clear()
+    await _refuse_others_names(run)
     for checkout in run.target.checkouts:
         known = await run.store.marks(below(run.node, Source.code.value, checkout.name))
         found = await read_checkout(checkout, home, run.store, [last_part(name) for name in known])
@@ -84,6 +101,23 @@ async def read_code(run: Run) -> None:
             run.absent.append(found)
         else:
             run.readings[checkout.name] = found
+
+
+async def _refuse_others_names(run: Run) -> None:
+    """Two folders of one name would take each other's place, time after time."""
+    by_path = [one for one in run.target.checkouts if not run.has_configured(one)]
+    there = await run.store.get([ref(Label.checkout, one.name) for one in by_path])
+    for checkout in by_path:
+        node = there.get(ref(Label.checkout, checkout.name))
+        path = None if node is None else node.properties.get("path")
+        ours = node is not None and scope(run.node, Source.code.value, checkout.name) in node.scopes
+        moved = isinstance(path, str) and path != str(checkout.path) and not await asyncio.to_thread(Path(path).is_dir)
+        if ours and path != str(checkout.path) and not moved:
+            raise RefusedError(
+                f"the graph knows {path} as the checkout {checkout.name}, whose place {checkout.path} would take.",
+                component=AREA,
+                remedy=f"Name one of them in lama.toml, or first run `lama graph forget {checkout.name}`.",
+            )
 
 
 async def _code(run: Run) -> Gathered:
@@ -94,7 +128,8 @@ async def _code(run: Run) -> Gathered:
     kept = _of_absent(run, Source.code, found)
     skipped = [*run.absent]
     for reading in run.readings.values():
-        looked = await asyncio.to_thread(_of_checkout, reading, run.node, found)
+        configured = run.has_configured(reading.checkout)
+        looked = await asyncio.to_thread(_of_checkout, reading, run.node, found, configured=configured)
         said += looked.parts
         known |= looked.same
         kept |= looked.lost.keys()
@@ -116,17 +151,18 @@ class _Looked:
     marks: dict[str, Mark] = field(default_factory=dict)
 
 
-def _of_checkout(reading: Reading, node: str, found: Mapping[str, str]) -> _Looked:
+def _of_checkout(reading: Reading, node: str, found: Mapping[str, str], *, configured: bool) -> _Looked:
     """Look at the modules whose facts may differ from those that the graph has."""
     codebase, names, checkout = reading.codebase, reading.names, reading.checkout
     top = scope(node, Source.code.value, checkout.name)
     scopes = {path: scope(node, Source.code.value, checkout.name, path) for path in codebase.files}
     marks = {path: Mark.parse(found.get(name, "")) for path, name in scopes.items()}
-    shape = shape_of(codebase, names)
+    shape = shape_of(codebase, names, configured=configured)
     unchanged = {path for path, mark in marks.items() if mark is not None and mark.content == codebase.files[path]}
     if found.get(top) != shape:
         unchanged = set()
-    looked = _Looked([part(top, checkout_facts(checkout.name, str(checkout.path), names.brought), shape)])
+    facts = checkout_facts(checkout.name, str(checkout.path), names.brought, configured=configured)
+    looked = _Looked([part(top, facts, shape)])
     _look(looked, reading, scopes, codebase.files.keys() - unchanged)
     joints = {path: None if mark is None else mark.joints for path, mark in marks.items()}
     if any(joints[path] != mark.joints for path, mark in looked.marks.items()):
@@ -314,17 +350,40 @@ def _audits(database: Postgres, host: str) -> list[AuditReport]:
 
 
 async def _marks(run: Run, source: Source) -> dict[str, str]:
-    """The marks that this run speaks for: of the checkouts that it looks at, and, when it looks at all that are
-    configured, of those that were configured once.
+    """The marks that this run speaks for: of the checkouts that it looks at, and, when nobody named these, of those
+    that were configured once. What was ingested by its path stays.
     """
-    if run.target.whole or source is Source.architecture:
+    if source is Source.architecture:
         return await run.store.marks(below(run.node, source.value))
+    looked_at = {checkout.name for checkout in run.target.checkouts}
+    if run.target.named:
+        return await marks_of(run, source, looked_at)
+    found = await run.store.marks(below(run.node, source.value))
+    others = {checkout_of(name) for name in found} - looked_at
+    for checkout in others - run.once.keys():
+        run.once[checkout] = await _was_configured(run.store, checkout)
+    return {
+        name: mark
+        for name, mark in found.items()
+        if (one := checkout_of(name)) in looked_at or run.once.get(one, False)
+    }
+
+
+async def marks_of(run: Run, source: Source, checkouts: Iterable[str]) -> dict[str, str]:
+    """The marks of what `source` says of these checkouts."""
     found: dict[str, str] = {}
-    for checkout in run.target.checkouts:
-        top = scope(run.node, source.value, checkout.name)
+    for checkout in checkouts:
+        top = scope(run.node, source.value, checkout)
         inside = await run.store.marks(top)
         found |= {name: mark for name, mark in inside.items() if name == top or name.startswith(f"{top}/")}
     return found
+
+
+async def _was_configured(store: Store, checkout: str) -> bool:
+    """Whether `lama.toml` had it at its last ingest; what nobody knows is taken for given by its path."""
+    records = await store.history(ref(Label.checkout, checkout))
+    told = [one.properties["configured"] for one in records if "configured" in one.properties]
+    return told[-1] is True if told else False
 
 
 def _of_absent(run: Run, source: Source, found: Collection[str]) -> set[str]:

@@ -54,6 +54,11 @@ class Reads(Protocol):
     ) -> Sequence[Ref]:
         """See `Store.named`."""
 
+    async def ever_named(
+        self, ending: str, *, labels: Collection[Label] | None = None, limit: int = 1_000
+    ) -> Sequence[Ref]:
+        """See `Store.ever_named`."""
+
     async def get(self, refs: Collection[Ref], as_of: AsOf = NOW) -> Mapping[Ref, Node]:
         """See `Store.get`."""
 
@@ -89,7 +94,7 @@ async def find(reads: Reads, text: str, *, label: Label | None = None, as_of: As
 
 
 async def find_ever(reads: Reads, text: str) -> Ref:
-    """The node that `text` means; one that has gone by its whole key.
+    """The node that `text` means; where none that is there does, one that has gone.
 
     Raises:
         AmbiguousError: several may be meant.
@@ -99,11 +104,11 @@ async def find_ever(reads: Reads, text: str) -> Ref:
         return await find_one(reads, text)
     except UnknownNodeError:
         wanted = _wanted(text)
-        for label in [wanted.label] if wanted.label is not None else Label:
-            ref = Ref(label, wanted.text)
-            if await reads.history(ref):
-                return ref
-        raise
+        labels = None if wanted.label is None else [wanted.label]
+        found = meant(wanted, await reads.ever_named(wanted.text, labels=labels, limit=_MOST_NAMED))
+        if not found:
+            raise
+        return _only(text, found)
 
 
 def _wanted(text: str) -> Asked:
@@ -126,6 +131,10 @@ async def find_one(reads: Reads, text: str, *, as_of: AsOf = NOW) -> Ref:
             f"the graph has nothing that is called {text[:200]!r}.",
             remedy="`lama graph find` looks for names; `lama graph ingest` brings the graph up to date.",
         )
+    return _only(text, found)
+
+
+def _only(text: str, found: Sequence[Ref]) -> Ref:
     close = [ref for ref in found if _is_all_of(ref, text)]
     if len(close) == 1 or len(found) == 1:
         return (close or found)[0]
