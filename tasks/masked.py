@@ -28,6 +28,14 @@ _ASSIGNED = re.compile(
     r"|signing|encryption|account|storage|service)[_-]?key|[_-]pwd|_auth))[\w-]{0,20}[\"'`]?\]?\s{0,4}(?:=>|:=|=|:)(?!=)"
     r"\s{0,4}[\"'`]?)([^\s\"'`,]{3,})"
 )
+_WORKED_OUT = re.compile(
+    r"((?:(?i:passw(?:or)?d|passphrase|passwort|secret|token|credentials?|(?:api|access|secret|private|auth|master"
+    r"|signing|encryption|account|storage|service)[_-]?key|[_-]pwd|_auth))[\w-]{0,20}[\"'`]?\]?[ \t]{0,4}"
+    r"(?::[ \t\w.|]{0,40})?=(?!=)[ \t]{0,4})(?=[A-Za-z_(\[{]|\"\"|'')([^\n]{0,1000})"
+)
+"""`TOKEN = get("NAME", "the secret")`: an expression, of which every text may be the secret."""
+_QUOTED = re.compile(r"([\"'])((?:\\.|(?!\1)[^\\\n])*)(?:\1|\Z)")
+_VARIABLE = re.compile(r"(?:environ\[|environ\.get\(|getenv\()\Z")
 _RANGE = re.compile(r"[\^~<>=!]|v?\d+(?:\.[\dx*]+)+|\*\Z")
 """What a version or a range begins with: a package may be called `token`."""
 _RUN = re.compile(r"(sha(?:1|224|256|384|512)[:=-][A-Za-z0-9+/=]+|(?<=@)[0-9a-f]{40}(?![0-9A-Za-z]))|[A-Za-z0-9]{16,}")
@@ -38,6 +46,7 @@ def masked(text: str) -> str:
     """`text` with `***` in place of everything that may be a secret, as far as its form or its name says so."""
     text = _KEY.sub(MASK, _ADDRESS.sub(f"//{MASK}@", text))
     text = _FORM.sub(MASK, text)
+    text = _WORKED_OUT.sub(lambda found: found[1] + _QUOTED.sub(_without, found[2]), text)
     text = _ASSIGNED.sub(lambda found: found[0] if _RANGE.match(found[2]) else f"{found[1]}{MASK}", text)
     text = _BEHIND.sub(rf"\1{MASK}", text)
     return _RUN.sub(lambda found: found[0] if found[1] or not _is_mixed(found[0]) else MASK, text)
@@ -46,6 +55,16 @@ def masked(text: str) -> str:
 def is_secret(word: str) -> bool:
     """Whether a word has the form of a secret that cannot be mistaken."""
     return _FORM.fullmatch(word) is not None
+
+
+def _without(quoted: re.Match[str]) -> str:
+    """A text of an expression: short ones separate, and the name of a variable is none."""
+    harmless = (
+        len(quoted[2]) < 3
+        or _RANGE.match(quoted[2])
+        or _VARIABLE.search(quoted.string, max(0, quoted.start() - 20), quoted.start())
+    )
+    return quoted[0] if harmless else f"{quoted[1]}{MASK}{quoted[1]}"
 
 
 def _is_mixed(run: str) -> bool:

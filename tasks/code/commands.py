@@ -20,6 +20,7 @@ from tasks.code.lazy_groups import loaded, takes_its_own
 from tasks.code.literals import Written, call_of, constant
 from tasks.code.places import read_file
 from tasks.code.typer_commands import Applications, Said
+from tasks.code.veil import veiled_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +388,7 @@ def _said(node: ast.expr | None) -> str:
         return value
     if isinstance(node, ast.JoinedStr):
         return "".join(str(p.value) if isinstance(p, ast.Constant) else "..." for p in node.values)
-    return ast.unparse(node)
+    return veiled_source("", None, ast.unparse(node))
 
 
 def _of_typer(said: Said, file: str) -> Command:

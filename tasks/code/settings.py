@@ -10,6 +10,7 @@ from models.code import Codebase, Symbol
 from tasks.code.classes import Classes
 from tasks.code.docstrings import parse
 from tasks.code.literals import Written, call_of, constant, parsed
+from tasks.code.veil import veiled_source
 
 _REQUIRED = frozenset({"...", "Ellipsis"})
 
@@ -96,7 +97,7 @@ def _field(
         default, required = None, True
     description = ""
     if field is not None:
-        description = field.value("description") or (field.text("description") or "")
+        description = field.value("description") or veiled_source("", None, field.text("description") or "")
     elif "description=" in (member.value or ""):
         description = "(described at length in the source)"
     description = str(description) or (member.docstring or "") or told.get(name, "")

@@ -10,6 +10,7 @@ from models.code import Codebase, Symbol
 from tasks.code.classes import Classes
 from tasks.code.docstrings import parse
 from tasks.code.literals import Written, call_of, constant, parsed
+from tasks.code.veil import veiled_source
 
 _COLUMN = frozenset({"Column", "mapped_column"})
 _RELATION = frozenset({"relationship", "Relationship", "relation"})
@@ -92,7 +93,7 @@ def _table(module: str, file: str, symbol: Symbol, attributes: dict[str, tuple[S
         summary=parse(symbol.docstring).summary,
         columns=tuple(_constrained(column, constraints) for column in columns),
         relations=tuple(relations),
-        constraints=tuple(ast.unparse(one) for one in constraints),
+        constraints=tuple(veiled_source("", None, ast.unparse(one)) for one in constraints),
     )
 
 
@@ -149,7 +150,7 @@ def _with_column(base: Column, written: Written) -> Column:
         elif inner is not None and inner.last in _NO_TYPES:
             continue
         elif not isinstance(given, ast.Starred):
-            base = replace(base, type=ast.unparse(given))
+            base = replace(base, type=veiled_source("", None, ast.unparse(given)))
     named = written.value("name")
     return replace(
         base,

@@ -168,7 +168,24 @@ def test_no_secret_of_a_default_is_on_a_page(tmp_path: Path) -> None:
         from pydantic import SecretStr
         from pydantic_settings import BaseSettings
 
+        import os
+        from typing import Annotated
+
+        import click
+        from pydantic import Field
+
         API_KEY = "sk-live-hunter2hunter2"
+        SHOP_KEY_TOKEN = os.environ.get("SHOP_KEY", "hunter2secret")
+        TOKENS = ["hunter2", b"hunter2secret"]
+        USER, PASSWORD = "admin", "hunter2secret"
+        SHOP = CLIENT_SECRET = "hunter2secret"
+        LOGIN = {"user": "somebody", "password": os.getenv("SHOP_PASSWORD") or b"hunter2secret"}
+
+
+        class Secrets:
+            """What the shop knows."""
+
+            DATABASE = "hunter2secret"
 
 
         class Settings(BaseSettings):
@@ -177,6 +194,15 @@ def test_no_secret_of_a_default_is_on_a_page(tmp_path: Path) -> None:
             password: SecretStr = SecretStr("hunter2secret")
             database: str = "postgresql://admin:hunter2@db/x"
             limit: int = 10
+            opener: str = Field(os.environ.get("OPENER", "hunter2secret"), alias="SHOP_TOKEN")
+            key: Annotated[str, Field(default="hunter2secret", alias="api_key")]
+
+
+        @click.command()
+        @click.option("-p", "--password", default=os.getenv("SHOP_PW", "hunter2secret"), help="The word to get in.")
+        @click.option("--opener", envvar="SHOP_TOKEN", default="hunter2secret")
+        def main(password, opener):
+            """Runs."""
 
 
         def connect(dsn: str = "postgresql://admin:hunter2@db/x", token="hunter2", size=3, mode="read"):
@@ -188,6 +214,9 @@ def test_no_secret_of_a_default_is_on_a_page(tmp_path: Path) -> None:
     shown = Page((tmp_path / "site/html/reference/shop.html").read_text()).text
     assert "size=3" in shown, "what is none is shown"
     assert "mode='read'" in shown.replace('"', "'")
+    assert "os.environ.get('SHOP_KEY', '***')" in shown, "and the rest of what is one"
+    assert "'user': 'somebody'" in shown
+    assert "os.getenv('SHOP_PW', '***')" in Page((tmp_path / "site/html/commands.html").read_text()).text
     assert (tmp_path / "site/html/settings.html").exists()
 
 

@@ -36,3 +36,23 @@ def test_nothing_of_a_planted_secret_can_be_read_where_it_was(kind: str) -> None
 )
 def test_what_is_none_stays_as_it_is(line: str) -> None:
     assert masked(line) == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'API_KEY = os.environ.get("SHOP_KEY", "hunter2secret")',
+        'TOKEN = get("x") or "hunter2secret"',
+        'DB_PASSWORD: str = os.getenv("DB_PASSWORD", default="hunter2secret")',
+        'f(token=os.environ.get("T", "hunter2secret"))',
+        'SECRET_KEY = b"hunter2secret"',
+        'SECRETS = ["hunter2secret", "hunter2secret"]',
+        'password = "".join(["hunter2secret"])',
+    ],
+)
+def test_an_expression_under_the_name_of_a_secret_shows_no_text(line: str) -> None:
+    assert "hunter2" not in masked(line)
+
+
+def test_long_lines_are_masked_in_time() -> None:
+    assert "hunter2secret" not in masked("token=a " * 20_000 + 'token=f("hunter2secret")')

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from models.code import Codebase
 from tasks.code.commands import Command, Option, commands_of
+from tasks.code.veil import veiled_source
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
-from tasks.docs.site.veil import veiled_source
 from tasks.plural import plural
 
 
@@ -44,14 +44,23 @@ def _arguments(one: Command) -> Iterator[tuple[Cell, ...]]:
 
 
 def _default(option: Option) -> str:
-    return veiled_source(option.names[0], None, option.default) if option.default else ""
+    return _shown(option, option.default) if option.default else ""
+
+
+def _shown(option: Option, source: str) -> str:
+    """The source of something that `option` is given."""
+    return veiled_source("", None, source, others=(*option.names, *option.variables))
 
 
 def _value(option: Option) -> str:
     """What stands behind the option when it is typed."""
     if option.flag:
         return ""
-    return f" {(option.kind or 'value').upper()}"
+    return f" {(_kind(option) or 'value').upper()}"
+
+
+def _kind(option: Option) -> str:
+    return veiled_source("", None, option.kind or "")
 
 
 def _told(option: Option) -> str:

@@ -8,9 +8,9 @@ from models.code import Codebase
 from tasks.code.settings import SettingsClass, SettingsField, settings_of
 from tasks.code.tables import Column, tables_of
 from tasks.code.tables import Table as DatabaseTable
+from tasks.code.veil import veiled_annotation, veiled_source
 from tasks.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
-from tasks.docs.site.veil import veiled_source
 from tasks.plural import plural
 
 _MOST_ROWS = 14
@@ -36,7 +36,7 @@ def _settings(one: SettingsClass) -> Section:
         (
             Cell(field.name, code=True),
             Cell(", ".join(field.environment), code=True),
-            Cell(field.annotation, code=True),
+            Cell(veiled_annotation(field.name, field.annotation), code=True),
             Cell("required") if field.required else Cell(_default(field), code=True),
             Cell(field.description),
         )
@@ -53,7 +53,7 @@ def _settings(one: SettingsClass) -> Section:
 def _default(field: SettingsField) -> str:
     if field.secret or not field.default:
         return ""
-    return veiled_source(field.name, field.annotation, field.default)
+    return veiled_source(field.name, field.annotation, field.default, others=field.environment)
 
 
 def tables_page(codebase: Codebase) -> Overview | None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from models.code import Codebase
 from tasks.code.prefect_flows import Deployment, Flows, Runnable, flows_of
+from tasks.code.veil import veiled_annotation, veiled_source
 from tasks.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
-from tasks.docs.site.veil import veiled_source
 from tasks.plural import plural
 
 FILES = ("prefect.yaml",)
@@ -47,7 +47,7 @@ def _flow(flow: Runnable, known: dict[str, Runnable]) -> Section:
         rows = tuple(
             (
                 Cell(one.name, code=True),
-                Cell(one.annotation or "", code=True),
+                Cell(veiled_annotation(one.name, one.annotation or ""), code=True),
                 Cell("required")
                 if one.default is None
                 else Cell(veiled_source(one.name, one.annotation, one.default), code=True),

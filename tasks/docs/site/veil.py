@@ -1,4 +1,4 @@
-"""Defaults and values as pages may show them: without what may be a secret.
+"""Symbols as pages may show them: without what may be a secret.
 
 Pages are read by more people than the source is. Docstrings are shown as they are: whoever wrote them wrote them to be
 read, and `lama scan` looks for secrets in them.
@@ -6,52 +6,74 @@ read, and `lama scan` looks for secrets in them.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from models.code import Parameter, Symbol
-from tasks.masked import MASK, masked
+from models.code import Kind, Module, Parameter, Symbol
+from tasks.code.literals import plain
+from tasks.code.secret_names import Says, says
+from tasks.code.veil import ALIASES, veiled_annotation, veiled_source
 
-HIDDEN = "…"
-_SECRET = re.compile(r"\bSecret(?:Str|Bytes)?\b")
-_TEXT = re.compile(r"[\"']")
-_SHORTEST = 5
+_HOLDERS = frozenset({"Secrets", "Passwords", "ApiKeys", "APIKeys"})
+"""Classes whose attributes are secrets, whatever they are called."""
 
-
-def veiled_source(name: str, annotation: str | None, source: str) -> str:
-    """The source of a default or value that is called `name`."""
-    if annotation and source != "None" and _SECRET.search(annotation):
-        return HIDDEN
-    if len(source) < _SHORTEST or not _TEXT.search(source):
-        return source  # a number or a name: no text that could be one
-    if _SECRET.search(source):
-        return HIDDEN
-    head = f"{name} = "
-    told = masked(head + source)
-    return told[len(head) :] if told.startswith(head) else MASK
+Place = tuple[str, int, int, str | None]
+"""Path of what it stands in, first line, last line, source of the value."""
+_NO_VALUES = ALIASES | {"help", "name", "metavar"}
 
 
-def veiled(symbol: Symbol) -> Symbol:
-    """`symbol` with its defaults, its value and what its decorators are given as pages may show them."""
-    given = any(symbol.decorator_arguments)
-    if symbol.value is None and not (symbol.keywords or given or any(one.default for one in symbol.parameters)):
-        return symbol
-    value = symbol.value
+def veiled(symbol: Symbol, others: Iterable[str] = ()) -> Symbol:
+    """`symbol` with its defaults, its value, its types and what its decorators are given as pages may show them.
+
+    `others` are more names that its value is given to, as in `USER, PASSWORD = ...`.
+    """
+    above, _, name = symbol.path.rpartition(".")
+    held = (above.rpartition(".")[2],) if above.rpartition(".")[2] in _HOLDERS else ()
     return replace(
         symbol,
-        parameters=tuple(map(_parameter, symbol.parameters)),
-        value=None if value is None else veiled_source(symbol.path.rpartition(".")[2], symbol.annotation, value),
+        parameters=tuple(map(veiled_parameter, symbol.parameters)) if symbol.parameters else (),
+        value=symbol.value and veiled_source(name, symbol.annotation, symbol.value, others=(*others, *held)),
+        annotation=symbol.annotation and veiled_annotation(name, symbol.annotation),
+        returns=symbol.returns and veiled_annotation(name, symbol.returns),
+        bases=tuple(veiled_source("", None, base) for base in symbol.bases),
         keywords=_veiled_all(symbol.keywords),
         decorator_arguments=tuple(map(_veiled_all, symbol.decorator_arguments)),
     )
 
 
+def shared_names(module: Module) -> Mapping[Place, list[str]]:
+    """The names of secrets that one statement gives a value to, by the place of it."""
+    found: dict[Place, list[str]] = {}
+    for symbol in module.symbols:
+        if symbol.kind is Kind.attribute and says(name := symbol.path.rpartition(".")[2]) is Says.secret:
+            found.setdefault(place_of(symbol), []).append(name)
+    return found
+
+
+def place_of(symbol: Symbol) -> Place:
+    """The statement that gives the value of `symbol`."""
+    return symbol.path.rpartition(".")[0], symbol.line, symbol.end_line, symbol.value
+
+
 def _veiled_all(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, veiled_source(name, None, text)) for name, text in given)
+    if not given:
+        return given
+    # `option("-p", "--password", envvar="SHOP_PASSWORD", default=...)`: it is called what it is given.
+    names = [
+        text
+        for name, source in given
+        if (text := plain(source)) and (text.startswith("-") if not name else name in ALIASES)
+    ]
+    return tuple(
+        (name, veiled_source(name, None, text, others=() if name in _NO_VALUES or plain(text) in names else names))
+        for name, text in given
+    )
 
 
-def _parameter(one: Parameter) -> Parameter:
-    if one.default is None:
+def veiled_parameter(one: Parameter) -> Parameter:
+    """`one` with its default and its type as others may read them."""
+    default = one.default and veiled_source(one.name, one.annotation, one.default)
+    annotation = one.annotation and veiled_annotation(one.name, one.annotation)
+    if default == one.default and annotation == one.annotation:
         return one
-    shown = veiled_source(one.name, one.annotation, one.default)
-    return one if shown == one.default else replace(one, default=shown)
+    return replace(one, default=default, annotation=annotation)

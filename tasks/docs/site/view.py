@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from models.code import Kind, Module, Symbol
 from tasks.docs.site.facts import summary_of
 from tasks.docs.site.names import Names, is_private
-from tasks.docs.site.veil import veiled
+from tasks.docs.site.veil import place_of, shared_names, veiled
 
 _ORDER = {Kind.class_: 0, Kind.function: 1, Kind.attribute: 2, Kind.module: 3}
 _LONGEST_VALUE = 400
@@ -85,6 +85,7 @@ def _items(module: Module, names: Names, home: str, only: str, name: str = "") -
     """What `module` defines, as items of the page `home`; with `only`, that one and its members, called `name`."""
     tree: list[Item] = []
     by_path: dict[str, Item] = {}
+    shared = shared_names(module)
     for symbol in module.symbols:
         path = symbol.path
         if only:
@@ -95,7 +96,7 @@ def _items(module: Module, names: Names, home: str, only: str, name: str = "") -
             if not names.shows(path):
                 continue
             anchor = path
-        symbol = veiled(symbol)  # noqa: PLW2901 - from here on only as it may be shown
+        symbol = veiled(symbol, shared.get(place_of(symbol), ()))  # noqa: PLW2901 - from here on only as it may be shown
         known = by_path.get(path)
         if known is not None:
             _again(known, symbol)

@@ -244,7 +244,7 @@ def _confirmed(  # noqa: PLR0911 - a filter
     found = _of_part(changes(before, after), part)
     if found is None or (found.what is What.default and _is_constant(found.old) and _is_constant(found.new)):
         return None  # one constant that stands for "not given" instead of another
-    evidence = {"old": f"{path}{before.text}", "new": f"{verdict.path}{after.text}", "what": found.what.value}
+    evidence = {"old": before.shown(path), "new": after.shown(verdict.path), "what": found.what.value}
     return found.sentence, found.name or found.what.value, evidence
 
 

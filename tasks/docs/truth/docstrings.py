@@ -151,7 +151,7 @@ class _Judge:
             and not re.search(rf"(?<!\w){re.escape(one.name)}(?!\w)", docstring)
         ]
         open_ = any(one.kind in {VARIADIC, VARIADIC_KEYWORD} for one in parameters)
-        signature = f"{symbol.path}{Signature(tuple(parameters)).text}"
+        signature = Signature(tuple(parameters)).shown(symbol.path)
         sure = certain(docstring)
         takes = {*names, *(one.name for one in symbol.parameters)}
         extra = [one.name for one in items if one.name in sure and one.name not in takes]
@@ -234,7 +234,7 @@ class _Judge:
                     yield Mismatch(
                         path, "call", f"{call.name}.{misfit.name}", self.module.file, self._line(f"{call.name}(", line),
                         f"an example of `{path}` calls `{call.name}` wrongly: {misfit.sentence}",
-                        "Correct the example.", {"signature": f"{call.path}{Signature(parameters or ()).text}"},
+                        "Correct the example.", {"signature": Signature(parameters or ()).shown(call.path)},
                     )  # fmt: skip
 
     def _scope(self) -> Scope:

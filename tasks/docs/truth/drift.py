@@ -142,7 +142,7 @@ def _calls(file: str, spoken: Spoken, resolver: Resolver) -> Iterator[tuple[Drif
             drift = Drift(
                 "example", file, line, f"{call.name}.{misfit.name}",
                 f"calls `{call.name}` in a way that it does not take: {misfit.sentence}",
-                "Correct the example.", {"signature": f"{call.path}{Signature(parameters).text}"},
+                "Correct the example.", {"signature": Signature(parameters).shown(call.path)},
             )  # fmt: skip
             yield drift, call.path, misfit.name
 
@@ -159,7 +159,7 @@ def _shown_calls(file: str, spoken: Spoken, resolver: Resolver) -> Iterator[tupl
                 drift = Drift(
                     "example", file, shown.line, f"{shown.name}.{misfit.name}",
                     f"shows `{shown.name}` with `{misfit.name}`, which it does not take",
-                    "Correct the document.", {"signature": f"{path}{signature.text}"},
+                    "Correct the document.", {"signature": signature.shown(path)},
                 )  # fmt: skip
                 yield drift, resolver.resolve(path).path, misfit.name
 
@@ -199,9 +199,9 @@ def _changed(file: str, spoken: Spoken, known: AcceptedSection, resolver: Resolv
             line, quoted = proof
             drift = Drift(
                 "signature", file, line, f"{name}.{change.name or change.what.value}",
-                f"speaks of `{name}` as it was: {change.sentence}",
+                f"speaks of `{name}` as it was: {change.told(name.rpartition('.')[2])}",
                 "Bring the text up to date, or accept it as it is with `lama docs accept`.",
-                {"old": f"{name}{old.text}", "new": f"{path}{signature.text}", "quoted": quoted[:200]},
+                {"old": old.shown(name), "new": signature.shown(path), "quoted": quoted[:200]},
             )  # fmt: skip
             yield drift, path, change.name or change.what.value
 

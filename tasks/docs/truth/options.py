@@ -200,7 +200,7 @@ class Options:
                 "parameter", page.file, line, f"{symbol.path}.{name}",
                 f"describes the parameter `{name}`, which the flow `{symbol.path}` does not have",
                 "Correct the document." + (f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""),
-                {"signature": f"{symbol.path}{Signature(without_self(symbol, method=False), symbol.returns).text}"},
+                {"signature": Signature(without_self(symbol, method=False), symbol.returns).shown(symbol.path)},
             )  # fmt: skip
 
     def _flows_called(self, section: Section) -> set[str]:

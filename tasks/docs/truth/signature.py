@@ -6,10 +6,12 @@ import ast
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from models.code import Kind, Parameter, Symbol
+from tasks.code.veil import veiled_annotation, veiled_source
+from tasks.docs.site.veil import veiled_parameter
 
 POSITIONAL_ONLY = "positional-only"
 PLAIN = "positional or keyword"
@@ -53,15 +55,22 @@ class Change:
     @property
     def sentence(self) -> str:
         """The change in words."""
+        return self.told("")
+
+    def told(self, name: str) -> str:
+        """The change of what is called `name` in words, without what may be a secret."""
+        old, new = self.old, self.new
+        if self.what in {What.default, What.value}:
+            old, new = (veiled_source(self.name or name, None, text) for text in (old, new))
         return {
             What.removed: f"parameter `{self.name}` is gone",
             What.renamed: f"parameter `{self.name}` is now called `{self.new}`",
-            What.default: f"default of `{self.name}` was `{self.old}` and is `{self.new}`",
+            What.default: f"default of `{self.name}` was `{old}` and is `{new}`",
             What.required: f"parameter `{self.name}` has to be given",
             What.kind: f"parameter `{self.name}` was {self.old} and is {self.new}",
             What.order: f"parameter `{self.name}` stands at another place",
             What.returns: f"it returned `{self.old}` and returns `{self.new}`",
-            What.value: f"it was `{self.old}` and is `{self.new}`",
+            What.value: f"it was `{old}` and is `{new}`",
             What.bases: f"it no longer derives from `{self.old}`",
         }[self.what]
 
@@ -84,6 +93,13 @@ class Signature:
         head = f"({', '.join(_written(self.parameters))})"
         head += f" -> {self.returns}" if self.returns else ""
         return head + (f" [{', '.join(self.bases)}]" if self.bases else "")
+
+    def shown(self, path: str) -> str:
+        """`path` and the text, without what may be a secret: for reports."""
+        value = self.value and veiled_source(path.rpartition(".")[2], None, self.value)
+        returns = self.returns and veiled_annotation(path.rpartition(".")[2], self.returns)
+        parameters = tuple(map(veiled_parameter, self.parameters))
+        return path + replace(self, parameters=parameters, returns=returns, value=value).text
 
     @classmethod
     def of_text(cls, text: str) -> Signature | None:
