@@ -20,6 +20,7 @@ from tasks.code.read import read
 from tasks.code.unread import listed
 from tasks.collector import collector_paused
 from tasks.docs.site.build import Built, Wanted, build
+from tasks.plural import plural
 
 if TYPE_CHECKING:
     from models.code import Codebase
@@ -63,7 +64,7 @@ def perform(job: Job, *, done: Callable[[str], None] = lambda _: None) -> Answer
 
 def _performed(job: Job, done: Callable[[str], None]) -> Answer:
     codebase = codebase_of(job)
-    done(f"{len(codebase.files)} modules read")
+    done(f"{plural(len(codebase.files), 'module')} read")
     findings: list[Finding] = []
     skipped = list(skips_of(job.checkout, codebase, _consequence(job)))
     metrics: dict[str, float] = {}
@@ -76,7 +77,7 @@ def _performed(job: Job, done: Callable[[str], None]) -> Answer:
             for place, reason in built.unread
         ]
         metrics |= {"docs_objects_total": float(site.objects), "docs_documented_total": float(site.documented)}
-        done(f"{site.written} of {site.pages} files written")
+        done(f"{site.written} of {plural(site.pages, 'file')} written")
     if job.check:
         from tasks.docs.truth import check  # noqa: PLC0415 - a build needs none of it
 
@@ -225,6 +226,7 @@ def skips_of(checkout: Checkout, codebase: Codebase, consequence: str) -> tuple[
 def described_briefly(site: Site) -> str:
     """A sentence about what was generated."""
     return (
-        f"{site.checkout}: {site.modules} modules, {site.pages} files, {site.written} written, {site.removed} removed; "
+        f"{site.checkout}: {plural(site.modules, 'module')}, {plural(site.pages, 'file')}, "
+        f"{site.written} written, {site.removed} removed; "
         f"{site.documented} of {site.objects} public objects have a docstring."
     )
