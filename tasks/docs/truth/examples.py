@@ -102,15 +102,6 @@ async def _run(
             raise LamaError("sybil is not installed here.", component=checkout.name, remedy="pip install sybil")
         (library / "sybil").symlink_to(Path(specification.origin).parent)
         paths = [str(path) for path in (root / "src", root) if path.is_dir()]
-        job = {
-            "root": str(root),
-            "path": [*paths, str(library)],
-            "sources": paths,
-            "folder": folder,
-            "documents": documents,
-            "timeout_s": chosen.examples_timeout_s,
-            "memory_bytes": chosen.examples_memory_bytes,
-        }
         environment = {
             "PATH": os.pathsep.join([str(python.parent), "/usr/local/bin", "/usr/bin", "/bin"]),
             "HOME": folder,
@@ -120,6 +111,15 @@ async def _run(
             "PYTHONHASHSEED": "0",
             "NO_COLOR": "1",
             "COLUMNS": "120",
+        }
+        job = {
+            "root": str(root),
+            "path": [*paths, str(library)],
+            "environment": {**environment, "PYTHONPATH": os.pathsep.join(paths)},
+            "folder": folder,
+            "documents": documents,
+            "timeout_s": chosen.examples_timeout_s,
+            "memory_bytes": chosen.examples_memory_bytes,
         }
         outcome = await run_engine(
             [*alone, str(python), "-s", "-P", str(_SCRIPT)],

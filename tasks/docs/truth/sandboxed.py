@@ -238,7 +238,7 @@ def _command(words: str, job: dict[str, Any]) -> str:
         check=False,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(job["sources"])},
+        env=job["environment"],
     )
     return done.stdout
 
