@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from blocks.errors import LamaError, UnavailableError
+from blocks.flow_parameters import unknown_to
 from blocks.logs import masked
 from blocks.settings import Settings
 
@@ -133,8 +134,11 @@ class PrefectApi:
         """Start a run of `deployment`.
 
         Raises:
-            LamaError: the parameters are refused; the message says why.
+            LamaError: the parameters are refused, and no run was made; the message says why.
         """
+        unknown = unknown_to(deployment, parameters)
+        if unknown is not None:  # also where the server is not ours, and would take them
+            raise LamaError(f"{unknown}.", component=str(deployment["name"]))
         body: dict[str, Any] = {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}}
         if idempotency_key is not None:
             body["idempotency_key"] = idempotency_key

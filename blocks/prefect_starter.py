@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 from pydantic import JsonValue
 
+from blocks.flow_parameters import unknown_to
 from blocks.settings import Settings
 
 _TIMEOUT_S = 15.0
@@ -33,6 +35,15 @@ class RefusedError(Exception):
     """The run will never be started: its parameters are refused."""
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What we have read of a deployment, and when, by the monotonic clock."""
+
+    id: str
+    described: Mapping[str, Any]
+    at: float
+
+
 class PrefectStarter:
     """Starts runs at the Prefect server of this platform."""
 
@@ -44,7 +55,7 @@ class PrefectStarter:
             trust_env=False,
             follow_redirects=False,
         )
-        self._ids: dict[str, tuple[str, float]] = {}
+        self._known: dict[str, _Known] = {}
 
     async def start(self, deployment: str, parameters: Mapping[str, JsonValue], key: str, tags: Sequence[str]) -> str:
         """The id of the run that `key` identifies, started now or earlier.
@@ -54,7 +65,13 @@ class PrefectStarter:
             NotYetError: there is no such deployment, or Prefect is well and fails at this run alone.
             RefusedError: it will not take these parameters.
         """
-        path = f"/deployments/{await self._id_of(deployment)}/create_flow_run"
+        known = await self._read(deployment)
+        if unknown_to(known.described, parameters) is not None:
+            known = await self._read(deployment, remembered_s=0.0)  # they may be those of a newer flow
+            unknown = unknown_to(known.described, parameters)
+            if unknown is not None:
+                raise RefusedError(f"{unknown}.")
+        path = f"/deployments/{known.id}/create_flow_run"
         body = {
             "parameters": dict(parameters),
             "idempotency_key": key,
@@ -83,16 +100,16 @@ class PrefectStarter:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _id_of(self, deployment: str) -> str:
-        known = self._ids.get(deployment)
-        if known is None or time.monotonic() - known[1] > _REMEMBERED_S:
+    async def _read(self, deployment: str, *, remembered_s: float = _REMEMBERED_S) -> _Known:
+        known = self._known.get(deployment)
+        if known is None or time.monotonic() - known.at > remembered_s:
             flow, _, name = deployment.partition("/")
             found = await self._call(
                 "GET", f"/deployments/name/{quote(flow, safe='')}/{quote(name, safe='')}", deployment
             )
-            known = (str(found["id"]), time.monotonic())
-            self._ids[deployment] = known
-        return known[0]
+            known = _Known(str(found["id"]), found, time.monotonic())
+            self._known[deployment] = known
+        return known
 
     async def _call(self, method: str, path: str, deployment: str, body: Mapping[str, Any] | None = None) -> Any:
         try:
@@ -100,7 +117,7 @@ class PrefectStarter:
         except httpx.HTTPError as error:
             raise OutageError(f"Prefect does not answer: {type(error).__name__}") from error
         if answer.status_code == 404:
-            self._ids.pop(deployment, None)
+            self._known.pop(deployment, None)
             raise NotYetError(f"there is no deployment {deployment!r}")
         if answer.status_code in _REFUSALS:
             raise RefusedError(f"Prefect refuses the run ({answer.status_code}): {_reason(answer)}")

@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 import json
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 PENDING_WINDOW_S = 300
 """Seconds that a run may stay Pending: a worker that died between taking it and starting it leaves it there."""
+
+_TRIES = 5
+"""How often a type of blocks is registered when others do it too; one of two finds it at its second try."""
 
 OWN_SLUG = "lama-toml"
 """The slug of a schedule that `lama.toml` sets."""
@@ -117,8 +120,7 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
         await _apply_pools(client)
         for queue in content.get("definitions", {}).get("work_queues", ()):
             await _apply_queue(client, queue)
-        for block in block_types():
-            await block.aregister_type_and_schema(client=client)
+        await register(client, block_types())
         for entry, deployment, declared in zip(content["deployments"], wanted, timetable, strict=True):
             await _keep_pause(client, deployment)
             ours = {row["slug"] for row in entry.get("schedules", ())} | {OWN_SLUG}
@@ -126,6 +128,20 @@ async def apply(schedules: Mapping[str, str], *, definitions: Mapping[str, Any] 
     for automation in automations():
         await _apply_automation(automation)
     return [deployment.full_name for deployment in wanted]
+
+
+async def register(client: PrefectClient, types: Iterable[type[Block]]) -> None:
+    """Make Prefect know these types of blocks, also where somebody else registers the same at this moment."""
+    from prefect.exceptions import ObjectAlreadyExists  # noqa: PLC0415
+
+    for block in types:
+        for left in reversed(range(_TRIES)):
+            try:
+                await block.aregister_type_and_schema(client=client)
+                break
+            except ObjectAlreadyExists:  # it was not there when Prefect's client looked, and is now
+                if not left:
+                    raise
 
 
 def block_types() -> list[type[Block]]:

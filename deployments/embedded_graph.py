@@ -27,14 +27,12 @@ from blocks.errors import ConfigurationError, StartError
 from blocks.graph_access import DATABASE, READER, READER_SECRET, WRITER, WRITER_SECRET, embedded_installed
 from blocks.home import Home
 from blocks.settings import Settings
-from models.graph_settings import GraphSettings
+from models.graph_settings import LONGEST_RANGE, GraphSettings
 
 HOST = "127.0.0.1"
 _SPARED_JARS = re.compile(r"arcadedb-(console|graphql|integration|mcp|postgresw|python-bridge|redisw)\b")
 """Other protocols and languages that the server would offer by having them."""
 _ITERATIONS = 65536
-_RANGE = 10_000
-"""Numbers of one `range()`: the server does not look at its clock inside of an expression."""
 _FLAGS = (
     *("--add-modules", "jdk.incubator.vector", "--enable-native-access=ALL-UNNAMED"),
     *("--add-exports", "java.management/sun.management=ALL-UNNAMED"),
@@ -155,7 +153,7 @@ class EmbeddedGraph:
             "studio.enabled": "false",
             "opencypher.loadCsv.allowFileUrls": "false",
             "opencypher.loadCsv.allowRemoteUrls": "false",
-            "queryMaxRangeSize": _RANGE,
+            "queryMaxRangeSize": LONGEST_RANGE,
             "queryMaxHeapRAM": max(32, self._configured.heap_mb // 4),
             "backup.enabled": "false",
         }

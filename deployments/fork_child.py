@@ -133,6 +133,7 @@ def _supervise(config: str, origin: Origin) -> None:
     if _configures_prefect(start) or _configures_prefect(directory):
         _settle_prefect()
     _cancel_without_a_crash()
+    _fail_for_unknown_parameters()
     engine = sys.modules.pop("prefect.engine", None)  # `python -m` runs a module that nobody has imported
     sys.argv = [str(engine.__file__ if engine else "prefect.engine")]
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
@@ -158,6 +159,28 @@ def _cancel_without_a_crash() -> None:
 
     for engine in (flow_engine.FlowRunEngine, flow_engine.AsyncFlowRunEngine):
         of_all(engine)
+
+
+def _fail_for_unknown_parameters() -> None:
+    """Let Prefect fail a run with a parameter that its flow does not have as it fails one with a value of a wrong type.
+
+    It looks at the names before there is an engine that could set a state: the run would crash. Its check of the
+    values looks at the names again, and says which are expected.
+    """
+    from prefect import flow_engine  # noqa: PLC0415
+    from prefect.exceptions import SignatureMismatchError  # noqa: PLC0415
+
+    read: Any = flow_engine._flow_parameters  # noqa: SLF001
+
+    def parameters_of(flow: Any, flow_run: Any, parameters: Any) -> Any:
+        try:
+            return read(flow=flow, flow_run=flow_run, parameters=parameters)
+        except SignatureMismatchError:
+            if not flow.should_validate_parameters:
+                raise
+            return flow_run.parameters
+
+    flow_engine._flow_parameters = parameters_of  # noqa: SLF001
 
 
 def _would_import_the_same(new: Iterable[str], directory: Path, environment: Mapping[str, str], origin: Origin) -> bool:

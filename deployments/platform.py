@@ -26,6 +26,9 @@ from deployments.supervision import ProcessState, Supervisor
 Observer = Callable[[str, str], None]
 """Called with a process's name and what happens to it: `starting`, `ready`, or a sentence."""
 
+WAITS = "is being started or stopped by another process: waiting until that is done"
+"""What an observer is told of the platform while somebody else has it in hand."""
+
 _POLL_S = 0.1
 _STOP_S = 150.0
 """Seconds for an orderly end; more than the longest `stop_wait_s` of two programs one after the other."""
@@ -73,7 +76,7 @@ class Platform:
         for name in self.chosen:
             refuse_unguarded(self.settings, name)
         self.home.prepare()
-        with self._alone():
+        with self._alone(observe):
             if self.supervisor.running():
                 if keep:
                     self.home.keep_mark.touch(mode=0o600)
@@ -100,6 +103,16 @@ class Platform:
                 self._stop()
                 raise
         return True
+
+    @contextlib.contextmanager
+    def coming_up(self, observe: Observer = _silent) -> Iterator[None]:
+        """Within it, nobody else on this node brings the platform up and Prefect to what the checkout says.
+
+        Who comes second waits until the first is done, and is told so.
+        """
+        self.home.prepare()
+        with _held(self.home.run / "coming-up.lock", observe):
+            yield
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -243,10 +256,9 @@ class Platform:
                 )
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, observe: Observer = _silent) -> Iterator[None]:
         """One start or stop at a time: a second `lama up` waits here, and then finds the platform up."""
-        with (self.home.run / "up.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _held(self.home.run / "up.lock", observe):
             yield
 
     def _own_processes(self) -> list[psutil.Process]:
@@ -260,6 +272,18 @@ class Platform:
                 if process.environ().get("LAMA_INSTANCE") == self.settings.instance:
                     found.append(process)
         return found
+
+
+@contextlib.contextmanager
+def _held(path: Path, observe: Observer) -> Iterator[None]:
+    """The lock of `path`; waits for whoever has it, and then says so: a start can take a minute."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            observe("platform", WAITS)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _variable(program: str) -> str:

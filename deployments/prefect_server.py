@@ -5,12 +5,15 @@ Going straight to it saves the import of Prefect's command line at every start.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from blocks.flow_parameters import unknown_parameters
 from blocks.settings import LOOPBACK, settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+_LONGEST = 500
 
 
 def main() -> None:
@@ -19,6 +22,7 @@ def main() -> None:
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
     config = settings()
+    refuse_unknown_parameters()
     application: ASGIApp = create_app(final=True)
     uvicorn.run(
         known_by_own_names(application) if config.on_loopback else application,
@@ -29,6 +33,37 @@ def main() -> None:
         log_config=None,
         access_log=False,
     )
+
+
+def refuse_unknown_parameters() -> None:
+    """Let the API refuse (409) a run with a parameter that its flow does not have, and say what is wrong with a value.
+
+    Prefect checks values only, and keeps no `additionalProperties` of a schema: such a run would be made, and crash.
+    """
+    from prefect.server.api import deployments as module  # noqa: PLC0415
+    from prefect.utilities.schema_tools.validation import ValidationError, validate  # noqa: PLC0415
+
+    def known_and_valid(
+        parameters: dict[str, Any], schema: Any, *, ignore_required: bool = False, **options: Any
+    ) -> object:
+        # What a deployment itself is given is checked without what is required: that is left as it is.
+        unknown = None if ignore_required else unknown_parameters(schema, parameters)
+        if unknown is not None:
+            raise ValidationError(f"{unknown}.")
+        try:
+            return validate(parameters, schema, ignore_required=ignore_required, **options)
+        except ValidationError as error:
+            raise ValidationError(f"{error}{_reasons(error.__cause__)}") from error
+
+    api: Any = module  # the one seam: everything around its check is Prefect's own
+    api.validate = known_and_valid
+
+
+def _reasons(cause: BaseException | None) -> str:
+    """Why a value fits none of several forms, such as a number or nothing; Prefect says only that it does not."""
+    found = getattr(cause, "context", None) or ()
+    reasons = [one.message for one in found if one.schema.get("type") != "null"]
+    return f": {'; '.join(reasons)[:_LONGEST]}" if reasons else ""
 
 
 def known_by_own_names(application: ASGIApp) -> ASGIApp:

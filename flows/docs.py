@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from pydantic import Field
 
 from blocks.configuration import load_configuration
 from blocks.errors import ConfigurationError
@@ -24,7 +27,7 @@ CAPABILITY = "docs"
 async def docs(
     checkouts: list[str] | None = None,
     formats: list[Form] | None = None,
-    gate: float | None = None,
+    gate: Annotated[float | None, Field(ge=0, le=1)] = None,
     check: bool = True,  # noqa: FBT001, FBT002 - a flow's parameters are given by name
     propose: bool = False,  # noqa: FBT001, FBT002
     cache: bool = True,  # noqa: FBT001, FBT002
@@ -77,8 +80,6 @@ async def docs(
 
 def _chosen(configured: DocsSettings, formats: list[Form] | None, gate: float | None) -> DocsSettings:
     """What is configured, but for what this run is asked."""
-    if gate is not None and not 0 <= gate <= 1:
-        raise ConfigurationError(f"gate is {gate:g}; it is a share, from 0 to 1.", component=CAPABILITY)
     update: dict[str, object] = {}
     if formats:
         update["formats"] = tuple(dict.fromkeys(formats))

@@ -9,6 +9,9 @@ from pydantic import Field, field_validator
 from models.graph import Label
 from models.report import Value
 
+LONGEST_RANGE = 10_000
+"""Numbers of one `range()`: the embedded server does not look at its clock inside of an expression."""
+
 
 class GraphRole(Value):
     """What those who have a role see of the graph. Whatever is not named is not there for them."""

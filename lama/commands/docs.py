@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lama.cli import COULD_NOT, FINDINGS, OK
+from lama.commands.checkout_name import CheckoutName
 from lama.commands.lazy_group import LazyGroup
 from lama.commands.signals import terminate_as_interrupt
 from lama.commands.terminal import echo_json, printable
@@ -44,7 +45,7 @@ def _forms(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 
 
 _SHARED = (
-    click.argument("path", required=False),
+    click.argument("path", required=False, type=CheckoutName()),
     click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of the site."),
     click.option("--templates", type=click.Path(file_okay=False, path_type=Path), help="Folder with your templates."),
     click.option("--private/--public", default=None, help="Whether private names have a place, too."),
@@ -111,10 +112,11 @@ def serve(*, path: str | None, output: Path | None, templates: Path | None, priv
     job = _job(path, output, templates, private=private, forms=("html", "inv"), cache=True)
     if output is None:  # apart from the one with other formats, which would take turns with it
         job = job.model_copy(update={"output": job.output.with_name(f"{job.output.name}-served")})
+    from tasks.docs.serve import Serving, refuse_taken
+
+    refuse_taken(port)
     answer = _perform(job, quiet=False)
     _tell(answer, as_json=False)
-    from tasks.docs.serve import Serving
-
     with Serving(job.output / "html", port) as serving:
         click.echo(f"{serving.url} (Ctrl-C ends it)")
         _watch(job, serving.check)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blocks.errors import ConfigurationError
 from lama.cli import COULD_NOT, FINDINGS, OK
+from lama.commands.checkout_name import CheckoutName
 from lama.commands.terminal import echo_json, printable
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ _SEVERITIES = ("info", "low", "unknown", "medium", "high", "critical")
 
 
 @click.command()
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=CheckoutName())
 @click.option("--fail-level", type=click.Choice(_SEVERITIES), help="Findings that make the exit code 1.")
 @click.option("--since", metavar="REF", help="Also say what of the interface has broken since this commit of git.")
 @click.option("--run/--no-run", "run", default=None, help="Whether examples are run, in a process of their own.")
@@ -39,7 +41,7 @@ def check(*, path: str | None, fail_level: str | None, since: str | None, run: b
     checkout, chosen = _chosen(path)
     codebase = _codebase(checkout)
     findings, skips, metrics = look(checkout, codebase, chosen, run=run)
-    skips = [*skips_of(checkout, codebase), *skips]
+    skips = [*skips_of(checkout, codebase, "was not judged"), *skips]
     if since is not None:
         from tasks.docs.truth.breakage import breakage
 
@@ -58,7 +60,7 @@ def check(*, path: str | None, fail_level: str | None, since: str | None, run: b
 
 
 @click.command()
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=CheckoutName())
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the patch to this file.")
 @click.option("--prose", is_flag=True, help="Also have the regions written that are marked for it.")
 @click.option("--apply", "apply_", is_flag=True, help="Change the documents here.")
@@ -115,7 +117,7 @@ def propose(*, path: str | None, output: Path | None, prose: bool, apply_: bool,
 
 
 @click.command()
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=CheckoutName())
 @click.option("--page", "pages", multiple=True, metavar="FILE", help="Only this document; may be given several times.")
 def accept(*, path: str | None, pages: tuple[str, ...]) -> int:
     """Say of the documents of PATH that they are true of its code as it is now; later changes are held against that.
@@ -128,6 +130,8 @@ def accept(*, path: str | None, pages: tuple[str, ...]) -> int:
 
     checkout, chosen = _chosen(path)
     material = _material(checkout, chosen)
+    if not material.pages and not (checkout.path / chosen.baseline).exists():
+        raise ConfigurationError(f"{checkout.path} has no documents that could be accepted.", component=checkout.name)
     unknown = [page for page in pages if page not in material.pages]
     if unknown:
         known = ", ".join(sorted(material.pages)[:5])

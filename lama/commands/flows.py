@@ -34,11 +34,13 @@ class _DeploymentName(click.ParamType[str]):
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def run(*, flow: str, parameters: tuple[str, ...], timeout_s: float, no_wait: bool, as_json: bool) -> int:
     """Run FLOW, the name of a deployment such as `health-check`, through the worker and wait for it."""
-    from lama.commands.session import platform_for_a_run
+    from lama.commands.session import platform_for_a_run, wait_while_starting
 
     config = settings()
     given = dict(_parameter(text) for text in parameters)
     if no_wait:
+        with starting(quiet=as_json) as observe:
+            wait_while_starting(config, observe)
         with PrefectApi(config) as api:
             outcome = api.create_run(api.deployment(flow), given)
     else:

@@ -279,11 +279,11 @@ def stats(*, as_json: bool) -> int:
         )
         return OK
     table = Table("what", "how many")
-    for kind in (counts.nodes, counts.relationships):
+    for what, kind in (("nodes", counts.nodes), ("relationships", counts.relationships)):
         for name, count in kind.items():
             if count:
                 table.add_row(name.value, f"{count:,}")
-        table.add_row("[bold]in all[/bold]", f"[bold]{sum(kind.values()):,}[/bold]", end_section=True)
+        table.add_row(f"[bold]{what} in all[/bold]", f"[bold]{sum(kind.values()):,}[/bold]", end_section=True)
     table.add_row("records of the past", f"{counts.past:,}")
     table.add_row("parts of sources", f"{scopes:,}")
     console().print(table)
@@ -304,7 +304,7 @@ def find_(*, text: str, label: str | None, limit: int, as_json: bool) -> int:
     found = with_graph(lambda view: find(view, text, label=Label(label) if label else None))
     if as_json:
         echo_json([ref_json(ref) for ref in found[:limit]])
-        return OK
+        return OK if found else COULD_NOT
     for ref in found[:limit]:
         click.echo(printable(spelled(ref)))
     if len(found) > limit:
@@ -359,8 +359,10 @@ def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
     """What `ask` says, given the graph as who may only read it.
 
     Raises:
+        ConfigurationError: none is run here.
         UnavailableError: the graph does not answer.
     """
+    from blocks.errors import UnavailableError
     from blocks.graph_access import GraphAccess
     from blocks.settings import settings
     from tasks.event_loop import run
@@ -372,7 +374,13 @@ def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
         async with Store.open(GraphAccess.of(settings(), reader=True)) as store:
             return await ask(View(store, Seal.of(settings())))
 
-    return run(asked())
+    try:
+        return run(asked())
+    except UnavailableError:
+        from lama.commands.session import refuse_without_graph
+
+        refuse_without_graph(settings())
+        raise
 
 
 def _chosen(types: tuple[str, ...]) -> list[Type] | None:

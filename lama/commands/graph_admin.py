@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from blocks.errors import ConfigurationError
 from blocks.settings import settings
 from lama.cli import OK
 from lama.commands.terminal import echo_json, starting
@@ -41,8 +42,9 @@ def migrate(*, to: int | None, dry_run: bool, as_json: bool) -> int:
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace FILE when it is there, once the new backup is whole.")
 @_json
-def backup(*, file: Path, as_json: bool) -> int:
+def backup(*, file: Path, overwrite: bool, as_json: bool) -> int:
     """Write the whole graph with its history to FILE (compressed JSON lines), as of this moment.
 
     Others may go on writing. What is encrypted stays encrypted: keep secrets/graph-keys of the home as well.
@@ -50,6 +52,8 @@ def backup(*, file: Path, as_json: bool) -> int:
     from tasks.graph.backup import back_up
 
     place = file.expanduser().absolute()
+    if place.exists() and not overwrite:
+        raise ConfigurationError(f"{place} is there already.", component="graph", remedy="Replace it by --overwrite.")
     made = _with_graph(lambda transactions: back_up(transactions, place, now=datetime.now(UTC)), quiet=as_json)
     if as_json:
         echo_json({"file": str(place), "cut": made.cut.isoformat(), "schema": made.schema, "records": made.records,

@@ -25,6 +25,7 @@ def cypher(*, query: str, read_only: bool, parameters: tuple[str, ...], as_json:
     from rich.table import Table
 
     from blocks.configuration import load_configuration
+    from blocks.errors import UnavailableError
     from blocks.graph_access import GraphAccess
     from blocks.settings import settings
     from tasks.event_loop import run
@@ -35,7 +36,13 @@ def cypher(*, query: str, read_only: bool, parameters: tuple[str, ...], as_json:
     config = settings()
     limits = Limits.of(load_configuration(config).graph)
     text = sys.stdin.read() if query == "-" else query
-    answer = run(ask(GraphAccess.of(config, reader=True), text, dict(map(_parameter, parameters)), limits=limits))
+    try:
+        answer = run(ask(GraphAccess.of(config, reader=True), text, dict(map(_parameter, parameters)), limits=limits))
+    except UnavailableError:
+        from lama.commands.session import refuse_without_graph
+
+        refuse_without_graph(config)
+        raise
     if as_json:
         echo_json({"columns": answer.columns, "rows": answer.rows, "cut": answer.cut, "seconds": answer.seconds})
         return OK

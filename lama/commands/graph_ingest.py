@@ -47,9 +47,10 @@ def forget(*, checkouts: tuple[str, ...], dry_run: bool, timeout_s: float, as_js
 
 def _run(parameters: dict[str, object], *, timeout_s: float, as_json: bool) -> int:
     from blocks.settings import settings
-    from lama.commands.session import platform_for_a_run
+    from lama.commands.session import platform_for_a_run, refuse_without_graph
     from models.graph_report import GraphReport
 
+    refuse_without_graph(settings())
     with starting(quiet=as_json) as observe, platform_for_a_run(settings(), observe, "graph-ingest"):
         report = run_for_report("graph-ingest", parameters, GraphReport, timeout_s=timeout_s, quiet=as_json)
     show(report, "json" if as_json else None, level=ReportLevel.standard)

@@ -55,16 +55,23 @@ def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False
     """Start `platform` and bring Prefect to what the checkout says; False when it was up already.
 
     What was applied before and has not changed is not applied again. Otherwise Prefect and the flows are imported
-    while the servers start.
+    while the servers start. When another process of this node is at it, its end is waited for.
     """
     from blocks.configuration import load_configuration, place_in
-    from blocks.prefect_api import PrefectApi
-    from deployments.apply import fingerprint, in_place, read_definitions, refuse_unknown
+    from deployments.apply import read_definitions, refuse_unknown
 
     config = platform.settings
     configuration = load_configuration(config)  # what is wrong with it is said before anything starts
     refuse_unknown(configuration.schedules, read_definitions(), lambda name: place_in(config, "schedules", name))
     as_client(platform.settings)
+    with platform.coming_up(observe):
+        return _start_and_apply(platform, configuration, observe, keep=keep)
+
+
+def _start_and_apply(platform: Platform, configuration: Configuration, observe: Observer, *, keep: bool) -> bool:
+    from blocks.prefect_api import PrefectApi
+    from deployments.apply import fingerprint, in_place
+
     mark = platform.home.run / "applied"
     wanted = fingerprint(configuration.timetable, platform.settings.api_url)
     known = mark.exists() and mark.read_text(encoding="ascii") == wanted
@@ -76,12 +83,19 @@ def start_and_apply(platform: Platform, observe: Observer, *, keep: bool = False
         if not known:
             apply_deployments(configuration.timetable)
             mark.write_text(wanted, encoding="ascii")
-        _tell_of_routes_to_nowhere(config, configuration, observe)
+        _tell_of_routes_to_nowhere(platform.settings, configuration, observe)
     except BaseException:
         if started:  # or the next `up` would find it up, and nobody would know that something is missing
             platform.stop()
         raise
     return started
+
+
+def wait_while_starting(settings: Settings, observe: Observer) -> None:
+    """Return when nobody is bringing the platform up: what is asked of it in between finds half of it."""
+    if settings.embeds_prefect and Home(settings).run.exists():
+        with Platform(settings).coming_up(observe):
+            return
 
 
 def _tell_of_routes_to_nowhere(config: Settings, configuration: Configuration, observe: Observer) -> None:
@@ -155,6 +169,21 @@ def graph_for(settings: Settings, observe: Observer) -> Iterator[None]:
     if not settings.embeds_graph:
         yield
         return
+    if not has_graph(settings):
+        platform = Platform(settings, only=["graph"])
+        with platform.in_use():
+            platform.start(observe)
+            yield
+        return
+    yield
+
+
+def has_graph(settings: Settings) -> bool:
+    """Whether the embedded graph server is up; False: it could be started.
+
+    Raises:
+        ConfigurationError: it is not, and no embedded server is run here.
+    """
     from blocks.configuration import load_configuration
     from blocks.errors import ConfigurationError
     from deployments.embedded_graph import EmbeddedGraph, not_run_because
@@ -162,13 +191,19 @@ def graph_for(settings: Settings, observe: Observer) -> Iterator[None]:
     configured = load_configuration(settings).graph
     Home(settings).prepare()
     if EmbeddedGraph(settings, configured).ready():  # also one of `lama serve graph`, which no platform looks after
-        yield
-        return
+        return True
     if (why := not_run_because(settings, configured)) is not None:
         raise ConfigurationError(
             f"no graph server is run here: {why}.", component="graph", remedy="Or set LAMA_GRAPH_URI to a Neo4j >= 5."
         )
-    platform = Platform(settings, only=["graph"])
-    with platform.in_use():
-        platform.start(observe)
-        yield
+    return False
+
+
+def refuse_without_graph(settings: Settings) -> None:
+    """Raise a sentence that says why, where neither an embedded graph server is run nor another one is named.
+
+    Raises:
+        ConfigurationError: there is no graph here.
+    """
+    if settings.embeds_graph:
+        has_graph(settings)

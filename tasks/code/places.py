@@ -64,6 +64,12 @@ def excluded(relative: str, globs: Sequence[str]) -> bool:
     return any(fnmatch.fnmatch(relative, glob) or fnmatch.fnmatch(relative, f"{glob.rstrip('/')}/*") for glob in globs)
 
 
+def is_package_itself(root: Path) -> bool:
+    """Whether `root` is a package rather than a checkout of some: what is in it would be called without its name."""
+    project = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+    return (root / "__init__.py").is_file() and not any((root / name).exists() for name in project)
+
+
 def packages_of(
     root: Path, packages: Sequence[str] | None, exclude: Sequence[str]
 ) -> tuple[list[tuple[str, Path]], list[Unread]]:

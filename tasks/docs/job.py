@@ -20,6 +20,7 @@ from tasks.code.read import read
 from tasks.code.unread import listed
 from tasks.collector import collector_paused
 from tasks.docs.site.build import Built, Wanted, build
+from tasks.plural import plural
 
 if TYPE_CHECKING:
     from models.code import Codebase
@@ -63,9 +64,9 @@ def perform(job: Job, *, done: Callable[[str], None] = lambda _: None) -> Answer
 
 def _performed(job: Job, done: Callable[[str], None]) -> Answer:
     codebase = codebase_of(job)
-    done(f"{len(codebase.files)} modules read")
+    done(f"{plural(len(codebase.files), 'module')} read")
     findings: list[Finding] = []
-    skipped = list(skips_of(job.checkout, codebase))
+    skipped = list(skips_of(job.checkout, codebase, _consequence(job)))
     metrics: dict[str, float] = {}
     site = None
     if job.build:
@@ -76,7 +77,7 @@ def _performed(job: Job, done: Callable[[str], None]) -> Answer:
             for place, reason in built.unread
         ]
         metrics |= {"docs_objects_total": float(site.objects), "docs_documented_total": float(site.documented)}
-        done(f"{site.written} of {site.pages} files written")
+        done(f"{site.written} of {plural(site.pages, 'file')} written")
     if job.check:
         from tasks.docs.truth import check  # noqa: PLC0415 - a build needs none of it
 
@@ -195,8 +196,20 @@ def built_findings(checkout: Checkout, built: Built, gate: float) -> list[Findin
     return findings
 
 
-def skips_of(checkout: Checkout, codebase: Codebase) -> tuple[Skip, ...]:
-    """What of the source could not be read: any finding about the checkout may be hidden by it."""
+def _consequence(job: Job) -> str:
+    if job.build:
+        return "has no page and was not judged" if job.check else "has no page"
+    return "was not judged"
+
+
+def skips_of(checkout: Checkout, codebase: Codebase, consequence: str) -> tuple[Skip, ...]:
+    """What of the source could not be read: any finding about the checkout may be hidden by it.
+
+    Args:
+        checkout: whose source it is.
+        codebase: what could be read of it.
+        consequence: what became of the rest, as the end of a sentence.
+    """
     unread = codebase.unread
     if not unread:
         return ()
@@ -205,7 +218,7 @@ def skips_of(checkout: Checkout, codebase: Codebase) -> tuple[Skip, ...]:
         Skip(
             area=AREA,
             component=checkout.name,
-            reason=f"{what} of its source could not be read ({listed(unread)}). What is in them has no page.",
+            reason=f"{what} of its source could not be read ({listed(unread)}). What is in them {consequence}.",
         ),
     )
 
@@ -213,6 +226,7 @@ def skips_of(checkout: Checkout, codebase: Codebase) -> tuple[Skip, ...]:
 def described_briefly(site: Site) -> str:
     """A sentence about what was generated."""
     return (
-        f"{site.checkout}: {site.modules} modules, {site.pages} files, {site.written} written, {site.removed} removed; "
+        f"{site.checkout}: {plural(site.modules, 'module')}, {plural(site.pages, 'file')}, "
+        f"{site.written} written, {site.removed} removed; "
         f"{site.documented} of {site.objects} public objects have a docstring."
     )

@@ -46,19 +46,31 @@ def chosen_checkout(text: str | None, configured: tuple[Checkout, ...]) -> Check
     """The checkout that `text` names: of `lama.toml`, or a folder; without one, the folder that one stands in.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: it is neither, or cannot be read.
     """
+    if text == "":
+        raise ConfigurationError("the path is empty.", component="docs", remedy="Leave it out for this folder.")
     for checkout in configured:
         if checkout.name == text:
-            return checkout
+            return _readable(checkout)
     folder = Path(text or ".").expanduser().absolute().resolve()
     for checkout in configured:
         if checkout.path.resolve() == folder:
-            return checkout
+            return _readable(checkout)
     if not folder.is_dir():
         known = ", ".join(checkout.name for checkout in configured)
         raise ConfigurationError(
             f"{text!r} is no folder, and no checkout of lama.toml{f': there are {known}' if known else ''}.",
             component="docs",
         )
-    return Checkout(name=folder.name or "root", path=folder)
+    return _readable(Checkout(name=folder.name or "root", path=folder))
+
+
+def _readable(checkout: Checkout) -> Checkout:
+    try:
+        with os.scandir(checkout.path):
+            return checkout
+    except OSError as error:
+        raise ConfigurationError(
+            f"{checkout.path} cannot be read: {error.strerror or error}.", component=checkout.name
+        ) from error

@@ -57,6 +57,26 @@ def _with_headers(send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awa
     return sending
 
 
+def refuse_taken(port: int) -> None:
+    """Look whether a server can have `port`, before there is anything to serve.
+
+    Raises:
+        StartError: it cannot.
+    """
+    import socket  # noqa: PLC0415 - a build needs none of it
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise _unusable(port) from error
+
+
+def _unusable(port: int) -> StartError:
+    return StartError(f"port {port} cannot be listened on.", component="docs", remedy="Choose another with --port.")
+
+
 class Serving:
     """A server for one folder, in a thread of its own, while the context lasts."""
 
@@ -96,9 +116,7 @@ class Serving:
             StartError: it does not serve, or not any more.
         """
         if not self._server.started or not self._thread.is_alive():
-            raise StartError(
-                f"port {self._asked} cannot be listened on.", component="docs", remedy="Choose another with --port."
-            )
+            raise _unusable(self._asked)
 
     def _run(self) -> None:
         # uvicorn leaves by exiting when its port is taken; `check` says that in words.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from blocks.errors import LamaError, UnavailableError
 from blocks.graph_access import GraphAccess
-from models.graph_settings import GraphRole, GraphSettings
+from models.graph_settings import LONGEST_RANGE, GraphRole, GraphSettings
 from tasks.graph.guard import read_only
 from tasks.graph.tokens import QueryRefusedError
 
@@ -95,7 +95,7 @@ async def query(
     plain = read_only(cypher)
     # The mark is how the query is found among those that run.
     mark = f"lama-{secrets.token_hex(8)}"
-    async with _connected(graph) as driver:
+    async with _connected(graph, plain) as driver:
         try:
             async with asyncio.timeout(limits.seconds):
                 return await _ask(driver, graph.database, f"{plain} /* {mark} */", dict(parameters or {}), limits)
@@ -112,7 +112,7 @@ async def query(
 
 
 @asynccontextmanager
-async def _connected(graph: GraphAccess) -> AsyncIterator[AsyncDriver]:
+async def _connected(graph: GraphAccess, cypher: str) -> AsyncIterator[AsyncDriver]:
     from neo4j.exceptions import AuthError, DriverError, Neo4jError  # noqa: PLC0415
 
     try:
@@ -123,7 +123,7 @@ async def _connected(graph: GraphAccess) -> AsyncIterator[AsyncDriver]:
             "it does not let us in.", component="graph", remedy="Are LAMA_GRAPH_USER and LAMA_GRAPH_PASSWORD right?"
         ) from error
     except Neo4jError as error:
-        raise _translated(error) from error
+        raise _translated(error, cypher) from error
     except (DriverError, OSError) as error:
         raise UnavailableError(
             f"it does not answer ({type(error).__name__}).",
@@ -132,7 +132,8 @@ async def _connected(graph: GraphAccess) -> AsyncIterator[AsyncDriver]:
         ) from error
 
 
-def _translated(error: Any) -> LamaError:
+def _translated(error: Any, cypher: str) -> LamaError:
+    # The embedded server keeps the details to its own log: what is most often behind a code is said as a remedy.
     code = str(getattr(error, "code", "") or "")
     if "TimedOut" in code or "Terminated" in code or "TransactionTimeout" in code:
         return QueryLimitError(
@@ -141,8 +142,16 @@ def _translated(error: Any) -> LamaError:
     if "Security" in code or "Forbidden" in code:
         return QueryRefusedError("the server refuses it: questions only read.")
     if "ClientError" in code:
-        return QueryRefusedError(f"the server does not understand it ({code.rpartition('.')[2]}).")
-    return UnavailableError(f"the server failed ({code or type(error).__name__}).", component="graph")
+        long = re.search(r"\brange\s*\(", cypher, re.IGNORECASE)
+        return QueryRefusedError(
+            f"the server does not understand it ({code.rpartition('.')[2]}).",
+            remedy=f"One range() gives {LONGEST_RANGE:,} numbers at most." if long else "",
+        )
+    return UnavailableError(
+        f"the server failed at the question ({code or type(error).__name__}).",
+        component="graph",
+        remedy="Does it need more memory than the server has (`heap_mb` of [graph])? Collect less, or add LIMIT.",
+    )
 
 
 async def _ask(

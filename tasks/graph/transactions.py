@@ -152,4 +152,8 @@ def _in_words(error: Exception) -> LamaError:
     if isinstance(error, Neo4jError):
         said = f"{error.code}: {error.message}"[:500]
         return UnavailableError(f"The graph server answered {said}", component="graph")
-    return UnavailableError(f"The graph server cannot be asked ({type(error).__name__}).", component="graph")
+    return UnavailableError(
+        f"The graph server does not answer ({type(error).__name__}).",
+        component="graph",
+        remedy="Is it up? `lama status`",
+    )

@@ -182,9 +182,27 @@ def test_private_names_have_a_place_where_that_is_wanted(tmp_path: Path) -> None
 
 def test_coverage_counts_what_others_may_use(tmp_path: Path) -> None:
     built = documented(write(tmp_path / "code", SHOP), tmp_path / "site")
-    assert (built.objects, built.documented) == (8, 7)
+    assert (built.objects, built.documented) == (10, 9), "of the private module the two that the package hands on"
     assert built.missing == {"shop.orders": ["shop.orders.undocumented"]}
     assert codebase(tmp_path / "code").unread == ()
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_what_packages_hand_on_of_private_modules_is_counted_once_and_where_its_page_is(
+    tmp_path: Path, private: bool
+) -> None:
+    root = write(tmp_path / "code", {
+        "shop/__init__.py": '"""Shop."""\n\nfrom shop._parts import _Hidden as Shown, weigh, Part\n\nALL = 1\n',
+        "shop/again.py": '"""Again."""\n\nfrom shop._parts import Part\n\n__all__ = ["Part"]\n',
+        "shop/_parts.py": (
+            "class Base:\n    def told(self):\n        \"\"\"Told.\"\"\"\n\n\n"
+            "class Part(Base):\n    def told(self): ...\n    def size(self): ...\n    def _inner(self): ...\n\n\n"
+            "def weigh(): ...\n\n\ndef unused(): ...\n\n\nclass _Hidden:\n    \"\"\"Seen.\"\"\"\n"
+        ),
+    })  # fmt: skip
+    built = documented(root, tmp_path / "site", private=private)
+    assert built.missing == {"shop": ["shop.Part", "shop.Part.size", "shop.weigh"]}
+    assert (built.objects, built.documented) == (7, 4), "`shop.again` shows `Part` as well"
 
 
 def test_the_search_finds_names_and_its_scripts_are_sound(output: Path) -> None:

@@ -396,20 +396,45 @@ def test_headings_have_the_anchors_that_github_gives_them(title: str, slug: str)
 @pytest.mark.parametrize(
     "sentence",
     [
-        "`x` was removed.",
-        "Before 2.0 it was `x`.",
-        "It used to be `x`.",
-        "There is no `x`.",
-        "In click 7 one wrote `x`.",
+        "`x.y` was removed.", "Before 2.0 it was `x.y`.", "It used to be `x.y`.", "There is no `x.y`.",
+        "In click 7 one wrote `x.y`.", "Use `x.new` instead of `x.y`.", "`x.y` is gone.", "`x.y` will be added soon.",
+        "`x.y` does not exist.", "A plugin of your own, say `x.y`.", "Your own `x.y` comes first.",
+        "`x.y` is a typo.", "Calling `x.y` raises an AttributeError.", "`x.y` has been renamed to `x.z`.",
+        "The third-party `x.y` does that.", "Since it was renamed, `x.y` is called otherwise.",
+        "Use ``x.new`` rather than :func:`x.y`.", "`x.y` is deprecated.", "The deprecated method `x.y` waits.",
     ],
-)
+)  # fmt: skip
 def test_sentences_about_the_past_are_told_apart(sentence: str) -> None:
-    assert speaks_of_the_past(sentence)
+    assert speaks_of_the_past(sentence, "x.y")
 
 
-@pytest.mark.parametrize("sentence", ["`x` takes 0.5 s.", "Call `x` in 10 seconds.", "`x` never fails.", "Use `x`."])
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "`x.y` takes 0.5 s.", "Call `x.y` in 10 seconds.", "`x.y` never fails.", "Use `x.y`.",
+        "An exception will be raised by `x.y`.", "Use `x.y` rather than `x.z`.", "Call `x.y` instead of looping.",
+        "If the password is wrong, `x.y` says so.", "If it is gone, `x.y` says so.", "On mistake `x.y` raises.",
+        "Copy `x.y` into your own module.", "`x.y` is used to read.", "Once a file was removed, `x.y` tells.",
+        "There is no need to call `x.y`.", "`x.y` raises an ImportError if the extra is not there.",
+        "`x.y` works with third-party packages.", "If the caller does not provide a key, `x.y` makes one.",
+        "A page is made up of `x.y`.", "`x.y` gives the removed lines.",
+        "The word behind a deprecated command is `x.y`.",
+    ],
+)  # fmt: skip
 def test_sentences_about_the_present_are_too(sentence: str) -> None:
-    assert not speaks_of_the_past(sentence)
+    assert not speaks_of_the_past(sentence, "x.y")
+
+
+@pytest.mark.parametrize(
+    ("above", "past"),
+    [
+        ("Instead of:", True), ("This was removed:", True), ("Put this into your own module:", True),
+        ("Call it instead of looping, as here:", False), ("An exception will be raised by this:", False),
+        ("If the password is wrong, say:", False),
+    ],
+)  # fmt: skip
+def test_what_stands_above_a_block_says_whether_it_is_of_the_past(above: str, past: bool) -> None:
+    assert speaks_of_the_past(above) is past
 
 
 def test_what_broke_since_a_commit_is_what_a_user_notices(root: Path) -> None:
@@ -424,6 +449,9 @@ def test_what_broke_since_a_commit_is_what_a_user_notices(root: Path) -> None:
     (root / "acme" / "old.py").write_text(
         '"""Old."""\n\n\ndef gone():\n    """Gone."""\n\n\ndef moved():\n    """Moved."""\n'
     )
+    (root / "acme" / "pay.py").write_text(
+        'def pay(currency: str = "EUR", mode="A", way=Mode.A, key=b"A", kind=NOT_GIVEN, size=1E5):\n    """Pay."""\n'
+    )
     (root / ".gitattributes").write_text("*.py filter=evil\n")
     run("add", "-A")
     run("commit", "-qm", "before")
@@ -434,9 +462,13 @@ def test_what_broke_since_a_commit_is_what_a_user_notices(root: Path) -> None:
     (root / "acme" / "app.py").write_text(changed)
     (root / "acme" / "new.py").write_text('"""New."""\n\n\ndef moved():\n    """Moved."""\n')
     (root / "acme" / "old.py").write_text('"""Old."""\n\nfrom acme.new import moved\n')
+    (root / "acme" / "pay.py").write_text(
+        'def pay(currency: str = "CHF", mode="B", way=Mode.B, key=b"B", kind=UNSET, size=1E6):\n    """Pay."""\n'
+    )
     findings, skips = breakage(Checkout(name="shop", path=root), "HEAD")
     assert skips == []
     assert {one.key.removeprefix("docs.breaks:shop/") for one in findings} == {
         "acme.old.gone#removed", "acme.app.Point#removed", "acme.app.Store.put#ttl", "acme.app.Store.put#replace",
+        "acme.pay.pay#currency", "acme.pay.pay#mode", "acme.pay.pay#way", "acme.pay.pay#key", "acme.pay.pay#size",
     }  # fmt: skip
     assert not (root / "evil").exists(), "no filter of the repository was run"

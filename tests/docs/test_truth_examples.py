@@ -54,7 +54,9 @@ def test_examples_that_hold_are_counted_and_later_ones_build_on_earlier(root: Pa
         ("```python\nfrom acme import gone\n```", "cannot import name 'gone'"),
         ("```python\nfrom acme import double\ndouble(1, 2)\n```", "TypeError"),
         ("```python\nfrom acme import double\nassert double(2) == 5\n```", "AssertionError"),
-        ('```console run\n$ python -c "print(2)"\n3\n```', "says something else"),
+        ('```console run\n$ python -c "print(2)"\n3\n```', "says something else. Expected: 3 Got: 2"),
+        ('```console run\n$ python -c "from acme import gone"\n3\n```', "ends with ImportError: cannot import name"),
+        ("```console run\n$ python -m acme.gone\n3\n```", "ends with ModuleNotFoundError: No module named acme.gone"),
     ],
 )
 def test_examples_that_no_longer_hold_are_findings(root: Path, text: str, said: str) -> None:
@@ -64,9 +66,30 @@ def test_examples_that_no_longer_hold_are_findings(root: Path, text: str, said: 
     assert findings[0].component == "shop: docs/guide.md"
 
 
+def test_examples_at_a_prompt_are_run_in_every_form_that_a_document_has_them(root: Path) -> None:
+    prompts = ">>> from acme import double\n>>> double({})\n0\n"
+    forms = ["```pycon\n{}```", "```\n{}```", "```py\n{}```", "- one:\n\n  ```doctest\n{}```", "{}"]
+    indents = ["", "", "", "  ", "    "]
+    for number, (form, indent) in enumerate(zip(forms, indents, strict=True), start=1):
+        text = "".join(f"{indent}{line}\n" for line in prompts.format(number).splitlines())
+        (root / "docs" / f"{number}.md").write_text(f"# Form\n\n{form.format(text)}\n")
+    defines = '```python title="x.py"\ndef late():\n    """Late.\n\n    >>> late()\n    9\n    """\n```'
+    uses = "```python\n# first\n>>> late()\n```"
+    skipped = "<!--- skip: next -->\n\n    >>> double(9)\n    0\n"
+    findings, skips, figures = run(root, "\n\n".join([defines, uses, skipped]))
+    assert skips == []
+    assert [one.title.rpartition("Got: ")[2] for one in findings] == ["2", "4", "6", "8", "10"]
+    places = [one.key.removeprefix("docs.run:shop/").partition("#") for one in findings]
+    said = [(root / file).read_text().splitlines()[int(line) - 1].strip() for file, _, line in places]
+    assert said == [f">>> double({number})" for number in range(1, 6)]
+    assert figures["docs_examples_ok_total"] == 9, "five imports, two blocks of Python, two docstrings"
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "```console run\n$ python -c 'import not_installed_anywhere'\n1\n```",
+        "```console run\n$ python -m not_installed_anywhere\n1\n```",
         "```python\nimport not_installed_anywhere\n```", "```python\nopen('no-such-file')\n```",
         "```python\nundefined_thing()\n```",
         "```python\nraise RuntimeError('x')\n```", "```python\nexit(3)\n```",

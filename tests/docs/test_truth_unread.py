@@ -44,7 +44,10 @@ def looked_at(root: Path, settings: DocsSettings | None = None) -> tuple[list[Fi
 def test_source_that_cannot_be_read_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "acme" / "other.py").write_text("def x(:\n")
     assert lama("check", str(root)) == 2
-    assert "acme/other.py" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "acme/other.py" in told
+    assert "What is in them was not judged." in told
+    assert "page" not in told
 
 
 @pytest.mark.usefixtures("configured")
@@ -111,3 +114,39 @@ def test_documents_that_were_asked_for_and_are_not_there_are_said(root: Path) ->
     assert looked_at(root)[1] == [], "README.md is one of the defaults, and need not be there"
     _, skips = looked_at(root, DocsSettings(documents=("guide", "docs")))
     assert [skip.reason for skip in skips] == ["guide of `documents` in `[docs]` is not there."]
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("edited", [False, True])
+def test_what_was_accepted_of_a_page_goes_with_it_to_its_new_name(root: Path, *, edited: bool) -> None:
+    assert lama("accept", str(root)) == 0
+    text = (root / "docs" / "guide.md").read_text()
+    (root / "docs" / "guide.md").unlink()
+    (root / "docs" / "manual.md").write_text(text.replace("`acme.run()` runs.", "`acme.run()` is run.", edited))
+    (root / "acme" / "other.py").write_text(OTHER.replace("path: str", "place: str"))
+    findings, skips = looked_at(root)
+    assert [one.key for one in findings if one.severity.rank > 1] == [
+        "docs.signature:shop/docs/manual.md#acme.other.load.path"
+    ]
+    assert [one for one in findings if one.key.startswith("docs.baseline:")] == []
+    assert skips == []
+    assert lama("accept", str(root), "--page", "docs/manual.md") == 0
+    assert list(read_baseline(root / "docs" / ".truth.json").pages) == ["docs/manual.md"]
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_page_of_the_baseline_that_is_nowhere_is_told_until_it_is_taken_out(root: Path) -> None:
+    assert lama("accept", str(root)) == 0
+    (root / "docs" / "guide.md").rename(root / "guide.md")
+    (root / "docs" / "manual.md").write_text("# Another\n\n`acme.run()` it is.\n")
+    findings, skips = looked_at(root)
+    assert [one.key for one in findings] == ["docs.baseline:shop/docs/guide.md"]
+    assert "`docs/guide.md`" in findings[0].title
+    assert skips == []
+    (root / "docs" / "guide.md").symlink_to("/dev/null")
+    findings, skips = looked_at(root)
+    assert findings == []
+    assert skips[0].may_hide("docs.baseline:shop/docs/guide.md"), "it is there, and cannot be read"
+    (root / "docs" / "guide.md").unlink()
+    assert lama("accept", str(root)) == 0
+    assert looked_at(root) == ([], [])

@@ -219,7 +219,11 @@ def test_a_payload_that_cannot_be_used_fails_its_delivery_and_no_other(
 ) -> None:
     prefect.deploy(
         type="object",
-        properties={"repository": {"type": "object", "properties": {"full_name": {"type": "string"}}}},
+        properties={
+            "repository": {"type": "object", "properties": {"full_name": {"type": "string"}}},
+            "note": {"type": "string"},
+            "limit": {"type": "integer"},
+        },
         required=["repository"],
     )
     gateway = new_gateway(route(prefect))

@@ -56,7 +56,11 @@ def test_from_an_empty_graph_to_a_restored_one(graph: Settings, tmp_path: Path) 
     file = tmp_path / "graph.backup"
     made = _lama("backup", str(file), "--json")
     assert (made["records"], made["schema"]) == (3, LATEST)
-    assert "3 records" in _lama("backup", str(tmp_path / "second"))
+    (tmp_path / "second").write_text("somebody's own")
+    with pytest.raises(ConfigurationError, match="second is there already"):
+        _lama("backup", str(tmp_path / "second"))
+    assert (tmp_path / "second").read_text() == "somebody's own"
+    assert "3 records" in _lama("backup", str(tmp_path / "second"), "--overwrite")
     before = _texts(graph)
     with pytest.raises(ConfigurationError, match="not empty"):
         _lama("restore", str(file))
@@ -94,8 +98,11 @@ def test_where_there_is_no_graph_it_is_said(graph: Settings, tmp_path: Path, mon
     monkeypatch.setenv("LAMA_CONFIG", str(tmp_path / "lama.toml"))
     settings.cache_clear()
     try:
-        with pytest.raises(ConfigurationError, match="`embedded` of"):
-            _lama("migrate")
+        asked = (["migrate"], ["stats"], ["find", "x"], ["export"], ["cypher", "RETURN 1"], ["ingest"])
+        for words in asked:
+            result = CliRunner().invoke(cli, ["graph", *words], standalone_mode=False)
+            assert isinstance(result.exception, ConfigurationError), (words, result.exception)
+            assert "no graph server is run here: `embedded` of" in str(result.exception)
     finally:
         monkeypatch.undo()
         settings.cache_clear()

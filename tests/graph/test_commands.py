@@ -86,6 +86,7 @@ def test_impact_is_told_with_its_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[red]evil[/red]" in words, "and what a terminal's markup would be is shown as it is"
     assert answer("impact", "app.store.save", "--type", "CALLS")["hits"][0]["key"] == _SHOW.key
     assert answer("impact", "app.store.save", "--limit", "1")["cut"]
+    assert "changes: at least 1 hang on it" in ask("impact", "shop:app.store.save", "--limit", "1").stdout
 
 
 @pytest.mark.usefixtures("here")
@@ -97,6 +98,8 @@ def test_a_name_that_several_have_lists_them_and_one_that_nobody_has_says_so() -
     assert ask("find", "store.save").stdout.split() == ["Function:shop:app.store.save", "Function:web:lib.store.save"]
     assert ask("find", "nightly", "--label", "flow").stdout.split() == ["Flow:shop:nightly"]
     assert ask("find", "nightly", "--label", "function").return_value == 2
+    as_json = ask("find", "nightly", "--label", "function", "--json")
+    assert (as_json.return_value, json.loads(as_json.stdout)) == (2, [])
 
 
 @pytest.mark.usefixtures("here")
@@ -140,6 +143,9 @@ def test_neighbours_stats_and_cypher() -> None:
     assert "Function:shop:app.store.save" in words
     assert "Flow:shop:nightly" in words
     assert answer("stats")["nodes"]["Function"] == 3
+    table = ask("stats").stdout
+    assert "nodes in all" in table
+    assert "relationships in all" in table
     assert answer("cypher", "MATCH (n:Function) RETURN count(n) AS n")["rows"] == [[3]]
     assert answer("cypher", "--read-only", "RETURN $x AS x", "-p", "x=[1]")["rows"] == [[[1]]]
     refused = ask("cypher", "MATCH (n) DETACH DELETE n")
@@ -163,7 +169,10 @@ def test_a_server_that_is_away_is_said_in_words(monkeypatch: pytest.MonkeyPatch)
     settings.cache_clear()
     try:
         for words in (["impact", "x"], ["stats"], ["export"], ["cypher", "RETURN 1"]):
-            assert isinstance(ask(*words).exception, LamaError), words
+            error = ask(*words).exception
+            assert isinstance(error, LamaError), words
+            assert "does not answer" in str(error), error
+            assert "lama status" in str(error), error
     finally:
         monkeypatch.undo()
         settings.cache_clear()

@@ -143,6 +143,11 @@ async def test_what_cannot_be_read_stands_as_it_was(graph: Store, tmp_path: Path
     assert {"app/store.py", "docs/store.md"} <= {word for skip in report.skipped for word in skip.reason.split()}
     assert figures(report)["kept"] == figures(report, Source.documents)["kept"] == 1
     assert await graph.canonical_hash() == before, "others still say that they call what is in there"
+    write(root, {"__init__.py": ""})
+    report = await graph_ingest(sources=_CODE)
+    assert any("code is a package itself: its names would lack 'code'" in skip.reason for skip in report.skipped)
+    assert await graph.canonical_hash() == before
+    (root / "__init__.py").unlink()
     (tmp_path / "code").rename(tmp_path / "away")
     report = await graph_ingest(sources=_CODE)
     assert report.status is Status.incomplete

@@ -109,6 +109,7 @@ async def test_a_big_answer_is_refused(filled: Settings) -> None:
         )
 
 
+HUGE = "UNWIND range(1, 9000) AS a UNWIND range(1, 9000) AS b RETURN collect(toString(a) + '~' + toString(b))"
 SLOW = "UNWIND range(1, 10000) AS a UNWIND range(1, 10000) AS b UNWIND range(1, 10000) AS c RETURN count(*)"
 
 
@@ -148,6 +149,10 @@ async def test_who_goes_away_leaves_nothing_running(filled: Settings) -> None:
 async def test_errors_say_what_to_do(filled: Settings) -> None:
     with pytest.raises(QueryRefusedError, match="understand"):
         await query(Graph.of(filled, reader=True), "MATCH (n RETURN n) RETURN 1 WHERE")
+    with pytest.raises(QueryRefusedError, match=r"range\(\) gives 10,000 numbers at most"):
+        await query(Graph.of(filled, reader=True), "UNWIND range(1, 100000) AS x RETURN count(x)")
+    with pytest.raises(UnavailableError, match="more memory than the server has"):
+        await query(Graph.of(filled, reader=True), HUGE)
     nobody = Graph(uri="bolt://127.0.0.1:1", timeout_s=1)
     with pytest.raises(UnavailableError, match="does not answer"):
         await query(nobody, "RETURN 1")

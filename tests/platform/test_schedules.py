@@ -126,3 +126,15 @@ async def test_the_scheduler_of_the_server_makes_runs_of_a_schedule(deployed: De
     assert first - datetime.now(UTC) < timedelta(minutes=2)
     await deployed.apply("")
     assert await deployed.runs() == [], "what a schedule planned goes with it"
+
+
+@pytest.mark.usefixtures("prefect_server")
+async def test_two_who_apply_a_new_deployment_at_once_both_succeed() -> None:
+    async with get_client() as client:
+        one = Deployed(client, f"at-once-{uuid.uuid4().hex[:8]}")
+        await asyncio.gather(*(one.apply() for _ in range(3)))
+        assert set(await one.schedules()) == {"daily"}
+        await client.delete_deployment(await one.id())
+        for automation in automations():
+            for found in await client.read_automations_by_name(automation.name):
+                await client.delete_automation(found.id)

@@ -59,6 +59,14 @@ async def test_a_process_that_dies_is_a_crash(bench: Bench, how: str, code: str)
     assert f"status code: {code}" in (run.state.message or "")
 
 
+async def test_a_parameter_that_the_flow_does_not_have_fails_the_run_with_a_sentence(bench: Bench) -> None:
+    """A server of somebody else's takes such a run; it must not look like the crash of a machine."""
+    run = await (await bench.trigger("observe", nonsense=1)).final()
+    assert run.state is not None
+    assert run.state.type is StateType.FAILED
+    assert "but was provided with parameters" in (run.state.message or "")
+
+
 async def test_the_fork_server_may_die(bench: Bench, worker: Worker, hook: Path) -> None:
     """Its death crashes the runs that it had, with all their processes; the next run has a new one."""
     started = await bench.trigger("hooked", job={"env": {"HOOK": str(hook)}})

@@ -8,6 +8,7 @@ from models.code import Codebase
 from tasks.code.commands import Command, Option, commands_of
 from tasks.code.veil import veiled_source
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
+from tasks.plural import plural
 
 
 def commands_page(codebase: Codebase) -> Overview | None:
@@ -18,7 +19,7 @@ def commands_page(codebase: Codebase) -> Overview | None:
     return Overview(
         key="commands",
         title="Commands",
-        summary=f"{sum(not one.group for one in found)} commands.",
+        summary=f"{plural(sum(not one.group for one in found), 'command')}.",
         sections=tuple(_command(one) for one in found),
     )
 

@@ -11,6 +11,7 @@ from tasks.code.tables import Table as DatabaseTable
 from tasks.code.veil import veiled_annotation, veiled_source
 from tasks.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
+from tasks.plural import plural
 
 _MOST_ROWS = 14
 """Columns of a table that are drawn; its page has them all."""
@@ -25,7 +26,7 @@ def settings_page(codebase: Codebase) -> Overview | None:
     return Overview(
         key="settings",
         title="Settings",
-        summary=f"{count} settings in {len(found)} classes that read the environment.",
+        summary=f"{plural(count, 'setting')} in {plural(len(found), 'class', 'classes')}, read from the environment.",
         sections=tuple(_settings(one) for one in found),
     )
 
@@ -64,7 +65,7 @@ def tables_page(codebase: Codebase) -> Overview | None:
     return Overview(
         key="tables",
         title="Tables",
-        summary=f"{len(found)} tables.",
+        summary=f"{plural(len(found), 'table')}.",
         sections=(Section(diagram=drawn if drawn.is_readable else None), *(_table(one) for one in found)),
     )
 

@@ -45,10 +45,15 @@ class Facts:
 
 def facts_of(module: Module, names: Names, entries: list[tuple[str, str, str]]) -> Facts:
     """The facts of `module`; `entries` is what its page tells of."""
-    counted = [symbol for symbol in module.symbols if is_counted(symbol, module)] if module.public else []
-    bases = {symbol.path: symbol.bases for symbol in module.symbols if symbol.kind is Kind.class_}
-    missing = [one.path for one in counted if not one.docstring and not _inherits(one.path, bases, names)]
+    counted = [(one.path, one) for one in module.symbols if is_counted(one, module)] if module.public else []
+    bases = _bases_of(module)
     is_counted_itself = module.public and bool(module.symbols)  # an empty `__init__` has nothing to say
+    for name, target in _counted_here(module, names):
+        source = names.module(names.codebase.names[target].module)
+        bases |= _bases_of(source)
+        parts = [(one.path[len(target) :], one) for one in source.symbols if f"{one.path}.".startswith(f"{target}.")]
+        counted += [(f"{module.path}.{name}{rest}", one) for rest, one in parts if _is_told_of(rest, one)]
+    missing = [path for path, one in counted if not one.docstring and not _inherits(one.path, bases, names)]
     if is_counted_itself and not module.docstring:
         missing.insert(0, module.path)
     objects = len(counted) + is_counted_itself
@@ -105,12 +110,29 @@ def is_counted(symbol: Symbol, module: Module) -> bool:
     Not of overloads (the implementation has it), of setters, of what Python itself calls (`__init__` is told of by its
     class), of what is defined inside of functions, nor of attributes.
     """
-    if symbol.kind not in {Kind.class_, Kind.function} or not symbol.public:
+    return symbol.public and _is_told_of(symbol.path[len(module.path) :], symbol)
+
+
+def _is_told_of(rest: str, symbol: Symbol) -> bool:
+    """Whether `symbol` is of a kind that is told of; `rest` is its path below what is known to be public."""
+    if symbol.kind not in {Kind.class_, Kind.function} or {"overload", "setter", "deleter"} & set(symbol.labels):
         return False
-    if {"overload", "setter", "deleter"} & set(symbol.labels):
-        return False
-    parts = symbol.path[len(module.path) + 1 :].split(".")
-    return not any(part.startswith("_") for part in parts)
+    return not any(part.startswith("_") for part in rest.split("."))
+
+
+def _counted_here(module: Module, names: Names) -> list[tuple[str, str]]:
+    """What `module` hands on of private modules, by its public name here: nobody would count it otherwise.
+
+    What several modules hand on is counted at the nearest package above it, where links to it lead.
+    """
+    if not module.public:
+        return []
+    found = [(name, target) for target, name in names.of_private(module.path).items() if not name.startswith("_")]
+    return sorted((name, target) for name, target in found if names.door(target) in {module.path, ""})
+
+
+def _bases_of(module: Module) -> dict[str, tuple[str, ...]]:
+    return {symbol.path: symbol.bases for symbol in module.symbols if symbol.kind is Kind.class_}
 
 
 def _inherits(path: str, bases: Mapping[str, tuple[str, ...]], names: Names) -> bool:

@@ -9,6 +9,7 @@ from tasks.code.prefect_flows import Deployment, Flows, Runnable, flows_of
 from tasks.code.veil import veiled_annotation, veiled_source
 from tasks.diagrams import Diagram, Edge, Node
 from tasks.docs.site.overviews import Cell, Overview, Section, Table
+from tasks.plural import plural
 
 FILES = ("prefect.yaml",)
 """Where deployments are described."""
@@ -30,7 +31,8 @@ def flows_page(codebase: Codebase) -> Overview | None:
     return Overview(
         key="flows",
         title="Flows",
-        summary=f"{len(found.flows)} flows, {len(found.tasks)} tasks, {len(found.deployments)} deployments.",
+        summary=f"{plural(len(found.flows), 'flow')}, {plural(len(found.tasks), 'task')}, "
+        f"{plural(len(found.deployments), 'deployment')}.",
         sections=(
             *(_flow(flow, tasks) for flow in sorted(found.flows, key=lambda one: one.name)),
             *_tasks(found),

@@ -78,7 +78,7 @@ class Names:
         self._outside = outside or {}
         self._known = offered
         self._taken: dict[str, Mapping[str, str]] = {}
-        self._handed_on: dict[str, Mapping[str, str]] = {}
+        self._of_private: dict[str, Mapping[str, str]] = {}
         self._found: dict[str, Link | None] = {}
         self._found_in: dict[tuple[str, str], Link | None] = {}
         self._asked: set[str] = set()
@@ -105,6 +105,8 @@ class Names:
             return repr(self._children_of(text))
         if kind == "source":
             return self.codebase.files.get(text, "")
+        if kind == "door":
+            return self._door_of(text)
         if kind == "told":
             return str(self._is_told(text))
         if kind == "labels":
@@ -160,7 +162,7 @@ class Names:
         """Whether `module` has a page of its own."""
         if module not in self.codebase.files:
             return False
-        return self._private or not any(is_private(part) for part in module.split("."))
+        return self._private or _is_public(module)
 
     def shows(self, path: str) -> bool:
         """Whether what is defined at `path` has a place on the page of its own module."""
@@ -178,7 +180,11 @@ class Names:
 
     def handed_on(self, module: str) -> Mapping[str, str]:
         """What `module` offers of modules that have no page: definitions, and their names here, where they are."""
-        found = self._handed_on.get(module)
+        return {} if self._private else self.of_private(module)
+
+    def of_private(self, module: str) -> Mapping[str, str]:
+        """What `module` offers of private modules: definitions, and their names here."""
+        found = self._of_private.get(module)
         if found is None:
             offered = self._known(module)
             if offered is None:
@@ -189,10 +195,24 @@ class Names:
                 if target is None or target in made:
                     continue
                 named = self.codebase.names[target]
-                if named.kind is not Kind.module and not self.has_page(named.module):
+                if named.kind is not Kind.module and not _is_public(named.module):
                     made[target] = name
-            found = self._handed_on[module] = made
+            found = self._of_private[module] = made
         return found
+
+    def door(self, target: str) -> str:
+        """The nearest package above that hands on what is defined at `target` in a private module; empty: none does."""
+        self._asked.add(f"door:{target}")
+        return self._door_of(target)
+
+    def _door_of(self, target: str) -> str:
+        named = self.codebase.names.get(target)
+        above = named.module if named is not None else ""
+        while "." in above:
+            above = above.rpartition(".")[0]
+            if above in self.codebase.files and _is_public(above) and target in self.of_private(above):
+                return above
+        return ""
 
     def _lead(self, path: str) -> Link | None:
         if path not in self._found:
@@ -216,15 +236,10 @@ class Names:
         if self.has_page(module):
             return None
         first, dot, further = path[len(module) + 1 :].partition(".")
-        above = module
-        while "." in above:
-            above = above.rpartition(".")[0]
-            if above not in self.codebase.files or not self.has_page(above):
-                continue
-            name = self.handed_on(above).get(f"{module}.{first}")
-            if name is not None and self._all_public(path, module):
-                return Link(above, f"{above}.{name}{dot}{further}")
-        return None
+        above = self._door_of(f"{module}.{first}")
+        if not above or not self._all_public(path, module):
+            return None
+        return Link(above, f"{above}.{self.of_private(above)[f'{module}.{first}']}{dot}{further}")
 
     def _all_public(self, path: str, module: str) -> bool:
         """Whether no part of `path` below `module` begins with an underscore, but for what Python itself calls so."""
@@ -303,6 +318,10 @@ class Names:
         for path in self.codebase.names:
             ends[path.rpartition(".")[2]].append(path)
         return ends
+
+
+def _is_public(module: str) -> bool:
+    return not any(is_private(part) for part in module.split("."))
 
 
 def is_private(name: str) -> bool:

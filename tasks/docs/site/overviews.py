@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from models.code import Unread
 from tasks.diagrams import MOST_EDGES, MOST_NODES, Diagram, Edge, Node
 from tasks.docs.site.facts import Facts
+from tasks.plural import plural
 
 _MOST_MISSING = 200
 
@@ -71,7 +72,8 @@ def imports_of(facts: Mapping[str, Facts]) -> Overview | None:
     return Overview(
         key="imports",
         title="Imports",
-        summary=f"What imports what when it is imported itself: {len(facts)} modules, {len(edges)} imports among them. "
+        summary=f"What imports what when it is imported itself: {plural(len(facts), 'module')}, "
+        f"{plural(len(edges), 'import')} among them. "
         f"The diagram shows {what}.",
         sections=(
             Section(diagram=drawn if drawn.is_readable else None),

@@ -18,6 +18,7 @@ from tasks.docs.site.overviews import Cell, Overview, Section
 from tasks.docs.site.prose import code_span, escaped, fenced
 from tasks.docs.site.render import REFERENCE, folder, json_bytes, place, quoted
 from tasks.docs.site.theme import Theme
+from tasks.plural import plural
 
 
 class Site(Protocol):
@@ -70,7 +71,7 @@ def index_files(
 def _counts(pages: Sequence[tuple[str, Facts]]) -> str:
     kinds = [kind for _, one in pages for _, kind, _ in one.entries]
     classes, functions = kinds.count(Kind.class_.value), kinds.count(Kind.function.value)
-    return f"{len(pages)} modules, {classes} classes, {functions} functions and methods."
+    return f"{plural(len(pages), 'module')}, {plural(classes, 'class', 'classes')}, {functions} functions and methods."
 
 
 def _html(

@@ -29,6 +29,7 @@ _MOST_BYTES = 1_000_000_000
 _DEPRECATED = re.compile(r"\bdeprecated\b", re.IGNORECASE)
 _SEVERITIES = {"default": Severity.low, "returns": Severity.low, "bases": Severity.low}
 """Changes that most callers do not notice."""
+_CONSTANT = re.compile(r"_*[A-Z][A-Z0-9_]*")
 _SPECIAL = re.compile(r"__(?!init__|call__)\w+__$")
 
 
@@ -241,10 +242,14 @@ def _confirmed(  # noqa: PLR0911 - a filter
     if symbol.kind is Kind.class_ and (old.constructor(origin) is None or new.constructor(verdict.path) is None):
         return None
     found = _of_part(changes(before, after), part)
-    if found is None or (found.what is What.default and found.old.isupper() and found.new.isupper()):
+    if found is None or (found.what is What.default and _is_constant(found.old) and _is_constant(found.new)):
         return None  # one constant that stands for "not given" instead of another
     evidence = {"old": before.shown(path), "new": after.shown(verdict.path), "what": found.what.value}
     return found.sentence, found.name or found.what.value, evidence
+
+
+def _is_constant(default: str) -> bool:
+    return _CONSTANT.fullmatch(default) is not None
 
 
 def _of_part(found: Iterable[Change], part: str) -> Change | None:

@@ -196,7 +196,7 @@ class _Judge:
             seen.add(name)
             if self.resolver.resolve(name).answer is not Answer.gone or self._is_spelt(one.kind, name):
                 continue
-            if _PLACEHOLDER.search(name) or _in_past(lines, one.line):
+            if _PLACEHOLDER.search(name) or _in_past(lines, one.line, name):
                 continue
             meant = (*self.resolver.candidates(name)[:3], *self.resolver.similar(name)[:3])
             yield Mismatch(
@@ -280,7 +280,7 @@ class _Judge:
         return Mismatch(symbol.path, kind, name, self.module.file, line, title, remedy, evidence)
 
 
-def _in_past(lines: Sequence[str], place: int) -> bool:
+def _in_past(lines: Sequence[str], place: int, name: str) -> bool:
     """Whether the paragraph around a line speaks of the past, or belongs to a directive about a version."""
     first = place
     while first > 0 and lines[first - 1].strip():
@@ -288,7 +288,7 @@ def _in_past(lines: Sequence[str], place: int) -> bool:
     last = place
     while last + 1 < len(lines) and lines[last + 1].strip():
         last += 1
-    if _DIRECTIVE.match(lines[first]) or speaks_of_the_past(" ".join(lines[first : last + 1])):
+    if _DIRECTIVE.match(lines[first]) or speaks_of_the_past(" ".join(lines[first : last + 1]), name):
         return True
     indent = len(lines[place]) - len(lines[place].lstrip())
     above = (line for line in reversed(lines[:first]) if line.strip() and len(line) - len(line.lstrip()) < indent)

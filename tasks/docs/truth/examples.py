@@ -36,6 +36,9 @@ _MOST_OUTPUT = 32 * 1024 * 1024
 _NOT_RUN = re.compile(r"\b(?:no[-_]?run|norun|skip|no[-_]?test|notest|ignore)\b", re.IGNORECASE)
 _SURE = frozenset({"AttributeError", "TypeError", "ImportError", "ModuleNotFoundError", "AssertionError"})
 _BUILT_ON = frozenset({"AssertionError", "TypeError", "SybilFailure"})
+_RAISED = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception))(?:: (.*))?$", re.MULTILINE)
+_NO_MODULE = re.compile(r"^\S*python[\d.]*: (No module named .+)$", re.MULTILINE)
+"""What `python -m` says of a module that is not there."""
 _START_S = 30.0
 _MOST = 200
 
@@ -102,6 +105,7 @@ async def _run(
         job = {
             "root": str(root),
             "path": [*paths, str(library)],
+            "sources": paths,
             "folder": folder,
             "documents": documents,
             "timeout_s": chosen.examples_timeout_s,
@@ -157,7 +161,7 @@ def _pages(checkout: Checkout, chosen: DocsSettings) -> Iterator[dict[str, Any]]
     for file, text in read_documents(checkout.path, chosen.documents, checkout.exclude).texts.items():
         page = read_page(file, text)
         fences = [] if page.history else [one for one in _fences(page) if not _NOT_RUN.search(one.info)]
-        blocks = [[one.line - 1, one.line + one.text.count("\n")] for one in fences if is_python(one)]
+        blocks = [{"line": one.line, "text": one.text} for one in fences if is_python(one) and one.text.strip()]
         console = [
             part
             for one in fences
@@ -260,7 +264,7 @@ def _named(files: Sequence[str]) -> str:
 def _verdict(one: Mapping[str, Any], packages: set[str]) -> str | None:
     """Why an example shows that document and code disagree; None where it may have failed for reasons of its own."""
     if one["status"] == "output":
-        return "the command says something else"
+        return _other_output(str(one.get("want", "")), str(one.get("got", "")), packages)
     kind, error = str(one.get("type", "")), str(one.get("error", ""))
     if kind == "SybilFailure":
         result = str(one.get("result", ""))
@@ -268,9 +272,29 @@ def _verdict(one: Mapping[str, Any], packages: set[str]) -> str | None:
         if "Traceback" in result and (raised is None or raised[1] not in _SURE):
             return None
         return " ".join(result.split())[:300]
+    return _accusing(kind, error, str(one.get("name", "")), packages)
+
+
+def _other_output(want: str, got: str, packages: set[str]) -> str | None:
+    """Why what a command says is not what was to come."""
+    _, traceback, end = got.rpartition("Traceback (most recent call last):")
+    raised = list(_RAISED.finditer(end)) if traceback and traceback not in want else []
+    missing = _NO_MODULE.search(got)
+    if raised or missing:
+        kind, words = (
+            raised[-1].groups(default="") if raised else ("ModuleNotFoundError", missing[1] if missing else "")
+        )
+        told = _accusing(kind, words, "", packages)
+        return told and f"the command ends with {told}"
+    short = [" ".join(text.split())[:140] for text in (want, got)]
+    return f"the command says something else. Expected: {short[0]} Got: {short[1]}"
+
+
+def _accusing(kind: str, error: str, name: str, packages: set[str]) -> str | None:
+    """An error in words, where it shows that document and code disagree."""
     if kind not in _SURE:
         return None
-    about = set(re.findall(r"\w+", f"{error} {one.get('name', '')}"))
+    about = set(re.findall(r"\w+", f"{error} {name}"))
     if kind in {"ImportError", "ModuleNotFoundError"} and packages and not about & packages:
         return None  # something that is not installed here
     return f"{kind}: {' '.join(error.split())[:300]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from tasks.docs.truth.described import handed_on
 from tasks.docs.truth.docstrings import Mismatch, mismatches
 from tasks.docs.truth.documents import ALL_DOCUMENTS, Documents, read_documents
 from tasks.docs.truth.drift import Drift, drift_of
+from tasks.docs.truth.followed import follow, within
 from tasks.docs.truth.guarded import cause, guarded
 from tasks.docs.truth.links import DeadLink, Links
 from tasks.docs.truth.options import Options, Unknown
@@ -32,7 +33,7 @@ from tasks.docs.truth.told import bounded, short_key
 AREA = "docs"
 _KINDS = (
     "name", "example", "signature", "link", "path", "command", "option", "setting", "parameter", "prose", "docstring",
-    "undocumented",
+    "undocumented", "baseline",
 )  # fmt: skip
 """What a key begins with behind `docs.`: a document that was not read may hide any of them."""
 
@@ -59,6 +60,8 @@ class Material:
     baseline: Baseline
     problem: str = ""
     """Why the baseline cannot be read."""
+    gone: tuple[str, ...] = ()
+    """Pages of the baseline that are not there, under no other name either."""
     skips: list[Skip] = field(default_factory=list)
     """Pages and modules that could not be judged."""
 
@@ -98,7 +101,9 @@ def gather(checkout: Checkout, codebase: Codebase, settings: DocsSettings) -> Ma
         except Exception as error:  # noqa: BLE001 - what was accepted of it stays, as of all that cannot be read
             documents.unread.append(Unread(file, cause(error)))
     try:
-        material.baseline = read_baseline(checkout.path / settings.baseline)
+        before = read_baseline(checkout.path / settings.baseline)
+        unread = {one.place for one in documents.unread}
+        material.baseline, material.gone = follow(before, material.pages, unread)
     except LamaError as error:
         material.problem = str(error)
     return material
@@ -171,17 +176,11 @@ def accepted(material: Material, files: Sequence[str] | None = None) -> Baseline
     before = material.baseline
     if files is None:
         unread = {one.place for one in material.documents.unread}
-        kept = {file: told for file, told in before.pages.items() if ALL_DOCUMENTS in unread or _within(file, unread)}
+        kept = {file: told for file, told in before.pages.items() if ALL_DOCUMENTS in unread or within(file, unread)}
         before = Baseline(kept)
     found = accept(chosen, material.resolver, before)
     modules = {_dotted(one.place) for one in material.resolver.codebase.unread}
     return with_unread(found, material.baseline, chosen, modules) if modules else found
-
-
-def _within(file: str, places: Collection[str]) -> bool:
-    """Whether a file is one of these, or in a folder that is."""
-    parts = file.split("/")
-    return any("/".join(parts[:length]) in places for length in range(1, len(parts) + 1))
 
 
 def _dotted(place: str) -> str:
@@ -262,6 +261,12 @@ def _documents(material: Material, truth: Truth) -> None:
                 "Correct the document, or bring back what it names.",
                 {},
             )
+        )
+    for file in material.gone:
+        title = f"what was accepted of `{file}` is held against nothing: there is no such document any more"
+        remedy = "Bring it back, or take it out of the baseline with `lama docs accept`."
+        truth.findings.append(
+            _finding(material, f"docs.baseline:{name}/{file}", file, 1, title, remedy, {}, Severity.low)
         )
     truth.metrics |= {
         "docs_documents_total": float(len(material.pages)),

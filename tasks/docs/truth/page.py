@@ -270,7 +270,7 @@ def _spans(token: Token, line: int, past: bool, before: str, *, value: bool) -> 
             first = max(ends[place - 1], position - _LONGEST_SENTENCE)
             last = min(ends[min(place, len(ends) - 1)], position + len(text) + _LONGEST_SENTENCE)
             sentence = whole[first:last].strip()
-            told = past or inherited or speaks_of_the_past(sentence)
+            told = past or inherited or speaks_of_the_past(sentence, text)
             made = value or speaks_of_making(whole[first:position])
             yield Span(line + counted, text, sentence, told, made)
         width = len(text) + (2 if code else 0)

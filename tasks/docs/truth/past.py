@@ -5,32 +5,83 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+_ENDED = r"(?:removed|renamed|deleted|dropped|replaced|moved|discontinued|retired)"
+_NO = r"(?:do|does|did)(?:\ not|n't)"
+_DEPRECATED_HOW = "in|since|and|by|as|from|with|for|now|but|or|alias|names?|spelling"
 _PAST = re.compile(
-    r"""\b(?:
-    removed | renamed | no\ longer | used\ to | formerly | previously | deprecat\w+ | superseded | obsolete | legacy
-    | (?:was|were)\ (?:called|named|known|dropped|replaced|moved|part|in) | had\ been | has\ been\ (?:replaced|moved)
-    | replaces | replaced\ by | instead\ of | in\ place\ of | rather\ than
-    | dropped | gone | went\ away | moved\ (?:to|from|out|into) | until\ then | back\ then | at\ the\ time | once\ was
+    rf"""\b(?:
+    no\ longer | used\ to | formerly | previously | superseded | obsolete | legacy
+    | (?:was|were)\ (?:called|named|known|part|in) | had\ been
+    | deprecates | deprecations? | deprecated(?!\ (?!(?:{_DEPRECATED_HOW})\b)\w)
+    | went\ away | until\ then | back\ then | at\ the\ time | once\ was
     | (?:old|older|earlier|previous|past|former)\ (?:name|names|version|versions|release|releases|code|spelling|api|
       signature|way|form|tutorials?|books?|scripts?|examples?|programs?)
     | (?:before|prior\ to|until|up\ to|below|earlier\ than|older\ than)\ (?:version\ |release\ |[A-Z][\w-]*\ |`\w+`\ )?
       v?\d+(?:\.[\dx]+)*(?!\s*(?:s|ms|seconds|minutes|hours|days|bytes|[kMG]i?B|%|times)\b)
     | (?:in|with|on|under|for)\ (?:version|release|[A-Z][\w-]*|`\w+`|[a-z-]+)\ v?\d+(?:\.[\dx]+)+
     | (?:in|with|on|under|for)\ (?:version|release|[A-Z][\w-]*|`\w+`)\ v?\d+
-    | version(?:changed|added|removed|modified) | changed\ in
+    | version(?:changed|added|removed|modified) | changed\ in | {_ENDED}\ (?:in\ favou?r|since|as\ of)
     )(?!\w)""",
     re.VERBOSE | re.IGNORECASE,
 )
 _NOT_NOW = re.compile(
-    r"""\b(?:
-    there\ (?:is|was|are|were)\ no | (?:does|do|did)(?:\ not|n't)\ (?:exist|offer|provide|define|belong|use)
-    | not\ part\ of | not\ yet
-    | planned | proposed | proposal | will\ (?:be|get|have|become) | would\ (?:be|have) | in\ (?:a\ |the\ )?future
-    | imagine | hypothetical | suppose | fictional | made[\ -]up | of\ your\ own | your\ own | invented | your\ project
-    | raises?\ an?\ (?:attribute|import)\ ?error | attributeerror | importerror | modulenotfounderror | typo | mistake
-    | wrong | misspel\w+ | third[\ -]party | (?:other|another)\ (?:librar\w+|package\w*)
+    rf"""\b(?:
+    not\ part\ of | planned | proposed | proposal | in\ (?:a\ |the\ )?future
+    | not\ yet\ (?:an?\ )?(?:there|available|implemented|supported|released|merged|written|built|possible|exist\w*)
+    | will\ (?:soon\ |then\ |later\ )?be\ (?:{_ENDED}|added|available|introduced|deprecated|supported|released|gone|
+      called|named|possible|part|built|written)
+    | will\ (?:soon\ |then\ |later\ )?(?:get|gain|have)\ (?:(?:an?|its|the|own|new)\ )*(?:option|parameter|argument|
+      method|function|class|module|command|setting|`.`)
+    | would\ be\ (?:called|named|nice|added|available|possible) | would\ have\ been
+    | imagine | hypothetical | suppose | fictional | made[\ -]up(?!\ of) | invented
     )(?!\w)""",
     re.VERBOSE | re.IGNORECASE,
+)
+_UNLESS_ASKED = re.compile(
+    rf"""\b(?:
+    (?:was|were|been|got)\ (?:\w+\ )?{_ENDED} | (?:is|are)\ gone | gone\ (?:now|since|for\ good)
+    | there\ (?:is|was|are|were)\ no\ (?!(?:need|reason|point|harm|limit|difference|guarantee|way|doubt)\b)
+    | {_NO}\ (?:exist|offer|provide|define|belong)
+    | raises?\ an?\ (?:attribute|import)\ ?error | attributeerror | importerror | modulenotfounderror
+    )(?!\w)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Says of something that it is not, but for where that is a condition: 'if it is gone, call ...'."""
+_CONDITION = re.compile(
+    r"\b(?:if|when|whenever|once|unless|after|where|while|in case|as soon as|as long as)\b[^,;:.`]*$", re.IGNORECASE
+)
+_CONDITION_BEHIND = re.compile(r"^[^;:.]*?\b(?:if|when|whenever|unless|where|until)\b", re.IGNORECASE)
+_OF_IT = re.compile(
+    rf"""
+    \b(?:instead\ of|in\ place\ of|rather\ than|replaces|supersedes)\ (?:(?:the|an?|plain|bare|old|\w+ing)\ ){{0,2}}`@`
+    | `@`[^`,;.]{{0,30}}\ (?:is|are|has\ been|have\ been)\ (?:now\ |all\ )?(?:{_ENDED}|gone)\b
+    | `@`[^`,;.]{{0,30}}\ deprecated\b | \bdeprecated\ (?:[\w-]+\ ){{1,3}}`@`(?<!\bis\ `@`)
+    | \byour\ (?:own|project)\b(?:[^`,;.]|,\ (?:say|such\ as|for\ example|like|perhaps|maybe)\b){{0,30}}`@`
+    | \bof\ your\ own,?\ (?:say|such\ as|for\ example|like|called|named)\ `@`
+    | `@`\ (?:is|are|being|stands\ for)\ [^`,;.]{{0,30}}\byour\ (?:own|project)\b
+    | `@`\ (?:is|are|was|were)\ (?:an?\ |the\ )?(?:\w+\ )?(?:typo|mistake|wrong|misspel\w+)
+    | \b(?:the|an?)\ (?:common\ )?(?:typo|mistake|misspel\w+|wrong\ (?:name|spelling|word))[,:]?\ (?:is\ )?`@`
+    | \bmisspel\w+\ (?:as\ )?`@`
+    | \b(?:third[\ -]party|other\ (?:librar|package)\w*|another\ (?:librar|package)\w*)\b[^`;.]{{0,30}}`@`
+    | `@`\ (?:is|are|comes?|belongs?|of|from|in)\b[^`,;.]{{0,30}}
+      \b(?:third[\ -]party|(?:other|another)\ (?:librar|package))
+    | \b{_NO}\ use\ `@`
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Says of the thing itself, which stands as `@`, that it is not, is not any more, or is somebody else's."""
+_OF_WHAT_FOLLOWS = re.compile(
+    rf"""(?:^|[.;]\ ){_ENDED}\b
+    | \b(?:{_ENDED}|deprecated|gone|instead\ of|in\ place\ of|rather\ than|your\ own|your\ project|wrong|mistakes?|
+      typos?)\b[^`,;.]{{0,40}}:\s*$
+    | \b(?:third[\ -]party|(?:other|another)\ (?:librar\w+|package\w*))\b[^`;.]*:\s*$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Says it of what is listed or shown below, or of all that a sentence names."""
+_SERVES = re.compile(
+    r"\b(is|are|be|being|been|was|were|can|may|often|usually|mostly|mainly|commonly|typically|only|also|generally|internally"
+    r"|and|or)\ used\ to\b",
+    re.IGNORECASE,
 )
 _MAKING = re.compile(
     r"""\b(?:creat(?:e|es|ing)|generat(?:e|es|ing)|sav(?:e|es|ing)|writ(?:e|es|ing)|scaffold\w*|mkdir
@@ -39,6 +90,7 @@ _MAKING = re.compile(
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _CODE = re.compile(r"`[^`]*`")
+_ROLE = re.compile(r":[a-z:]+:`[~!]?")
 _FILES = re.compile(
     r"^(?:change[-_ ]?s?(?:log)?s?|history|news|release[-_ ]?notes?|releases?|whats[-_ ]?new|upgrad\w*|migrat\w*|"
     r"porting|deprecations?|roadmap|proposals?|rfcs?|adrs?|decisions|design[-_ ]history|archive|"
@@ -56,10 +108,31 @@ _HEADINGS = re.compile(
 )
 
 
-def speaks_of_the_past(sentence: str) -> bool:
-    """Whether a sentence tells of what was, will be or is not, or of what belongs to others."""
-    told = _CODE.sub("`x`", sentence)  # a name may be made of such words
-    return _PAST.search(told) is not None or _NOT_NOW.search(told) is not None
+def speaks_of_the_past(sentence: str, name: str = "") -> bool:
+    """Whether a sentence says of what it names that it was, will be or is not, or that it belongs to others.
+
+    Args:
+        sentence: Markdown, or a docstring's markup.
+        name: what it is asked for: code of the sentence; empty: what is shown below it.
+    """
+    marked = _ROLE.sub("`", sentence).replace("``", "`")
+    if name:
+        marked = marked.replace(f"`{name}`", "`@`")
+    told = _CODE.sub(lambda code: code[0] if code[0] == "`@`" else "`x`", marked)  # a name may be made of such words
+    told = _SERVES.sub(r"\1 serving to", " ".join(told.split()))
+    if _PAST.search(told) or _NOT_NOW.search(told) or _OF_WHAT_FOLLOWS.search(told):
+        return True
+    if name and _OF_IT.search(told):
+        return True
+    return any(
+        not _CONDITION.search(told[: found.start()]) and not _is_conditioned(found[0], told[found.end() :])
+        for found in _UNLESS_ASKED.finditer(told)
+    )
+
+
+def _is_conditioned(words: str, behind: str) -> bool:
+    """Whether an error is raised under a condition only, so that what raises it is there."""
+    return "error" in words.lower() and _CONDITION_BEHIND.search(behind) is not None
 
 
 def speaks_of_making(words: str) -> bool:

@@ -28,6 +28,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LARGEST_FILE = 64 * 1024 * 1024
 _MOST_TOLD = 1_000_000
 _LONGEST = 2_000
+_PROMPT = re.compile(r"^\s*>>> ", re.MULTILINE)
 
 
 def main() -> None:
@@ -154,30 +155,76 @@ def _evaluate(document: dict[str, Any], job: dict[str, Any], writer: int) -> Non
             if isinstance(example, dict):
                 said = _command(example["command"], job)
                 if not _fits(example["want"], said):
-                    result |= {"status": "output", "want": example["want"][:_LONGEST], "got": said[:_LONGEST]}
-            else:
-                example.evaluate()
+                    result |= {"status": "output", "want": _short(example["want"]), "got": _short(said)}
+            elif not _was_run(example):
+                continue
         except BaseException as error:  # noqa: BLE001 - whatever an example raises is its result
             result |= {"status": "error", **_described(error)}
         _tell(writer, result)
 
 
+def _was_run(example: Any) -> bool:
+    """Evaluate `example`; False where it is none, but a mark that says to skip some, and where it was skipped so."""
+    run = []
+    evaluator = example.region.evaluator
+
+    def noting(one: Any) -> Any:
+        run.append(one)
+        return evaluator(one)
+
+    example.region.evaluator = noting
+    example.evaluate()
+    return bool(run) and type(example.parsed) is not tuple
+
+
 def _examples(document: dict[str, Any], job: dict[str, Any]) -> Iterator[tuple[int, Any]]:
     from sybil.document import Document, PythonDocStringDocument  # noqa: PLC0415
-    from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser  # noqa: PLC0415
+    from sybil.parsers.markdown import SkipParser  # noqa: PLC0415
     from sybil.parsers.rest import DocTestParser  # noqa: PLC0415
 
     place = str(Path(job["root"]) / document["file"])
     if document["kind"] == "module":
         found = PythonDocStringDocument.parse(place, DocTestParser())
     else:
-        found = Document.parse(place, PythonCodeBlockParser(), SkipParser())
+        found = Document.parse(place, lambda read: _blocks(read.text, place, document["blocks"]), SkipParser())
         found.namespace["__name__"] = "__main__"
-    wanted = document.get("blocks")
     for example in found.examples():
-        is_skip = type(example.parsed).__name__ not in {"Lexeme", "Example"}
-        if wanted is None or is_skip or any(first <= example.line <= last for first, last in wanted):
-            yield example.line, example
+        yield example.line, example
+
+
+def _blocks(text: str, place: str, blocks: list[dict[str, Any]]) -> Iterator[Any]:
+    """The regions of `blocks` of code in the document `text`: one a block, or one an example at a prompt."""
+    from sybil.evaluators.doctest import DocTestEvaluator  # noqa: PLC0415
+    from sybil.evaluators.python import PythonEvaluator  # noqa: PLC0415
+    from sybil.parsers.abstract import DocTestStringParser  # noqa: PLC0415
+    from sybil.region import Lexeme, Region  # noqa: PLC0415
+
+    starts = [0]
+    for line in text.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    prompts, python = DocTestStringParser(DocTestEvaluator()), PythonEvaluator()
+    for block in blocks:
+        first, source = block["line"] - 1, block["text"]
+        if _is_at_prompt(source):
+            for one in prompts(source, place):
+                lines = [first + source.count("\n", 0, end) for end in (one.start, one.end)]
+                yield Region(starts[lines[0]], max(starts[lines[1]], starts[lines[0]]), one.parsed, one.evaluator)
+        else:
+            end = starts[first + source.count("\n")]
+            yield Region(starts[first], end, Lexeme(source, 0, -1), python)
+
+
+def _is_at_prompt(source: str) -> bool:
+    """Whether a block shows what is typed at a prompt: other code may have a prompt in a docstring of its own."""
+    if _PROMPT.search(source) is None:
+        return False
+    if source.lstrip().startswith(">>>"):
+        return True
+    try:
+        compile(source, "example", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return True
+    return False
 
 
 def _command(words: str, job: dict[str, Any]) -> str:
@@ -191,6 +238,7 @@ def _command(words: str, job: dict[str, Any]) -> str:
         check=False,
         text=True,
         errors="replace",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(job["sources"])},
     )
     return done.stdout
 
@@ -199,6 +247,11 @@ def _fits(want: str, said: str) -> bool:
     """Whether `said` is what was to come; `...` stands for anything, and space at the ends of lines does not count."""
     pieces = [re.escape(piece) for piece in _trimmed(want).split("...")]
     return re.fullmatch(".*".join(pieces), _trimmed(said), re.DOTALL) is not None
+
+
+def _short(text: str) -> str:
+    """`text`, without its middle where it is long: what went wrong stands at the end of what a command says."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}\n...\n{text[-_LONGEST // 2 :]}"
 
 
 def _trimmed(text: str) -> str:

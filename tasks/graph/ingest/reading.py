@@ -11,6 +11,7 @@ from models.code import Codebase, Kind
 from models.graph import Direction, Label, Ref, Type
 from models.health_check import Checkout
 from models.report import Skip
+from tasks.code.places import is_package_itself
 from tasks.code.read import read
 from tasks.graph.ingest.brought import brought_by
 from tasks.graph.ingest.facts import ref
@@ -53,7 +54,14 @@ async def read_checkout(checkout: Checkout, home: Home, store: Store, known: Col
             area=AREA,
             component=checkout.name,
             reason=f"{checkout.path} is not a folder, so what the graph knows of {checkout.name} stands as it was. "
-            "Correct its path in lama.toml, or check it out there.",
+            "Correct its path, or check it out there.",
+        )
+    if not checkout.packages and await asyncio.to_thread(is_package_itself, checkout.path):
+        return Skip(
+            area=AREA,
+            component=checkout.name,
+            reason=f"{checkout.path} is a package itself: its names would lack {checkout.path.name!r}. Name the folder "
+            f'that it lies in as the checkout, with packages = ["{checkout.path.name}"] in lama.toml.',
         )
     # A cache of its own: what it says has changed is meant since the last ingest, whoever else reads in between.
     cache = home.cache / "graph-code.sqlite"

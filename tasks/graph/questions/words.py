@@ -58,8 +58,9 @@ def impact_summary(told: Impact) -> str:
     of = f"{spelled(told.of)} and its {told.parts - 1:,} parts" if told.parts > 1 else spelled(told.of)
     if not told.hits:
         return f"Nothing is known to hang on {of}."
+    least = "at least " if told.cut else ""  # more may hang on it than were looked for
     through = f", {rest:,} more may through a module" if rest else ""
-    return f"If {of} changes: {sure:,} hang on it{through}."
+    return f"If {of} changes: {least}{sure:,} hang on it{through}."
 
 
 def impact_json(told: Impact) -> dict[str, Any]:
