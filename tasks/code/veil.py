@@ -89,7 +89,8 @@ def _spelled(change: Callable[[], ast.AST], source: str, whole: str, veil: _Veil
     """What `change` makes of the tree; the source as it stands where it changes nothing."""
     try:
         node = change()
-        if not veil.changed and ("#" not in source or masked(source) == source):
+        # A comment is in no tree: `[  # was: the secret`.
+        if not veil.changed and ("#" not in source or not (veil.hidden or masked(source) != source)):
             return source
         return ast.unparse(node)
     except (RecursionError, ValueError):  # of somebody who wants it to be
@@ -98,17 +99,17 @@ def _spelled(change: Callable[[], ast.AST], source: str, whole: str, veil: _Veil
 
 class _Veil(ast.NodeTransformer):
     def __init__(self, *, hidden: bool, numbers: bool = False) -> None:
-        self._hidden = hidden
+        self.hidden = hidden
         self._numbers = numbers
         """Also numbers are hidden: a type says that they are secrets."""
         self.changed = False
 
     def under(self, hidden: bool, node: ast.expr) -> ast.expr:  # noqa: FBT001
         """`node`, as it is shown where it is a secret, or is as what it stands in."""
-        before = self._hidden
-        self._hidden = before or hidden
+        before = self.hidden
+        self.hidden = before or hidden
         done: ast.expr = self.visit(node)
-        self._hidden = before
+        self.hidden = before
         return done
 
     def annotation(self, node: ast.expr, *, hidden: bool) -> ast.expr:
@@ -142,7 +143,7 @@ class _Veil(ast.NodeTransformer):
         if isinstance(value, str):
             told = self._told(value)
             return node if told is None else ast.Constant(told, kind=node.kind)
-        if self._numbers and self._hidden and isinstance(value, int | float | complex) and not isinstance(value, bool):
+        if self._numbers and self.hidden and isinstance(value, int | float | complex) and not isinstance(value, bool):
             return self._mask()
         return node
 
@@ -193,7 +194,7 @@ class _Veil(ast.NodeTransformer):
         all_hidden = all_hidden or any(_is_name(one) for one in named)
         values_hidden = any(one.arg in _NAMES_OF and _is_name(one.value) for one in node.keywords)
         reads = _reads_environment(node.func)
-        if self._hidden and last in {"bytes", "bytearray"} and not any(map(_is_text, node.args)):
+        if self.hidden and last in {"bytes", "bytearray"} and not any(map(_is_text, node.args)):
             node.args = [self._mask() if isinstance(one, ast.List | ast.Tuple) else one for one in node.args]
         node.func = self.visit(node.func)
         behind = False
@@ -203,7 +204,7 @@ class _Veil(ast.NodeTransformer):
                 (reads and is_variable(name)) or (last in _READERS and name.isupper() and is_variable(name))
             )  # fmt: skip
             names = not behind and last in _BY_NAME and _is_name(one) and is_variable(name)
-            if kept or any(one is flag for flag in flags) or (names and not self._hidden):
+            if kept or any(one is flag for flag in flags) or (names and not self.hidden):
                 node.args[at] = self._shown_plain(one)
             else:
                 node.args[at] = self.under(behind or all_hidden, one)
@@ -213,9 +214,9 @@ class _Veil(ast.NodeTransformer):
                 given.value = self._shown_plain(given.value)
                 continue
             hidden = (behind or values_hidden) and given.arg in _VALUES_OF
-            before, self._hidden = self._hidden, self._hidden or hidden or all_hidden
+            before, self.hidden = self.hidden, self.hidden or hidden or all_hidden
             self.visit(given)
-            self._hidden = before
+            self.hidden = before
         return node
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
@@ -269,7 +270,7 @@ class _Veil(ast.NodeTransformer):
 
     def _joined(self, parts: Sequence[ast.expr]) -> list[ast.expr]:
         """The parts of one text: a secret may begin in one and end in the next."""
-        if self._hidden or any(_BETWEEN in (_name(one) or "") for one in parts):
+        if self.hidden or any(_BETWEEN in (_name(one) or "") for one in parts):
             return [self.visit(one) for one in parts]
         texts = [one.value if isinstance(one, ast.Constant) and isinstance(one.value, str) else None for one in parts]
         shown: list[ast.expr] = []
@@ -293,7 +294,7 @@ class _Veil(ast.NodeTransformer):
 
     def _several(self, node: ast.List | ast.Tuple) -> ast.expr:
         elements = node.elts
-        if self._hidden:
+        if self.hidden:
             if len(elements) > 5 and all(isinstance(e, ast.Constant) and type(e.value) is int for e in elements):
                 return self._mask()
             node.elts = [self.visit(one) for one in elements]
@@ -310,7 +311,7 @@ class _Veil(ast.NodeTransformer):
 
     def _key(self, node: ast.expr) -> ast.expr:
         """What something is looked up by."""
-        shown = self._hidden and _is_text(node) and is_spoken(_name(node) or "")
+        shown = self.hidden and _is_text(node) and is_spoken(_name(node) or "")
         return node if shown else self.visit(node)
 
     def _formats(self, node: ast.Call) -> bool:
@@ -331,16 +332,16 @@ class _Veil(ast.NodeTransformer):
 
     def _told(self, text: str) -> str | None:
         """What is shown instead of `text`; None: itself."""
-        told = (text if is_harmless(text) else MASK) if self._hidden else _plain(text)
+        told = (text if is_harmless(text) else MASK) if self.hidden else _plain(text)
         if told == text:
             return None
         self.changed = True
         return told
 
     def _shown_plain(self, node: ast.expr) -> ast.expr:
-        before, self._hidden = self._hidden, False
+        before, self.hidden = self.hidden, False
         done: ast.expr = self.visit(node)
-        self._hidden = before
+        self.hidden = before
         return done
 
     def _mask(self) -> ast.expr:

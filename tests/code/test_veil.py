@@ -284,6 +284,11 @@ def test_a_value_that_was_cut_off_shows_none_either(cut: int) -> None:
     assert cut < 16 or "'name': 'shop'" in told
 
 
+def test_a_comment_in_a_value_shows_none() -> None:
+    assert veiled_source("SECRETS", None, "[  # was hunter2secret\n    load(),\n]") == "[load()]"
+    assert veiled_source("LIMITS", None, "[  # in m\n    'a',\n]") == "[  # in m\n    'a',\n]"
+
+
 def test_deep_and_long_sources_are_answered() -> None:
     for source in (
         "-" * 990 + "'hunter2'",
