@@ -82,6 +82,12 @@ class Import:
     typing: bool = False
     """Under `TYPE_CHECKING`: never at run time."""
 
+    @property
+    def meaning(self) -> str:
+        """What the name stands for: the package `a` where it says `import a.b`, the target otherwise."""
+        top, _, rest = self.target.partition(".")
+        return top if rest and self.name == top and rest != top else self.target
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -240,3 +240,41 @@ def test_texts_that_are_put_into_each_other_end(tmp_path: Path) -> None:
     chain = {f"docs/p{number}.md": f'# P\n\n--8<-- "p{number + 1}.md"\n' for number in range(300)}
     ring = {"docs/p300.md": '# P\n\n--8<-- "p0.md"\n', "docs/a.md": "[x](b.md#c)\n", "docs/b.md": '--8<-- "b.md"\n'}
     assert keys(tmp_path, chain | ring) == {"link:docs/a.md#b.md#c"}
+
+
+def test_what_settings_inherit_counts(tmp_path: Path) -> None:
+    files = {
+        "docs/mkdocs.en.yml": "INHERIT: config.yml\nsite_name: x\n",
+        "docs/config.yml": "plugins:\n- autorefs\n",
+        "docs/a.md": "# A\n\nSee [the guide][how-to] and [more][how-not-to].\n",
+        "docs/b.md": "# How { #how-to }\n",
+    }
+    assert keys(tmp_path, files) == {"link:docs/a.md#how-not-to"}
+
+
+def test_a_bare_anchor_may_be_an_object_where_sphinx_documents_the_code(tmp_path: Path) -> None:
+    files = {
+        "docs/conf.py": "extensions = ['myst_parser', 'sphinx.ext.autodoc']\n",
+        "docs/a.md": "# A\n\nSee [](#Shop.open) and [there](b.md#Shop.close).\n",
+        "docs/b.md": "# B\n",
+    }
+    assert keys(tmp_path, files) == {"link:docs/a.md#b.md#Shop.close"}
+
+
+def test_documents_may_be_notebooks_and_sites_begin_where_their_settings_lie(tmp_path: Path) -> None:
+    files = {
+        "docs/src/.vitepress/config.js": "",
+        "docs/src/a.md": "# A\n\n[One](tutorials/one), [two](/b), [three](tutorials/three.md).\n",
+        "docs/src/b.md": "# B\n",
+        "docs/src/tutorials/one.ipynb": "{}",
+    }
+    assert keys(tmp_path, files) == {"link:docs/src/a.md#tutorials/three.md"}
+
+
+def test_a_path_of_an_example_of_the_checkout_is_there(tmp_path: Path) -> None:
+    files = {
+        "docs/a.md": "# A\n\nPut it into `src/example/__init__.py`, not into `src/example/gone.py`.\n",
+        "src/other.py": "",
+        "docs/examples/generated/src/example/__init__.py": "",
+    }
+    assert keys(tmp_path, files) == {"path:docs/a.md#src/example/gone.py"}

@@ -288,3 +288,27 @@ _TOLD = '    """Buy.\n\n    Raises:\n        BasketError: when it is full.\n    
 )
 def test_a_line_of_a_docstring_makes_no_name(tmp_path: Path, body: str, wanted: Answer) -> None:
     assert answer(tmp_path, {"acme/basket.py": f"def buy():\n{body}"}, "acme.basket.BasketError") is wanted
+
+
+def test_an_import_of_a_submodule_brings_the_package(tmp_path: Path) -> None:
+    docstring = '"""Use it.\n\n>>> acme.deep.run(1)\n>>> acme.deep.gone(1)\n"""\n'
+    files = {"acme/deep.py": "def run(x): ...\n", "acme/user.py": f"{docstring}import acme.deep\n"}
+    assert subjects(tmp_path, files) == {"example.acme.deep.gone"}
+
+
+def test_a_package_may_have_something_else_by_the_name_of_its_module(tmp_path: Path) -> None:
+    files = {
+        "acme/__init__.py": "from acme.system import system\n",
+        "acme/system.py": "class System:\n    def register(self): ...\n\nsystem = System()\n",
+        "README.md": "# Guide\n\n`acme.system.register`, `acme.system.System` and `acme.system.system`.\n",
+    }
+    assert subjects(tmp_path, files) == set()
+
+
+def test_a_name_that_is_spelled_in_data_of_the_package_is_no_name_of_the_code(tmp_path: Path) -> None:
+    files = {
+        "acme/schema.json": '{"properties": {"acme.plugins.enabled": {}}}',
+        "acme/plugins.py": "",
+        "README.md": "# Guide\n\nSet `acme.plugins.enabled`, not `acme.plugins.other`.\n",
+    }
+    assert subjects(tmp_path, files) == {"acme.plugins.other"}

@@ -154,6 +154,7 @@ def test_a_finding_behind_a_line_that_goes_on_has_the_line_of_its_command(tmp_pa
         "parser = argparse.ArgumentParser(prog='acme', parents=[base()])",
         "parser = argparse.ArgumentParser(prog='acme')\n    parser.add_argument('--x', action=BooleanOptionalAction)",
         "parser = argparse.ArgumentParser(prog='acme')\n    parser.parse_known_args()",
+        "parser = argparse.ArgumentParser(prog='acme')\n\n    def parse():\n        return parser.parse_known_args()",
     ],
 )
 def test_a_parser_that_others_add_to_may_take_what_they_spell(tmp_path: Path, body: str) -> None:

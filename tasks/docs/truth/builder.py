@@ -13,9 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 _SETTINGS = re.compile(r"(?:mkdocs|zensical|properdocs)[\w.-]*\.(?:ya?ml|toml)", re.IGNORECASE)
+_INHERITED = re.compile(r"^INHERIT:[ \t]*['\"]?([\w./-]+)", re.MULTILINE)
+_MOST_SETTINGS = 50
 _COMMENT = re.compile(r"(?:^|\s)#.*$", re.MULTILINE)
 _CROSS_REFERENCES = re.compile(r"\b(?:autorefs|mkdocstrings)\b")
 _PAGE_MAKERS = re.compile(r"\b(?:gen[-_]files|literate[-_]nav|api[-_]autonav|auto[-_]?api|autosummary|apidoc)\b")
+_OBJECTS = re.compile(
+    r"auto(?:doc|summary|api|class)|apidoc|swagger|openapi|redoc|jsonschema|configurable", re.IGNORECASE
+)
 _APPENDED = re.compile(r"\bauto_append\b['\"]?\s*[:=][ \t]*(\s?\[[^\]]*\]|\n([ \t]*)-[^\n]*(?:\n\2-[^\n]*)*)")
 _NAMED_FILE = re.compile(r"[\w./-]+\.\w+")
 _DOCUMENTS_AT = re.compile(r"\bdocs_dir\b['\"]?\s*[:=]\s*['\"]?([\w./-]+)")
@@ -23,6 +28,7 @@ _DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n^]{1,200})\]:\s*\S", re.MULTILINE)
 _TARGET = re.compile(
     r"^[ \t]*(?:\(([^()\n]{1,200})\)=|\.\. _([^:\n]{1,200}):|:name:[ \t]*(\S+))[ \t]*\r?$", re.MULTILINE
 )
+_SITES = (".vitepress", ".vuepress")
 _INCLUDED = frozenset({"includes", "_includes", "snippets", "_snippets", "partials", "_partials"})
 _BUILT_IN = frozenset({"genindex", "modindex", "py-modindex", "search"})
 _TEXTS = frozenset({".md", ".txt", ".rst"})
@@ -46,6 +52,8 @@ class Builder:
     """Whether a label may be the anchor of any page."""
     labels_unknown: bool = False
     """Whether what is put below every page cannot be read."""
+    objects: bool = False
+    """Whether Sphinx makes anchors of what no document says, such as names of the code."""
     makes_pages: bool = False
     ignored: frozenset[str] = frozenset()
     """What `.gitignore` lists, of what is spelt without a wildcard: it is made, and no part of the checkout."""
@@ -74,10 +82,12 @@ class Builder:
                 *(place for place in sorted(places) if conf[place]),
                 *("static", "public"),
                 *(f"{place}/{inner}" for place in folders for inner in ("static", "public")),
+                *(place for place in sorted(places) if any((root / place / one).is_dir() for one in _SITES)),
             ),
             labels=frozenset(folded(one) for text in put_below.values() for one in _DEFINITION.findall(text)),
             targets=_BUILT_IN | frozenset(_targets((*texts, *found.values())) if sphinx else ()),
             sphinx=sphinx,
+            objects=any(_OBJECTS.search(conf[place]) for place in sphinx),
             cross_references=_CROSS_REFERENCES.search(settings) is not None,
             labels_unknown=not appended <= {PurePosixPath(file).name for file in found},
             makes_pages=_PAGE_MAKERS.search("\n".join((settings, *conf.values()))) is not None,
@@ -123,12 +133,20 @@ def is_ignored(path: str, listed: frozenset[str]) -> bool:
 
 
 def _settings(root: Path, folders: Iterable[str]) -> Iterator[str]:
+    waiting: list[Path] = []
     for place in (root, root / "config", *(root / folder for folder in folders)):
         try:
-            names = sorted(entry.name for entry in os.scandir(place) if _SETTINGS.fullmatch(entry.name))
+            waiting += sorted(place / entry.name for entry in os.scandir(place) if _SETTINGS.fullmatch(entry.name))
         except OSError:
             continue
-        yield from (_text(place / name) for name in names)
+    seen: set[Path] = set()
+    while waiting and len(seen) < _MOST_SETTINGS:
+        path = waiting.pop(0)
+        if path not in seen:
+            seen.add(path)
+            text = _text(path, root)
+            waiting += [path.parent / match[1] for match in _INHERITED.finditer(text)]
+            yield text
 
 
 def _beside(root: Path, folders: Iterable[str]) -> Iterator[tuple[str, str]]:

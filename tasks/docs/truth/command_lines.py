@@ -85,6 +85,8 @@ class CommandLines:
         above = (self._commands.get(tuple(words[:n])) for n in range(1, length + 1))
         if any(one is not None and one.open for one in above):
             return
+        if command is not None and _HANDS_ON.search(self.resolver.source_of(command.module)):
+            return  # the rest of what is typed is read by somebody else
         own = self._options_of(words[:length]) if command is not None else None
         for place, word in enumerate(words[1:], start=1):
             name = word.partition("=")[0]

@@ -243,7 +243,7 @@ class _Judge:
         prefix = f"{self.module.path}."
         for one in self.module.imports:
             if not one.lazy and one.name != "*":
-                scope.modules[one.name] = one.target
+                scope.modules[one.name] = one.meaning
         for symbol in self.module.symbols:
             name = symbol.path.removeprefix(prefix)
             if "." not in name and symbol.kind is not Kind.attribute:

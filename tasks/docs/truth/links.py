@@ -95,6 +95,8 @@ class Links:
             return None
         if folded(place) in self._builder.targets:
             return True
+        if self._builder.objects and "." not in place:
+            return True  # it may be any object
         return None if _DOTTED.fullmatch(place) is None else not self._is_gone(place)
 
     def _is_gone(self, name: str) -> bool:
@@ -169,6 +171,8 @@ class Links:
             return DeadLink(link.line, link.target, "anchor") if gone else None
         if self._builder.reads(page.file) and folded(anchor) in self._builder.targets:
             return None
+        if self._builder.objects and link.target.startswith("#") and self._builder.reads(page.file):
+            return None  # it may be any object of any page
         if anchor in known or anchor.lower() in {one.lower() for one in known}:
             return None
         bare = re.sub(r"[-_]+", "-", anchor.lower()).strip("-")
@@ -212,7 +216,7 @@ class Links:
         for start in starts if place.startswith("/") or place.endswith("/") or bare.endswith((".html", ".htm")) else []:
             if any(self._exists(start, form) for form in forms):
                 return True
-        return any(self._exists(str(base), f"{bare}{suffix}") for suffix in (".md", ".rst", "/index.md"))
+        return any(self._exists(str(base), f"{bare}{suffix}") for suffix in (".md", ".rst", ".ipynb", "/index.md"))
 
     def _exists(self, start: str, form: str) -> bool:
         path = _joined(start, form)

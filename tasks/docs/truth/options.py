@@ -21,6 +21,7 @@ from tasks.docs.truth.resolve import Answer, Resolver
 from tasks.docs.truth.signature import Signature, without_self
 from tasks.docs.truth.spoken import Literals
 
+_DESCRIBED = re.compile(r"description|\bDoc\(")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _PREFIX = re.compile(r"""env_prefix\s*[=:]\s*["']([A-Z][A-Z0-9]*_)["']""")
 _WORDS_OF_FILES = re.compile(r"[A-Z][A-Z0-9_]{3,80}")
@@ -104,7 +105,7 @@ class Options:
                 name
                 for name, one in self.resolver.members(symbol.path).items()
                 if _is_field(name, one) and not one.docstring and name not in described and not _is_told(name, told)
-                and "description" not in f"{one.annotation}{one.value}"
+                and _DESCRIBED.search(f"{one.annotation}{one.value}") is None
             ]  # fmt: skip
             if missing:
                 file = self.resolver.file_of(symbol.path)

@@ -7,6 +7,7 @@ accusation costs a reader more than a missed one.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator
@@ -34,6 +35,7 @@ _TARGET = re.compile(r"^([A-Za-z0-9][\w.-]*)\s*:(?!=)", re.MULTILINE)
 _SHOUTED = frozenset({"README", "LICENSE", "CHANGELOG", "CONTRIBUTING", "SECURITY", "NOTICE"})
 _INVENTED = re.compile(r"(?:^|.*[_-])(?:my(?!sql|py|st)|your)[\w-]*|foo|bar|baz", re.IGNORECASE)
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
+_MOST_FILES = 100_000
 
 
 class Names(Protocol):
@@ -186,8 +188,22 @@ def judge_path(text: str, known: References) -> tuple[str, str, bool] | None:
     below = (known.root / parts[0] / parts[1]).is_dir() and len(parts) > 2
     if not (suffix in SUFFIXES or text.endswith("/") or below):
         return None
-    exists = (known.root / text).exists() or known.names.defines(".".join(parts))
+    exists = (known.root / text).exists() or known.names.defines(".".join(parts)) or _is_tail(text, known.root)
     return "path", text, exists or known.names.spells(text.rstrip("/"))
+
+
+def _is_tail(text: str, root: Path) -> bool:
+    """Whether some file of the checkout ends so: an example's or a template's, then."""
+    wanted, count = f"/{text.rstrip('/')}", 0
+    for at, inner, names in os.walk(root):
+        inner[:] = [one for one in inner if one not in {".git", "node_modules", ".venv", "__pycache__"}]
+        here = Path(at).relative_to(root).as_posix()
+        if any(f"/{here}/{name}".endswith(wanted) for name in (*names, *inner)):
+            return True
+        count += len(names)
+        if count > _MOST_FILES:
+            return True
+    return False
 
 
 def _invented(stem: str) -> bool:

@@ -250,7 +250,15 @@ class Resolver:
         module = ".".join(parts[:length])
         if length == len(parts):
             return Verdict(Answer.defined, module)
-        return self._in_module(module, parts[length], parts[length + 1 :], depth)
+        verdict = self._in_module(module, parts[length], parts[length + 1 :], depth)
+        package = ".".join(parts[: length - 1])
+        if verdict.answer is Answer.gone and package in self.codebase.files:
+            # it may have something else by the name of its module: `from .system import system`
+            for one in self.codebase.module(package).imports:
+                if one.name == parts[length - 1] and not one.lazy and one.meaning != module:
+                    other = self._step(".".join([one.meaning, *parts[length:]]), depth + 1)
+                    verdict = verdict if other.answer is Answer.gone else other
+        return verdict
 
     def _in_module(self, path: str, name: str, rest: Sequence[str], depth: int) -> Verdict:
         """A member of a module: gone when it is so in every way that the module may have it."""
@@ -276,7 +284,7 @@ class Resolver:
         for one in reversed(module.imports):
             if one.name != name or one.lazy:
                 continue
-            verdict = self._step(one.target, depth) if one.target != full else Verdict(Answer.open, full)
+            verdict = self._step(one.meaning, depth) if one.meaning != full else Verdict(Answer.open, full)
             # an import of what no syntax shows is no lie of a document: a compiled module, or a name that is made
             yield verdict if verdict.answer is Answer.defined else Verdict(Answer.open, full)
         for one in reversed(module.imports):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from models.code import Kind
@@ -17,6 +19,8 @@ from tasks.docs.truth.resolve import Answer, Resolver
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _OBJECT = re.compile(r"[a-z_]\w*(?:\.\w+)*:[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
+_DATA = (".json", ".yaml", ".yml", ".toml", ".cfg", ".ini")
+_MOST_DATA = 500
 _SUFFIXES = frozenset(
     [
         "py",
@@ -134,6 +138,7 @@ class Literals:
         self._resolver = resolver
         self._words: frozenset[str] | None = None
         self._whole: set[str] | None = None
+        self._dotted: frozenset[str] | None = None
 
     def has(self, name: str) -> bool:
         """Whether the code spells `name` in a string, whole or up to a dot behind which it puts something."""
@@ -143,7 +148,9 @@ class Literals:
         # a module's name with a dot stands in messages about its members: that makes no member of it
         if name in words or any(f"{one}." in words for one in heads if one not in self._resolver.codebase.names):
             return True
-        return len(parts) == 2 and f"{parts[0]}." in self._prefixes()
+        if len(parts) == 2 and f"{parts[0]}." in self._prefixes():
+            return True
+        return name in self._data()
 
     def has_word(self, word: str) -> bool:
         """Whether the code spells `word` in a string, or defines a function of that name."""
@@ -158,6 +165,17 @@ class Literals:
             self._words = self._resolver.codebase.words()
         return self._words
 
+    def _data(self) -> frozenset[str]:
+        """Dotted words in the files of data that lie in the packages, such as keys of settings in a schema."""
+        if self._dotted is None:
+            found: set[str] = set()
+            root = Path(self._resolver.codebase.root)
+            folders = {Path(root, self._resolver.file_of(one)).parent for one in self._resolver.codebase.files}
+            for file in islice((file for folder in sorted(folders) for file in _data_files(folder)), _MOST_DATA):
+                found.update(_DOTTED.findall(_text(file)))
+            self._dotted = frozenset(found)
+        return self._dotted
+
     def _prefixes(self) -> set[str]:
         """Whole strings that end in a dot: what names are made with, such as `prefix="acme."`."""
         if self._whole is None:
@@ -167,13 +185,23 @@ class Literals:
         return self._whole
 
 
-def _literals(file: Path) -> Iterator[str]:
+def _data_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(Path(one.path) for one in os.scandir(folder) if one.name.endswith(_DATA) and one.is_file())
+    except OSError:
+        return []
+
+
+def _text(file: Path) -> str:
     try:
         with file.open("rb") as source:
-            text = source.read(_LARGEST).decode("utf-8", errors="replace")
+            return source.read(_LARGEST).decode("utf-8", errors="replace")
     except OSError:
-        return
-    for match in _STRING.finditer(text):
+        return ""
+
+
+def _literals(file: Path) -> Iterator[str]:
+    for match in _STRING.finditer(_text(file)):
         yield match[2]
 
 

@@ -92,7 +92,7 @@ class Names:
         """What the module `path` has from elsewhere by name, and the modules of which it takes all, the last first."""
         if path not in self._aliases:
             imports = [one for one in self.codebase.module(path).imports if not one.lazy]
-            named = {one.name: one.target for one in imports if one.name != "*"}
+            named = {one.name: one.meaning for one in imports if one.name != "*"}
             self._aliases[path] = named, [one.target for one in reversed(imports) if one.name == "*"]
         return self._aliases[path]
 
