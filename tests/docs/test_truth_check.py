@@ -351,7 +351,7 @@ def test_any_text_is_a_page(text: str) -> None:
     assert len({section.key for section in page.sections}) == len(page.sections)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(
         _TEXTS,

@@ -9,7 +9,7 @@ from tests.handoffs.storm import storm
 
 @pytest.mark.platform
 def test_each_message_takes_effect_once_and_in_order_whatever_is_killed() -> None:
-    outcome = storm(messages=400, conversations=20, kills=4, faults=0.1, seed=1, patience_s=150)
+    outcome = storm(messages=240, conversations=20, kills=4, faults=0.1, seed=1, patience_s=150)
     assert outcome.acknowledged == outcome.messages
     assert (outcome.lost, outcome.twice, outcome.out_of_order, outcome.dead) == (0, 0, 0, 0), outcome
     assert sum(outcome.kills.values()) == 4

@@ -24,7 +24,7 @@ from tests.model_host.running import RunningHost
 from tests.model_host.storm_host import BROAD, DEEP, GUARANTEED, MIB, SMOLLM2, TORN, VECTORS, Storm, catalogue
 from tests.platform.node import eventually
 
-_REQUESTS = int(os.environ.get("LAMA_HOST_STORM", "60"))
+_REQUESTS = int(os.environ.get("LAMA_HOST_STORM", "40"))
 _GROWTH = 64 * MIB
 """What a process may have more after a storm than after the first use of everything: arenas of threads."""
 
