@@ -23,14 +23,19 @@ _BEHIND = re.compile(
     r"((?i:\b(?:bearer|basic|password|passwd|passphrase)|--?[\w-]{0,40}(?:password|secret|token|key)[\w-]{0,20})[ \t]+)"
     r"([^\s\"']{6,})"
 )
+_NAMED = (
+    r"(?i:passw(?:or)?d|passphrase|passwort|secret|token|credentials?|(?:api|access|secret|private|auth|master"
+    r"|signing|encryption|account|storage|service)[_-]?key|[_-]pwd|_auth)"
+)
+"""What a name says that stands for a secret."""
 _ASSIGNED = re.compile(
-    r"((?:(?i:passw(?:or)?d|passphrase|passwort|secret|token|credentials?|(?:api|access|secret|private|auth|master"
-    r"|signing|encryption|account|storage|service)[_-]?key|[_-]pwd|_auth))[\w-]{0,20}[\"'`]?\]?\s{0,4}(?:=>|:=|=|:)(?!=)"
+    rf"((?:{_NAMED})"
+    r"[\w-]{0,20}[\"'`]?\]?\s{0,4}(?:=>|:=|=|:)(?!=)"
     r"\s{0,4}[\"'`]?)([^\s\"'`,]{3,})"
 )
 _WORKED_OUT = re.compile(
-    r"((?:(?i:passw(?:or)?d|passphrase|passwort|secret|token|credentials?|(?:api|access|secret|private|auth|master"
-    r"|signing|encryption|account|storage|service)[_-]?key|[_-]pwd|_auth))[\w-]{0,20}[\"'`]?\]?[ \t]{0,4}"
+    rf"((?:{_NAMED})"
+    r"[\w-]{0,20}[\"'`]?\]?[ \t]{0,4}"
     r"(?::[ \t\w.|]{0,40})?=(?!=)[ \t]{0,4})(?=[A-Za-z_(\[{]|\"\"|'')([^\n]{0,1000})"
 )
 """`TOKEN = get("NAME", "the secret")`: an expression, of which every text may be the secret."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -362,10 +362,8 @@ def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
         ConfigurationError: none is run here.
         UnavailableError: the graph does not answer.
     """
-    from blocks.errors import UnavailableError
     from blocks.graph_access import GraphAccess
     from blocks.settings import settings
-    from tasks.event_loop import run
     from tasks.graph.sealing import Seal
     from tasks.graph.store import Store
     from tasks.graph.view import View
@@ -374,9 +372,23 @@ def with_graph(ask: Callable[[View], Awaitable[T]]) -> T:
         async with Store.open(GraphAccess.of(settings(), reader=True)) as store:
             return await ask(View(store, Seal.of(settings())))
 
+    return on_graph(asked())
+
+
+def on_graph(asked: Coroutine[Any, Any, T]) -> T:
+    """What `asked` says of the graph.
+
+    Raises:
+        ConfigurationError: nobody answers, because none is run here.
+        UnavailableError: the graph does not answer.
+    """
+    from blocks.errors import UnavailableError
+    from tasks.event_loop import run
+
     try:
-        return run(asked())
+        return run(asked)
     except UnavailableError:
+        from blocks.settings import settings
         from lama.commands.session import refuse_without_graph
 
         refuse_without_graph(settings())

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lama.cli import OK
+from lama.commands.graph import on_graph
 from lama.commands.terminal import console, echo_json, printable
 
 
@@ -25,10 +26,8 @@ def cypher(*, query: str, read_only: bool, parameters: tuple[str, ...], as_json:
     from rich.table import Table
 
     from blocks.configuration import load_configuration
-    from blocks.errors import UnavailableError
     from blocks.graph_access import GraphAccess
     from blocks.settings import settings
-    from tasks.event_loop import run
     from tasks.graph.reading import Limits
     from tasks.graph.reading import query as ask
 
@@ -36,13 +35,7 @@ def cypher(*, query: str, read_only: bool, parameters: tuple[str, ...], as_json:
     config = settings()
     limits = Limits.of(load_configuration(config).graph)
     text = sys.stdin.read() if query == "-" else query
-    try:
-        answer = run(ask(GraphAccess.of(config, reader=True), text, dict(map(_parameter, parameters)), limits=limits))
-    except UnavailableError:
-        from lama.commands.session import refuse_without_graph
-
-        refuse_without_graph(config)
-        raise
+    answer = on_graph(ask(GraphAccess.of(config, reader=True), text, dict(map(_parameter, parameters)), limits=limits))
     if as_json:
         echo_json({"columns": answer.columns, "rows": answer.rows, "cut": answer.cut, "seconds": answer.seconds})
         return OK

@@ -16,12 +16,21 @@ class Given:
     """An option or a positional argument."""
 
     names: tuple[str, ...]
-    help: str
-    default: str | None
-    required: bool
-    flag: bool
-    multiple: bool
-    kind: str | None
+    """As they are typed; an option's begin with a dash."""
+    help: str = ""
+    default: str | None = None
+    """Source text."""
+    required: bool = False
+    flag: bool = False
+    multiple: bool = False
+    kind: str | None = None
+    """Source text of its type."""
+    hidden: bool = False
+
+    @property
+    def is_option(self) -> bool:
+        """Whether it is one, and no positional argument."""
+        return self.names[0].startswith("-")
 
 
 @dataclass(slots=True)

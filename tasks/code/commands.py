@@ -10,12 +10,12 @@ import ast
 import functools
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.code import Codebase, Module
-from tasks.code.arguments import parsers_of
+from tasks.code.arguments import Given, parsers_of
 from tasks.code.lazy_groups import loaded, takes_its_own
 from tasks.code.literals import Written, call_of, constant
 from tasks.code.places import read_file
@@ -391,6 +391,18 @@ def _said(node: ast.expr | None) -> str:
     return veiled_source("", None, ast.unparse(node))
 
 
+def _options(given: Iterable[Given]) -> tuple[Option, ...]:
+    return tuple(
+        Option(one.names, one.help, one.default, one.required, one.flag, one.multiple, one.kind, one.hidden)
+        for one in given
+        if one.is_option
+    )
+
+
+def _arguments(given: Iterable[Given]) -> tuple[Argument, ...]:
+    return tuple(Argument(one.names[0], one.required, one.multiple, one.help) for one in given if not one.is_option)
+
+
 def _of_typer(said: Said, file: str) -> Command:
     return Command(
         path=said.path,
@@ -399,16 +411,8 @@ def _of_typer(said: Said, file: str) -> Command:
         module=said.module,
         file=file,
         line=said.line,
-        options=tuple(
-            Option(one.names, one.help, one.default, one.required, one.flag, one.multiple, one.kind, one.hidden)
-            for one in said.given
-            if one.names[0].startswith("-")
-        ),
-        arguments=tuple(
-            Argument(one.names[0], one.required, one.multiple, one.help)
-            for one in said.given
-            if not one.names[0].startswith("-")
-        ),
+        options=_options(said.given),
+        arguments=_arguments(said.given),
         group=said.group,
         complete=said.complete,
         open=said.open,
@@ -424,24 +428,8 @@ def _of_argparse(module: Module, tree: ast.Module) -> Iterator[Command]:
             module=module.path,
             file=module.file,
             line=parser.line,
-            options=tuple(
-                Option(
-                    names=one.names,
-                    help=one.help,
-                    default=one.default,
-                    required=one.required,
-                    flag=one.flag,
-                    multiple=one.multiple,
-                    kind=one.kind,
-                )
-                for one in parser.given
-                if one.names[0].startswith("-")
-            ),
-            arguments=tuple(
-                Argument(one.names[0], one.required, one.multiple, one.help)
-                for one in parser.given
-                if not one.names[0].startswith("-")
-            ),
+            options=_options(parser.given),
+            arguments=_arguments(parser.given),
             group=parser.group,
             complete=parser.complete,
             open=parser.open,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from models.code import Codebase, Kind, Module
+from tasks.code.arguments import Given
 from tasks.code.literals import Written, call_of, constant, parsed
 
 _LIBRARY = "typer"
@@ -19,20 +20,6 @@ _KNOWN = frozenset({"command", "callback", "add_typer", "pretty_exceptions_enabl
 _GIVEN = frozenset({"Context", "typer.Context", "click.Context", "CallbackParam", "typer.CallbackParam"})
 """Types of parameters that nobody types."""
 _TOGGLES = frozenset({"bool", "Optional[bool]", "typing.Optional[bool]", "bool | None", "None | bool"})
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """An option (its names begin with a dash) or an argument."""
-
-    names: tuple[str, ...]
-    help: str = ""
-    default: str | None = None
-    required: bool = False
-    flag: bool = False
-    multiple: bool = False
-    kind: str | None = None
-    hidden: bool = False
 
 
 @dataclass(slots=True)
@@ -45,7 +32,7 @@ class Said:
     module: str
     line: int
     help: str = ""
-    given: list[Typed] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
     complete: bool = True
     open: bool = False
     group: bool = False
@@ -318,14 +305,14 @@ def _parameters(
         yield one, default
 
 
-def _typed(name: str, kind: str, told: Written | None, value: ast.expr | None, names: list[ast.expr]) -> Typed:
+def _typed(name: str, kind: str, told: Written | None, value: ast.expr | None, names: list[ast.expr]) -> Given:
     required = value is None or (isinstance(value, ast.Constant) and value.value is ...)
     many = kind.startswith(("list", "List", "typing.List", "Optional[list", "Optional[List", "tuple", "set"))
     default = None if required or value is None else ast.unparse(value)
     hint = told.value("help") if told is not None else None
     said = hint if isinstance(hint, str) else ""
     if (told.last if told is not None else "Argument" if required else "Option") == "Argument":
-        return Typed((name,), said, default, required, multiple=many, kind=kind)
+        return Given((name,), said, default, required, multiple=many, kind=kind)
     spelt = [text for one in names if isinstance(text := constant(one), str) and text.strip().startswith("-")]
     toggle = kind in _TOGGLES
     long = f"--{name.replace('_', '-')}"
@@ -334,4 +321,4 @@ def _typed(name: str, kind: str, told: Written | None, value: ast.expr | None, n
         ready = (long, f"--no-{long[2:]}") if toggle else (long,)
     counted = told is not None and (told.value("count") is True or told.value("is_flag") is True)
     hidden = told is not None and told.value("hidden") is True
-    return Typed(ready, said, default, required, toggle or counted, many, kind, hidden)
+    return Given(ready, said, default, required, toggle or counted, many, kind, hidden)

@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote
@@ -110,6 +111,22 @@ class References:
         scripts = frozenset(scripts_of(root, names.defines)) if programs else frozenset()
         return cls(root, names, frozenset(packages), frozenset(folders), scripts, _targets(root), ignored(root))
 
+    def has_tail(self, path: str) -> bool:
+        """Whether some file of the checkout ends so, of an example or a template; also where there are too many."""
+        return self._places is None or any(one.endswith(f"/{path.rstrip('/')}") for one in self._places)
+
+    @cached_property
+    def _places(self) -> tuple[str, ...] | None:
+        """All files and folders of the checkout, each behind a slash."""
+        found: list[str] = []
+        for at, inner, names in os.walk(self.root):
+            inner[:] = [one for one in inner if one not in {".git", "node_modules", ".venv", "__pycache__"}]
+            here = Path(at).relative_to(self.root).as_posix()
+            found += [f"/{here}/{name}" for name in (*names, *inner)]
+            if len(found) > _MOST_FILES:
+                return None
+        return tuple(found)
+
 
 def broken_references(document: str, text: str, known: References) -> tuple[list[Nowhere], int]:
     """References of the Markdown `document` (a path in the checkout) that lead nowhere, and how many were judged."""
@@ -188,22 +205,8 @@ def judge_path(text: str, known: References) -> tuple[str, str, bool] | None:
     below = (known.root / parts[0] / parts[1]).is_dir() and len(parts) > 2
     if not (suffix in SUFFIXES or text.endswith("/") or below):
         return None
-    exists = (known.root / text).exists() or known.names.defines(".".join(parts)) or _is_tail(text, known.root)
-    return "path", text, exists or known.names.spells(text.rstrip("/"))
-
-
-def _is_tail(text: str, root: Path) -> bool:
-    """Whether some file of the checkout ends so: an example's or a template's, then."""
-    wanted, count = f"/{text.rstrip('/')}", 0
-    for at, inner, names in os.walk(root):
-        inner[:] = [one for one in inner if one not in {".git", "node_modules", ".venv", "__pycache__"}]
-        here = Path(at).relative_to(root).as_posix()
-        if any(f"/{here}/{name}".endswith(wanted) for name in (*names, *inner)):
-            return True
-        count += len(names)
-        if count > _MOST_FILES:
-            return True
-    return False
+    exists = (known.root / text).exists() or known.names.defines(".".join(parts))
+    return "path", text, exists or known.names.spells(text.rstrip("/")) or known.has_tail(text)
 
 
 def _invented(stem: str) -> bool:
