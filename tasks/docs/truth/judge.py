@@ -27,7 +27,7 @@ from tasks.docs.truth.options import Options, Unknown
 from tasks.docs.truth.page import Page, read_page
 from tasks.docs.truth.references import References, judge_command, judge_path
 from tasks.docs.truth.resolve import Answer, Resolver
-from tasks.docs.truth.spoken import Literals, speak
+from tasks.docs.truth.spoken import Literals, Spoken, speak
 from tasks.docs.truth.told import bounded, short_key
 
 AREA = "docs"
@@ -191,16 +191,20 @@ def _dotted(place: str) -> str:
 
 def drifts(material: Material) -> Iterator[tuple[Page, Drift]]:
     """What of each page is no longer true of the code."""
+    for page, _, found in _spoken(material):
+        for drift in found:
+            yield page, drift
+
+
+def _spoken(material: Material) -> Iterator[tuple[Page, Spoken, list[Drift]]]:
+    """What each section says of the code, and what of that is wrong; of what is history, nothing is."""
     for page in material.pages.values():
-        if page.history:
-            continue
         sections = material.baseline.pages.get(page.file, {})
         with material.guard(page.file, f"{page.file}#"):
             for spoken in speak(page, material.resolver):
-                for drift in drift_of(
-                    page.file, spoken, sections.get(spoken.section.key), material.resolver, material.literals
-                ):
-                    yield page, drift
+                accepted_then = sections.get(spoken.section.key)
+                found = drift_of(page.file, spoken, accepted_then, material.resolver, material.literals)
+                yield page, spoken, [] if page.history else list(found)
 
 
 def dead_links(material: Material) -> Iterator[tuple[Page, DeadLink]]:
@@ -215,25 +219,23 @@ def dead_links(material: Material) -> Iterator[tuple[Page, DeadLink]]:
 def _documents(material: Material, truth: Truth) -> None:
     name = material.checkout.name
     names = calls = unread = passed = 0
-    for page in material.pages.values():
-        with material.guard(page.file, f"{page.file}#"):
-            for spoken in speak(page, material.resolver):
-                names += len(spoken.names)
-                calls += len(spoken.calls) + len(spoken.shown)
-                unread += spoken.unread
-                passed += spoken.passed
-    for page, drift in drifts(material):
-        truth.findings.append(
-            _finding(
-                material,
-                f"docs.{drift.kind}:{name}/{page.file}#{drift.subject}",
-                page.file,
-                drift.line,
-                f"{page.file}:{drift.line} {drift.title}",
-                drift.remedy,
-                dict(drift.evidence),
+    for page, spoken, found in _spoken(material):
+        names += len(spoken.names)
+        calls += len(spoken.calls) + len(spoken.shown)
+        unread += spoken.unread
+        passed += spoken.passed
+        for drift in found:
+            truth.findings.append(
+                _finding(
+                    material,
+                    f"docs.{drift.kind}:{name}/{page.file}#{drift.subject}",
+                    page.file,
+                    drift.line,
+                    f"{page.file}:{drift.line} {drift.title}",
+                    drift.remedy,
+                    dict(drift.evidence),
+                )
             )
-        )
     links = sum(len(section.links) for page in material.pages.values() for section in page.sections)
     for page, dead in dead_links(material):
         evidence: dict[str, object] = {"near": list(dead.near)} if dead.near else {}
